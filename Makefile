@@ -1,0 +1,85 @@
+# Sluice. make | make run | make test | make bench | make install; SAN=1 for sanitizers, CC=clang.
+# Objects go to $(BUILD); every *.c of a room is compiled, every tests/test_*.c is a program.
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+PREFIX   ?= /usr/local
+SAN      ?= 0
+BUILD    ?= $(if $(filter 1,$(SAN)),build/san,build)
+
+ROOMS    := base schemas graph nodes kernels commands
+LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash
+PKG      := pkg-config
+CFLAGS   ?= -O2 -g
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+# No contraction: a product's bits may not depend on the compiler. fmaf() is written where it is meant.
+STD      := -std=gnu11 -ffp-contract=off -fno-strict-aliasing -D_GNU_SOURCE -I.
+
+comma    := ,
+SANFLAGS := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer,)
+ALL_CFLAGS  = $(STD) $(WARN) $(CFLAGS) $(SANFLAGS) $(shell $(PKG) --cflags $(LIBS) 2>/dev/null)
+ALL_LDLIBS  = $(shell $(PKG) --libs $(LIBS) 2>/dev/null) -lmsgpackc -lm -lpthread -ldl
+
+SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS)) $(addsuffix /*/*.c,$(ROOMS))))
+MAIN     := commands/main.c
+LIBOBJ   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SOURCES)))
+TESTSRC  := $(sort $(wildcard tests/test_*.c))
+TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TESTSRC))
+TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TESTSRC),$(sort $(wildcard tests/*.c))))
+TOOLS    := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
+
+.PHONY: all setup tests tools run test test-core bench install clean manual check-layers
+.DEFAULT_GOAL := all
+.SECONDARY:
+
+all: setup
+	@$(MAKE) --no-print-directory $(BUILD)/sluice
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libsluice.a: $(LIBOBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/sluice: $(BUILD)/commands/main.o $(BUILD)/libsluice.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka -lmicrohttpd
+
+$(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
+
+tests: $(TESTS) tools
+tools: $(TOOLS)
+
+run: all
+	@$(MAKE) --no-print-directory tools
+	@examples/arith/run.sh
+
+test: setup
+	@tools/test.sh
+
+test-core: setup
+	@$(MAKE) --no-print-directory $(BUILD)/sluice tests
+	@BUILD=$(BUILD) tests/run.sh
+
+bench: setup
+	@$(MAKE) --no-print-directory $(BUILD)/sluice tools
+	@tools/bench.sh
+
+check-layers:
+	@tools/check_layers.sh
+
+install: all
+	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' -not -path '*/san/*' 2>/dev/null)
