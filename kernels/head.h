@@ -1,0 +1,61 @@
+/* head: from hidden states to token statistics and back, without ever holding rows x vocabulary logits.
+ *
+ * With z = x W^T (+ bias), p = softmax(z), y the target of the row:
+ *      lse = m + log sum exp(z - m),   log p = (z_y - m) - log sum exp(z - m)   (so log p <= 0, always)
+ *      H = -sum p log p
+ * and every objective acts on the logits as (architecture, "Kernels: one shape for every objective")
+ *      dL/dz_v = c (1[v = y] - p_v)  +  e p_v  +  h (-p_v (log p_v + H))  +  g_v
+ * with c = dL/d log p, e = dL/d lse, h = dL/dH and up to HEAD_ENTRIES_MAX named logits g.
+ *
+ * A row whose target is negative has no statistics (zeros are written) and no gradient; rows with
+ * c = e = h = 0 and no entries are left out of the backward products. The same functions serve the
+ * language model's head (no bias) and a class head (num_labels classes, bias). */
+#ifndef KERNELS_HEAD_H
+#define KERNELS_HEAD_H
+
+#include <stdint.h>
+
+#include "kernels/model.h"
+
+#define HEAD_ENTRIES_MAX 32         /* per row */
+#define HEAD_ROWS        192        /* rows of logits held at a time ... */
+#define HEAD_COLUMNS     2048       /* ... and columns */
+
+struct head {
+    int64_t      hidden, vocab;     /* vocab: classes */
+    const float *weight;            /* (vocab, hidden) */
+    const float *bias;              /* (vocab) or NULL */
+};
+
+struct head head_of(const struct model *m);     /* the model's own: tied, lm_head or score */
+
+/* A named logit: dL/dz[row, column] has `value` added. Sorted by row. */
+struct head_entry {
+    int64_t row;
+    int32_t column;
+    float   value;
+};
+
+struct head_work;                               /* scratch, reused between calls */
+struct head_work *head_work_new(void);
+void              head_work_free(struct head_work *w);
+
+/* targets (rows): the class y of each row, in [0, vocab), or negative. x (rows, hidden). Writes logp, lse
+ * (rows) and, unless NULL, entropy (rows). A row's bits depend on the row, its target and the weights. */
+void head_statistics(struct head_work *w, const struct head *head, int64_t rows, const float *x,
+                     const int32_t *targets, float *logp, float *lse, float *entropy);
+
+struct head_gradient {
+    const float *c;                     /* (rows) */
+    const float *e, *h;                 /* (rows) or NULL: all zero */
+    const struct head_entry *entries;   /* sorted by row; NULL where there are none */
+    int64_t      entry_count;
+};
+
+/* lse from head_statistics; entropy too where g->h is given. dx (rows, hidden) is written, zeros where a
+ * row was left out; dweight (vocab, hidden) and dbias (vocab) are added to (NULL: not wanted). */
+void head_backward(struct head_work *w, const struct head *head, int64_t rows, const float *x,
+                   const int32_t *targets, const float *lse, const float *entropy,
+                   const struct head_gradient *g, float *dx, float *dweight, float *dbias);
+
+#endif
