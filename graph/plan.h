@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "graph/node.h"
+#include "graph/node_options.h"
 
 #define PLAN_VERSION      1
 #define PLAN_NODES_MAX    256
@@ -84,5 +86,7 @@ int  plan_route(const struct plan_node *n, uint64_t first);
 bool plan_is_terminal(const struct plan *p, int node);          /* no one reads its outputs */
 /* Fill a kind's options struct from the plan's text (paths resolved against folder); options_fini() it. */
 int  plan_options(const struct plan *p, int node, void *options, struct error *e);
+/* The options every node has (graph/node_options.h); nothing to free. */
+int  plan_common(const struct plan *p, int node, struct node_common *common, struct error *e);
 
 #endif
