@@ -167,6 +167,9 @@ void node_scan(struct node *n, struct span prefix, struct span from,
 int  node_commit(struct node *n, struct error *e);
 /* Something outside was paid for: commit within 50 ms. */
 void node_urgent(struct node *n);
+/* For terminals: the ordinal below which every unit is settled here (done, or closed on every input, also in
+ * the transaction that is open). Only grows. Units of closings alone never reach the kind: this tells it. */
+uint64_t node_position(struct node *n);
 /* The kind's own work is done and committed with this; nothing is sent after it. */
 void node_finish(struct node *n);
 /* Has the user asked for the end of an endless input (`sluice end`)? For sources. */
