@@ -1,5 +1,6 @@
 # Sluice. make | make run | make test | make bench | make install; SAN=1 for sanitizers, CC=clang.
 # Objects go to $(BUILD); every *.c of a room is compiled, every tests/test_*.c is a program.
+# make would say cc; CI builds with gcc and clang by name
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
