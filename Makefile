@@ -83,4 +83,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' -not -path '*/san/*' 2>/dev/null)
+-include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d)
