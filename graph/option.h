@@ -23,6 +23,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#define OPTION_TEXTS_MAX 1024    /* elements of one list */
+
 enum option_kind {
     OPTION_end,
     OPTION_int,         /* int64_t; 64, 1e6, 10k */
@@ -75,7 +77,8 @@ struct option {
 /* Fill every field with its default; required ones stay zero. -> 0 or ERROR_topology (a bad row). */
 int options_init(const struct option *table, void *options, struct error *e);
 
-/* Read one value as the user wrote it. For OPTION_texts call once per element: each call appends.
+/* Read one value as the user wrote it. For OPTION_texts call once per element: each call appends, the first
+ * one replaces the default.
  * -> ERROR_topology: "option 'in_flight': 0 is below 1", "option 'in_flihgt' is unknown; did you mean 'in_flight'?" */
 int options_set(const struct option *table, void *options, const char *name, const char *value,
                 struct error *e);
@@ -88,6 +91,11 @@ void options_fini(const struct option *table, void *options);   /* frees texts *
 const struct option *option_find(const struct option *table, const char *name);     /* NULL: none */
 int  option_count(const struct option *table);
 void options_help(const struct option *table, FILE *out);       /* `sluice help KIND` */
+
+const char *option_kind_name(enum option_kind kind);            /* "int", "time" ... */
+void options_manual(const struct option *table, FILE *out);     /* Markdown table */
+void options_schema(const struct option *table, struct buffer *out);    /* members of a JSON schema's "properties" */
+const char *option_nearest(const struct option *table, const char *name);   /* did-you-mean among the rows, or NULL */
 
 /* The nearest name in a NULL-terminated list for a did-you-mean, or NULL when none is near. */
 const char *nearest(const char *word, const char *const *names);

@@ -1,0 +1,156 @@
+/* option_page: an option table as people and tools see it: `sluice help KIND`, the Markdown manual, and the
+ * JSON schema of topologies. */
+#include <string.h>
+
+#include "graph/option.h"
+#include "graph/text.h"
+
+static bool
+has_range(const struct option *o)
+{
+    return o->kind == OPTION_int || o->kind == OPTION_float || o->kind == OPTION_time ||
+           o->kind == OPTION_size;
+}
+
+/* "skip|fail", "1..1e+09", "0s..3600s", or nothing. */
+static void
+accepted(const struct option *o, struct buffer *out)
+{
+    const char *unit = o->kind == OPTION_time ? "s" : "";
+
+    if (o->kind == OPTION_choice)
+        for (int i = 0; o->choices[i]; i++)
+            buffer_print(out, "%s%s", i ? "|" : "", o->choices[i]);
+    if (has_range(o))
+        buffer_print(out, "%g%s..%g%s", o->min, unit, o->max, unit);
+}
+
+static const char *
+standard_text(const struct option *o)
+{
+    if (!o->standard)
+        return "required";
+    return *o->standard ? o->standard : "unset";
+}
+
+/* A default may hold a newline or a tab (a marker, a template): shown as an escape. */
+static void
+one_line(struct buffer *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '\n')
+            buffer_text(out, "\\n");
+        else if (*text == '\t')
+            buffer_text(out, "\\t");
+        else
+            buffer_add(out, text, 1);
+    }
+}
+
+void
+options_help(const struct option *table, FILE *out)
+{
+    int wide = 0;
+
+    for (int i = 0; i < option_count(table); i++)
+        if ((int)strlen(table[i].name) > wide)
+            wide = (int)strlen(table[i].name);
+    for (int i = 0; i < option_count(table); i++) {
+        const struct option *o = &table[i];
+        struct buffer        values = {0}, usual = {0};
+
+        accepted(o, &values);
+        one_line(&usual, standard_text(o));
+        fprintf(out, "  %-*s  %-6s %s%.*s%s%s%.*s\n", wide, o->name, option_kind_name(o->kind),
+                o->standard && *o->standard ? "default " : "", (int)usual.length, usual.at,
+                o->change == LIVE ? ", live" : "", values.length ? ", " : "", (int)values.length,
+                values.length ? values.at : "");
+        fprintf(out, "  %-*s  %s\n", wide, "", o->help);
+        buffer_free(&values);
+        buffer_free(&usual);
+    }
+}
+
+void
+options_manual(const struct option *table, FILE *out)
+{
+    fprintf(out, "| option | value | default | accepts | change | meaning |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; i < option_count(table); i++) {
+        const struct option *o = &table[i];
+        struct buffer        values = {0}, usual = {0};
+
+        accepted(o, &values);
+        one_line(&usual, standard_text(o));
+        for (size_t k = 0; k < values.length; k++)
+            if (values.at[k] == '|')
+                values.at[k] = ' ';
+        fprintf(out, "| `%s` | %s | ", o->name, option_kind_name(o->kind));
+        fprintf(out, o->standard && *o->standard ? "`%.*s` | " : "%.*s | ", (int)usual.length, usual.at);
+        fprintf(out, "%.*s | %s | %s |\n", (int)values.length, values.length ? values.at : "",
+                o->change == LIVE ? "live" : "fixed", o->help);
+        buffer_free(&values);
+        buffer_free(&usual);
+    }
+}
+
+/* What a value may look like in YAML. Numbers and times are also accepted as text because of ${NAME}. */
+static void
+schema_type(const struct option *o, struct buffer *out)
+{
+    switch (o->kind) {
+    case OPTION_int:
+    case OPTION_float:
+        buffer_print(out, "\"type\":[\"%s\",\"string\"],\"minimum\":",
+                     o->kind == OPTION_int ? "integer" : "number");
+        text_number(out, o->min);
+        buffer_text(out, ",\"maximum\":");
+        text_number(out, o->max);
+        break;
+    case OPTION_bool:
+        buffer_text(out, "\"type\":[\"boolean\",\"string\"]");
+        break;
+    case OPTION_choice:
+        buffer_text(out, "\"anyOf\":[{\"enum\":[");
+        for (int i = 0; o->choices[i]; i++) {
+            if (i)
+                buffer_text(out, ",");
+            text_json(out, span_text(o->choices[i]));
+        }
+        buffer_text(out, "]},{\"type\":\"string\",\"pattern\":\"[$][{]\"}]");
+        break;
+    case OPTION_texts:
+        buffer_text(out, "\"anyOf\":[{\"type\":\"string\"},"
+                         "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\",\"boolean\"]}}]");
+        break;
+    case OPTION_time:
+        buffer_text(out, "\"type\":[\"string\",\"integer\"],"
+                         "\"pattern\":\"^[0-9.eE+-]+ *(us|ms|s|m|h|d)$|^0$|[$][{]\"");
+        break;
+    case OPTION_size:
+        buffer_text(out, "\"type\":[\"integer\",\"string\"]");
+        break;
+    default:
+        buffer_text(out, "\"type\":[\"string\",\"number\",\"boolean\"]");
+        break;
+    }
+}
+
+void
+options_schema(const struct option *table, struct buffer *out)
+{
+    for (int i = 0; i < option_count(table); i++) {
+        const struct option *o = &table[i];
+
+        buffer_text(out, i ? ",\n        " : "\n        ");
+        text_json(out, span_text(o->name));
+        buffer_text(out, ": {");
+        schema_type(o, out);
+        if (o->standard && *o->standard) {
+            buffer_text(out, ",\"default\":");
+            text_json(out, span_text(o->standard));
+        }
+        buffer_text(out, ",\"description\":");
+        text_json(out, span_text(o->help));
+        buffer_text(out, "}");
+    }
+}
