@@ -12,7 +12,8 @@ ROOMS    := base schemas graph nodes kernels commands
 LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash
 PKG      := pkg-config
 CFLAGS   ?= -O2 -g
-WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+# -Wno-psabi: vectors of lanes.h are passed between inlined functions only.
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-psabi -Werror
 # No contraction: a product's bits may not depend on the compiler. fmaf() is written where it is meant.
 STD      := -std=gnu11 -ffp-contract=off -fno-strict-aliasing -D_GNU_SOURCE -I.
 

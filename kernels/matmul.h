@@ -14,9 +14,7 @@
 /* Scratch for packed panels; grows to what the largest product needs and is then reused. Zero-initialise. */
 struct matmul {
     float  *panels;             /* the right factor, by columns of a tile */
-    float  *strips;             /* the left factor, by rows of a tile */
     int64_t panels_room;        /* floats */
-    int64_t strips_room;        /* floats */
 };
 
 void matmul_free(struct matmul *s);
@@ -46,7 +44,7 @@ void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w);
 void matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias, float *y);
 void matmul_weight_free(struct matmul_weight *p);
 
-/* The general form: strides in elements; start: NULL and !add is 0, else bias per column, else c itself. */
+/* The general form: strides in elements, a_row or a_inner being 1; start: NULL and !add is 0, else bias per column, else c itself. */
 struct matmul_shape {
     int64_t rows, columns, inner;
     int64_t a_row, a_inner;     /* a(i,p) = a[i * a_row + p * a_inner] */

@@ -1,0 +1,284 @@
+/* Products by tiles. The right factor is packed into panels: isa->columns wide, `inner` long, zero beyond
+ * the last column, so a tile reads it in a straight line. The left one is read where it lies when one of
+ * its strides is 1, which is always so here. Blocks of MATMUL_INNER along the sum keep a panel in the
+ * first cache; a tile then goes on from what the last block left in c, which does not change the chain. */
+#include "kernels/matmul.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/isa.h"
+#include "kernels/lanes.h"
+
+#define MATMUL_INNER   256      /* longest run of one sum through a panel */
+#define MATMUL_COLUMNS 512      /* columns packed at a time: 512 KiB of panels, half a second cache */
+#define MATMUL_ROWS    96       /* rows that go over a panel before the next: a multiple of every tile */
+#define MATMUL_DIRECT  24       /* with fewer rows, a right factor that lies well is not packed */
+
+void
+matmul_free(struct matmul *s)
+{
+    free(s->panels);
+    *s = (struct matmul){0};
+}
+
+static float *
+panels_of(struct matmul *s, int64_t room)
+{
+    if (room > s->panels_room) {
+        free(s->panels);
+        s->panels = xaligned((size_t)room * sizeof(float));
+        s->panels_room = room;
+    }
+    return s->panels;
+}
+
+static int64_t
+least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t
+round_up(int64_t n, int64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* One panel, `wide` columns of which `columns` are there: out[p * wide + j] = b(p, j). */
+static void
+pack_panel(int64_t columns, int64_t wide, int64_t inner, const float *b, int64_t b_inner,
+           int64_t b_column, float *out)
+{
+    if (b_column == 1) {
+        for (int64_t p = 0; p < inner; p++, out += wide) {
+            memcpy(out, b + p * b_inner, (size_t)columns * sizeof *out);
+            memset(out + columns, 0, (size_t)(wide - columns) * sizeof *out);
+        }
+        return;
+    }
+    if (columns < wide)
+        memset(out, 0, (size_t)(wide * inner) * sizeof *out);
+    /* Four columns abreast: four lines are read while the written line stays near. */
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+        const float *x = b + j * b_column;
+
+        for (int64_t p = 0; p < inner; p++) {
+            float *to = out + p * wide + j;
+
+            to[0] = x[p * b_inner];
+            to[1] = x[p * b_inner + b_column];
+            to[2] = x[p * b_inner + 2 * b_column];
+            to[3] = x[p * b_inner + 3 * b_column];
+        }
+    }
+    for (; j < columns; j++)
+        for (int64_t p = 0; p < inner; p++)
+            out[p * wide + j] = b[p * b_inner + j * b_column];
+}
+
+/* Panels of the columns, the last as narrow as LANES allows; returns the floats written. Panel number i
+ * begins at i * isa->columns * inner. */
+static int64_t
+pack_panels(const struct isa *isa, int64_t columns, int64_t inner, const float *b, int64_t b_inner,
+            int64_t b_column, float *out)
+{
+    float *begin = out;
+
+    for (int64_t j = 0; j < columns; j += isa->columns) {
+        int64_t here = least(columns - j, isa->columns), wide = round_up(here, LANES);
+
+        pack_panel(here, wide, inner, b + j * b_column, b_inner, b_column, out);
+        out += wide * inner;
+    }
+    return out - begin;
+}
+
+/* A tile whose last columns do not exist: computed beside, then copied. */
+static void
+tile_edge(const struct isa *isa, const struct isa_tile *t, int64_t columns)
+{
+    float c[16 * 64], bias[64] = {0};
+    struct isa_tile side = *t;
+
+    side.c = c;
+    side.c_row = t->columns;
+    if (t->start == ISA_START_bias) {
+        memcpy(bias, t->bias, (size_t)columns * sizeof *bias);
+        side.bias = bias;
+    }
+    memset(c, 0, (size_t)(t->rows * t->columns) * sizeof *c);
+    if (t->start == ISA_START_add)
+        for (int64_t i = 0; i < t->rows; i++)
+            memcpy(c + i * t->columns, t->c + i * t->c_row, (size_t)columns * sizeof *c);
+    isa->tile(&side);
+    for (int64_t i = 0; i < t->rows; i++)
+        memcpy(t->c + i * t->c_row, c + i * t->columns, (size_t)columns * sizeof *c);
+}
+
+/* All rows over one panel of `columns` columns at b. */
+static void
+run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t columns, const float *a,
+          float *c)
+{
+    for (int64_t i = 0; i < rows; i += isa->rows) {
+        t->rows = least(rows - i, isa->rows);
+        t->a = a + i * t->a_row;
+        t->c = c + i * t->c_row;
+        if (columns == t->columns)
+            isa->tile(t);
+        else
+            tile_edge(isa, t, columns);
+    }
+}
+
+/* Rows [0, rows) times packed panels. Rows go in blocks, so that a block of a stays near while the panels
+ * pass over it. */
+static void
+run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, int64_t columns,
+           int64_t inner, const float *a, const float *panels, const float *bias, float *c)
+{
+    for (int64_t i = 0; i < q->rows; i += MATMUL_ROWS) {
+        const float *b = panels;
+
+        for (int64_t j = 0; j < columns; j += isa->columns) {
+            int64_t here = least(columns - j, isa->columns), wide = round_up(here, LANES);
+            struct isa_tile t = {
+                .columns = wide, .inner = inner, .a_row = q->a_row, .a_inner = q->a_inner, .b = b,
+                .b_inner = wide, .c_row = q->c_row, .bias = bias + (start == ISA_START_bias ? j : 0),
+                .start = start,
+            };
+
+            run_panel(isa, &t, least(q->rows - i, MATMUL_ROWS), here, a + i * q->a_row,
+                      c + i * q->c_row + j);
+            b += wide * inner;
+        }
+    }
+}
+
+/* Few rows and a right factor with contiguous rows: whole tiles read it in place. */
+static void
+run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, const float *a,
+           const float *b, float *c)
+{
+    for (int64_t j = 0; j < q->columns;) {
+        int64_t left = q->columns - j, here = left >= isa->columns ? isa->columns : LANES;
+        struct isa_tile t = {
+            .columns = here, .inner = q->inner, .a_row = q->a_row, .a_inner = q->a_inner, .b = b + j,
+            .b_inner = q->b_inner, .c_row = q->c_row, .bias = q->bias == NULL ? NULL : q->bias + j,
+            .start = start,
+        };
+
+        run_panel(isa, &t, q->rows, here, a, c + j);
+        j += here;
+    }
+}
+
+void
+matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
+{
+    const struct isa *isa = isa_now();
+    enum isa_start start = q->add ? ISA_START_add : q->bias != NULL ? ISA_START_bias : ISA_START_zero;
+
+    if (q->rows <= 0 || q->columns <= 0)
+        return;
+    if (q->rows <= MATMUL_DIRECT && q->b_column == 1 && q->columns % LANES == 0) {
+        run_direct(isa, q, start, a, b, c);
+        return;
+    }
+    for (int64_t j = 0; j < q->columns; j += MATMUL_COLUMNS) {
+        int64_t columns = least(q->columns - j, MATMUL_COLUMNS);
+        int64_t p = 0;
+
+        do {    /* once even where inner is 0: c still gets its start */
+            int64_t inner = least(q->inner - p, MATMUL_INNER);
+            float  *panels = panels_of(s, round_up(columns, LANES) * inner);
+
+            pack_panels(isa, columns, inner, b + p * q->b_inner + j * q->b_column, q->b_inner,
+                        q->b_column, panels);
+            run_panels(isa, q, p == 0 ? start : ISA_START_add, columns, inner, a + p * q->a_inner,
+                       panels, q->bias == NULL ? c : q->bias + j, c + j);
+            p += inner;
+        } while (p < q->inner);
+    }
+}
+
+void
+matmul_forward(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *x, const float *w,
+               const float *bias, float *y)
+{
+    struct matmul_shape q = {
+        .rows = n, .columns = m, .inner = k, .a_row = k, .a_inner = 1, .b_inner = 1, .b_column = k,
+        .c_row = m, .bias = bias,
+    };
+
+    matmul_run(s, &q, x, w, y);
+}
+
+void
+matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *w,
+                  int add, float *dx)
+{
+    struct matmul_shape q = {
+        .rows = n, .columns = k, .inner = m, .a_row = m, .a_inner = 1, .b_inner = k, .b_column = 1,
+        .c_row = k, .add = add,
+    };
+
+    matmul_run(s, &q, dy, w, dx);
+}
+
+void
+matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *x,
+                  float *dw)
+{
+    struct matmul_shape q = {
+        .rows = m, .columns = k, .inner = n, .a_row = 1, .a_inner = m, .b_inner = k, .b_column = 1,
+        .c_row = k, .add = 1,
+    };
+
+    matmul_run(s, &q, dy, x, dw);
+}
+
+void
+matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db)
+{
+    const struct isa *isa = isa_now();
+
+    for (int64_t i = 0; i < n; i++)
+        isa->add(m, dy + i * m, db);
+}
+
+void
+matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w)
+{
+    size_t bytes = (size_t)(round_up(m, LANES) * k) * sizeof(float);
+
+    if (p->panels == NULL || round_up(p->m, LANES) * p->k < round_up(m, LANES) * k) {
+        free(p->panels);
+        p->panels = xaligned(bytes);
+    }
+    p->m = m;
+    p->k = k;
+    pack_panels(isa_now(), m, k, w, 1, k, p->panels);
+}
+
+void
+matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias, float *y)
+{
+    struct matmul_shape q = {
+        .rows = n, .columns = p->m, .inner = p->k, .a_row = p->k, .a_inner = 1, .c_row = p->m,
+    };
+
+    if (n > 0 && p->m > 0)
+        run_panels(isa_now(), &q, bias == NULL ? ISA_START_zero : ISA_START_bias, p->m, p->k, x,
+                   p->panels, bias == NULL ? y : bias, y);
+}
+
+void
+matmul_weight_free(struct matmul_weight *p)
+{
+    free(p->panels);
+    *p = (struct matmul_weight){0};
+}
