@@ -64,7 +64,7 @@ int message_check(struct span bytes, struct error *e);
 /* Unpack into the message's struct (zeroed first). Wrong types and non-UTF-8 text are refused by field name. -> ERROR_input, ERROR_version. */
 int message_read(enum message m, struct span bytes, void *out, struct arena *arena, struct error *e);
 
-/* Append the packed message; fields in the order of the rows, then the unknown ones: the same struct gives the same bytes. */
+/* Append the packed message (text must be UTF-8, counts below 2^32: not looked at); fields in the order of the rows, then the unknown ones: the same struct gives the same bytes. */
 void message_write(enum message m, const void *in, struct buffer *out);
 
 /* Append the message as one JSON object (for sinks, taps, traces). */

@@ -104,3 +104,20 @@ text_number(struct buffer *out, double value)
     }
     buffer_text(out, room);
 }
+
+void
+text_float(struct buffer *out, float value)
+{
+    char room[40];
+
+    if (!isfinite(value)) {
+        buffer_text(out, "null");
+        return;
+    }
+    for (int digits = 3; digits <= 9; digits++) {
+        snprintf(room, sizeof(room), "%.*g", digits, (double)value);
+        if (strtof(room, NULL) == value)
+            break;
+    }
+    buffer_text(out, room);
+}

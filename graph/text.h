@@ -12,5 +12,6 @@ bool text_is_utf8(struct span s);
 void text_json(struct buffer *out, struct span s);
 /* Append the shortest decimal that reads back as the same double; null for infinities and NaN. */
 void text_number(struct buffer *out, double value);
+void text_float(struct buffer *out, float value);       /* the same for a float32 */
 
 #endif
