@@ -1,0 +1,426 @@
+/* Model directories: config.json in both dialects, what is refused and in which words, round trips. */
+#include "kernels/model_file.h"
+
+#include "kernels/document.h"
+#include "kernels/model_config.h"
+#include "kernels/safetensors.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIZES "\"vocab_size\": 11, \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": 2, " \
+              "\"num_attention_heads\": 4"
+#define PLAIN "{\"model_type\": \"qwen2\", " SIZES
+
+static char root[64];
+
+static int
+make_root(void **state)
+{
+    (void)state;
+    strcpy(root, "/tmp/test_model_file.XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int
+remove_root(void **state)
+{
+    char command[128];
+
+    (void)state;
+    snprintf(command, sizeof(command), "rm -rf '%s'", root);
+    return system(command);
+}
+
+static const char *
+path_of(const char *name)
+{
+    static char paths[64][200];          /* more than one test asks for */
+    static int  next;
+    char       *path = paths[next++ % 64];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", root, name);
+    return path;
+}
+
+static void
+put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static struct buffer
+get(const char *path)
+{
+    struct buffer b = {0};
+    struct error  e = {0};
+
+    if (document_load(path, 1 << 24, &b, &e))
+        fail_msg("%s", e.text);
+    return b;
+}
+
+static void
+same_file(const char *a, const char *b)
+{
+    struct buffer x = get(a), y = get(b);
+
+    assert_int_equal(x.length, y.length);
+    assert_memory_equal(x.at, y.at, x.length);
+    buffer_free(&x);
+    buffer_free(&y);
+}
+
+static void
+must(int rc, const struct error *e)
+{
+    if (rc)
+        fail_msg("%s", e->text);
+}
+
+static void
+refused(const char *text, const char *reason)
+{
+    struct model_config c;
+    struct error        e = {0};
+
+    if (model_config_parse(&c, span_text(text), &e) == 0)
+        fail_msg("accepted: %s", text);
+    if (!strstr(e.text, reason))
+        fail_msg("'%s' lacks '%s'", e.text, reason);
+}
+
+static void
+test_config_read(void **state)
+{
+    struct model_config c;
+    struct error        e = {0};
+
+    (void)state;
+    must(model_config_parse(&c, span_text(PLAIN "}"), &e), &e);
+    assert_int_equal(c.num_key_value_heads, 4);
+    assert_int_equal(c.head_dim, 2);
+    assert_int_equal(c.tie_word_embeddings, 0);
+    assert_int_equal(c.num_labels, 0);
+    assert_int_equal(c.eos_token_id, -1);
+    assert_true(c.rope_theta > 9999.9 && c.rope_theta < 10000.1);
+    must(model_config_parse(&c, span_text(
+        PLAIN ", \"num_key_value_heads\": 2, \"head_dim\": 6, \"rope_theta\": 5, \"rope_parameters\": "
+        "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}, \"tie_word_embeddings\": true, "
+        "\"eos_token_id\": [7, 8], \"bos_token_id\": null, \"pad_token_id\": 3, \"rms_norm_eps\": 1e-5, "
+        "\"sliding_window\": 4096, \"use_sliding_window\": false, \"rope_scaling\": null, "
+        "\"architectures\": [\"Qwen2ForTokenClassification\"], "
+        "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}"), &e), &e);
+    assert_int_equal(c.num_key_value_heads, 2);
+    assert_int_equal(c.head_dim, 6);
+    assert_true(c.rope_theta > 999999 && c.rope_theta < 1000001);
+    assert_int_equal(c.tie_word_embeddings, 1);
+    assert_int_equal(c.eos_token_id, 7);
+    assert_int_equal(c.bos_token_id, -1);
+    assert_int_equal(c.pad_token_id, 3);
+    assert_int_equal(c.num_labels, 3);
+    must(model_config_parse(&c, span_text(PLAIN ", \"rope_theta\": 500.5, \"rope_scaling\": "
+                                          "{\"type\": \"default\"}}"), &e), &e);
+    assert_true(c.rope_theta > 500.4 && c.rope_theta < 500.6);
+}
+
+static void
+test_config_refused(void **state)
+{
+    (void)state;
+    refused("", "JSON");
+    refused("[]", "object");
+    refused("{" SIZES "}", "'model_type'");
+    refused("{\"model_type\": \"llama\", " SIZES "}", "'llama'");
+    refused(PLAIN ", \"quantization_config\": {\"bits\": 4}}", "quantization_config");
+    refused(PLAIN ", \"architectures\": [\"Qwen2ForRewardModel\"]}", "Qwen2ForRewardModel");
+    refused(PLAIN ", \"hidden_act\": \"gelu\"}", "'gelu'");
+    refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "'yarn'");
+    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "'llama3'");
+    refused(PLAIN ", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
+    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1}", "use_sliding_window");
+    refused(PLAIN ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]}", "layer_types");
+    refused(PLAIN ", \"num_key_value_heads\": 3}", "num_key_value_heads");
+    refused(PLAIN ", \"num_key_value_heads\": 0}", "num_key_value_heads");
+    refused(PLAIN ", \"head_dim\": 3}", "head_dim");
+    refused(PLAIN ", \"rms_norm_eps\": \"small\"}", "rms_norm_eps");
+    refused(PLAIN ", \"tie_word_embeddings\": 1}", "tie_word_embeddings");
+    refused(PLAIN ", \"eos_token_id\": \"x\"}", "eos_token_id");
+    refused(PLAIN ", \"vocab_size\": 11}", "twice");
+    refused("{\"model_type\": \"qwen2\"}", "vocab_size");
+    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 4000000000, \"hidden_size\": 8, "
+            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}", "vocab_size");
+    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 10, \"hidden_size\": -8, "
+            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}", "hidden_size");
+}
+
+static struct model_config
+small_config(int64_t labels, int tied)
+{
+    struct model_config c = model_config_default();
+
+    c.vocab_size = 11, c.hidden_size = 8, c.intermediate_size = 12, c.num_hidden_layers = 2;
+    c.num_attention_heads = 4, c.num_key_value_heads = 2, c.max_position_embeddings = 64;
+    c.num_labels = labels, c.tie_word_embeddings = tied, c.eos_token_id = 1;
+    return c;
+}
+
+static struct model
+small_model(int64_t labels, int tied)
+{
+    struct model_config c = small_config(labels, tied);
+    struct model        m;
+    struct error        e = {0};
+
+    must(model_init(&m, &c, &e), &e);
+    model_randomise(&m, 5);
+    return m;
+}
+
+static void
+test_config_written(void **state)
+{
+    struct model_config c = small_config(2, 1), again;
+    struct buffer       text = {0};
+    struct error        e = {0};
+
+    (void)state;
+    c.rms_norm_eps = 1e-6, c.rope_theta = 1234567.5, c.head_dim = 6;
+    must(model_config_check(&c, &e), &e);
+    model_config_write(&c, &text);
+    must(model_config_parse(&again, buffer_span(&text), &e), &e);
+    assert_memory_equal(&c.rope_theta, &again.rope_theta, sizeof(double));
+    assert_memory_equal(&c.rms_norm_eps, &again.rms_norm_eps, sizeof(double));
+    assert_int_equal(again.head_dim, 6);
+    assert_int_equal(again.num_labels, 2);
+    assert_int_equal(again.eos_token_id, 1);
+    assert_int_equal(again.bos_token_id, -1);
+    assert_int_equal(again.tie_word_embeddings, 1);
+    assert_int_equal(again.max_position_embeddings, 64);
+    buffer_free(&text);
+}
+
+static void
+test_round_trip(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        struct model m = small_model(kind == 2 ? 2 : 0, kind == 0), again;
+        struct error e = {0};
+        char         one[200], two[200];
+
+        snprintf(one, sizeof(one), "%s/one%d", root, kind);
+        snprintf(two, sizeof(two), "%s/two%d/", root, kind);
+        must(model_save(&m, one, NULL, &e), &e);
+        must(model_open(&again, one, &e), &e);
+        assert_int_equal(m.count, again.count);
+        assert_memory_equal(m.params, again.params, (size_t)m.count * sizeof(float));
+        assert_int_equal(again.config.num_labels, kind == 2 ? 2 : 0);
+        must(model_save(&again, two, NULL, &e), &e);
+        two[strlen(two) - 1] = 0;
+        for (int i = 0; i < 2; i++) {
+            const char *file = i ? "config.json" : "model.safetensors";
+            char        a[300], b[300];
+
+            snprintf(a, sizeof(a), "%s/%s", one, file);
+            snprintf(b, sizeof(b), "%s/%s", two, file);
+            same_file(a, b);
+        }
+        model_free(&m);
+        model_free(&again);
+    }
+}
+
+static void
+test_save_replaces(void **state)
+{
+    struct model m = small_model(0, 1), again;
+    struct error e = {0};
+    const char  *dir = path_of("place"), *from = path_of("tokens");
+
+    (void)state;
+    mkdir(from, 0777);
+    assert_int_equal(model_save(&m, dir, from, &e), ERROR_file);        /* no tokenizer.json there */
+    assert_int_equal(access(dir, F_OK), -1);
+    put(path_of("tokens/tokenizer.json"), "{}");
+    mkdir(path_of("place.part"), 0777);                                 /* left by a killed process */
+    put(path_of("place.part/junk"), "x");
+    must(model_save(&m, dir, from, &e), &e);
+    assert_int_equal(access(path_of("place/tokenizer.json"), F_OK), 0);
+    m.params[0] += 1;
+    must(model_save(&m, dir, NULL, &e), &e);
+    assert_int_equal(access(path_of("place.part"), F_OK), -1);
+    assert_int_equal(access(path_of("place/junk"), F_OK), -1);
+    must(model_open(&again, dir, &e), &e);
+    assert_memory_equal(m.params, again.params, (size_t)m.count * sizeof(float));
+    model_free(&again);
+    put(path_of("file"), "x");
+    assert_int_equal(model_save(&m, path_of("file"), NULL, &e), ERROR_file);
+    assert_int_equal(model_save(&m, path_of("no/where"), NULL, &e), ERROR_file);
+    model_free(&m);
+}
+
+/* Writes M's tensors but the one named LEFT_OUT, with EXTRA (when it has a name) beside them. */
+static void
+write_tensors(const struct model *m, const char *path, const char *left_out, struct safetensors_source extra)
+{
+    struct safetensors_source sources[64];
+    struct error e = {0};
+    int          n = 0;
+
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct model_tensor *t = &m->tensors[i];
+
+        if (!left_out || strcmp(left_out, t->name))
+            sources[n++] = (struct safetensors_source){t->name, t->dims, {t->shape[0], t->shape[1]},
+                                                       m->params + t->offset};
+    }
+    if (extra.name)
+        sources[n++] = extra;
+    must(safetensors_write(path, sources, n, &e), &e);
+}
+
+static void
+open_refused(const char *dir, const char *a, const char *b)
+{
+    struct model m;
+    struct error e = {0};
+
+    if (model_open(&m, dir, &e) == 0)
+        fail_msg("opened; expected '%s'", a);
+    if (!strstr(e.text, a) || !strstr(e.text, b))
+        fail_msg("'%s' lacks '%s' or '%s'", e.text, a, b);
+}
+
+static void
+test_contradictions(void **state)
+{
+    static const float zeros[4096];
+    static const char  last[] = "model.layers.1.mlp.down_proj.weight";
+    const struct safetensors_source none = {0};
+    struct model m = small_model(0, 1), opened;
+    struct error e = {0};
+    const char  *dir = path_of("odd"), *weights = path_of("odd/model.safetensors");
+
+    (void)state;
+    must(model_save(&m, dir, NULL, &e), &e);
+    write_tensors(&m, weights, last, none);
+    open_refused(dir, last, "missing");
+    write_tensors(&m, weights, last, (struct safetensors_source){last, 2, {12, 8}, zeros});
+    open_refused(dir, "[12, 8]", "[8, 12]");
+    write_tensors(&m, weights, last, (struct safetensors_source){last, 1, {96}, zeros});
+    open_refused(dir, "[96]", last);
+    write_tensors(&m, weights, NULL, (struct safetensors_source){"model.q_norm.weight", 1, {8}, zeros});
+    open_refused(dir, "model.q_norm.weight", "not part");
+    write_tensors(&m, weights, NULL, (struct safetensors_source){"lm_head.weight", 2, {11, 8}, zeros});
+    open_refused(dir, "lm_head.weight", "tie_word_embeddings");
+    write_tensors(&m, weights, NULL, (struct safetensors_source){"lm_head.weight", 2, {11, 8},
+                                                                 m.params + m.embed});
+    must(model_open(&opened, dir, &e), &e);
+    model_free(&opened);
+    write_tensors(&m, weights, NULL, (struct safetensors_source){
+        "model.layers.0.self_attn.rotary_emb.inv_freq", 1, {1}, zeros});
+    must(model_open(&opened, dir, &e), &e);
+    model_free(&opened);
+    /* a config that asks for more than the file holds is refused before memory is */
+    put(path_of("odd/config.json"), "{\"model_type\": \"qwen2\", \"vocab_size\": 4000000, \"hidden_size\": 65536, "
+        "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}");
+    open_refused(dir, "embed_tokens", "[4000000, 65536]");
+    put(path_of("odd/config.json"), PLAIN ", \"num_key_value_heads\": 2, \"num_hidden_layers\": 3}");
+    open_refused(dir, "config.json", "num_hidden_layers");
+    put(path_of("odd/config.json"), PLAIN ", \"num_key_value_heads\": 2}");
+    open_refused(dir, "lm_head.weight", "missing");
+    unlink(path_of("odd/model.safetensors"));
+    open_refused(dir, "model.safetensors", "No such file");
+    open_refused(path_of("absent"), "config.json", "No such file");
+    model_free(&m);
+}
+
+static void
+test_shards(void **state)
+{
+    struct model  m = small_model(0, 0), opened;
+    struct error  e = {0};
+    struct buffer index = {0};
+    const char   *dir = path_of("shards");
+    struct safetensors_source half[64];
+    int           n = 0;
+
+    (void)state;
+    must(model_save(&m, dir, NULL, &e), &e);
+    unlink(path_of("shards/model.safetensors"));
+    buffer_text(&index, "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {");
+    for (int part = 0; part < 2; part++) {
+        n = 0;
+        for (int i = part; i < m.tensor_count; i += 2) {
+            const struct model_tensor *t = &m.tensors[i];
+
+            half[n++] = (struct safetensors_source){t->name, t->dims, {t->shape[0], t->shape[1]},
+                                                    m.params + t->offset};
+            buffer_print(&index, "%s\"%s\": \"part%d.safetensors\"", part + i ? ", " : "", t->name, part);
+        }
+        must(safetensors_write(path_of(part ? "shards/part1.safetensors" : "shards/part0.safetensors"), half,
+                               n, &e), &e);
+    }
+    buffer_add(&index, "}}", 3);
+    put(path_of("shards/model.safetensors.index.json"), index.at);
+    must(model_open(&opened, dir, &e), &e);
+    assert_memory_equal(m.params, opened.params, (size_t)m.count * sizeof(float));
+    model_free(&opened);
+    unlink(path_of("shards/part1.safetensors"));
+    open_refused(dir, "part1.safetensors", "No such file");
+    put(path_of("shards/model.safetensors.index.json"), "{\"weight_map\": {\"a\": \"../x.safetensors\"}}");
+    open_refused(dir, "../x.safetensors", "no file of this");
+    put(path_of("shards/model.safetensors.index.json"), "{\"weight_map\": {\"a\": \"part0.safetensors\"}}");
+    open_refused(dir, "'a' is not in", "part0");
+    put(path_of("shards/model.safetensors.index.json"), "{}");
+    open_refused(dir, "weight_map", "object");
+    buffer_free(&index);
+    model_free(&m);
+}
+
+static void
+test_stops(void **state)
+{
+    struct model_stops stops;
+    struct error       e = {0};
+
+    (void)state;
+    mkdir(path_of("stops"), 0777);
+    put(path_of("stops/config.json"), "{\"eos_token_id\": 5}");
+    must(model_stops_read(&stops, path_of("stops"), &e), &e);
+    assert_int_equal(stops.count, 1);
+    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": [7, 5, 9]}");
+    must(model_stops_read(&stops, path_of("stops"), &e), &e);
+    assert_int_equal(stops.count, 3);
+    assert_true(stops.ids[0] == 5 && stops.ids[1] == 7 && stops.ids[2] == 9);
+    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": -1}");
+    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
+    put(path_of("stops/generation_config.json"), "{");
+    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config_read), cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_written), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_save_replaces), cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_shards), cmocka_unit_test(test_stops),
+    };
+
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
