@@ -345,6 +345,47 @@ options_set(const struct option *table, void *options, const char *name, const c
 }
 
 int
+options_clear(const struct option *table, void *options, const char *name, struct error *e)
+{
+    const struct option *o = option_find(table, name);
+
+    if (!o || o->kind != OPTION_texts)
+        return error_set(e, ERROR_topology, "option '%.60s': an empty list where one value belongs", name);
+    texts_free((struct texts *)((char *)options + o->offset));
+    return 0;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+bool
+option_same(const struct option *row, const void *a, const void *b)
+{
+    const void         *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+    const struct texts *s = x, *t = y;
+
+    switch (row->kind) {
+    case OPTION_bool: return *(const bool *)x == *(const bool *)y;
+    case OPTION_choice: return *(const int *)x == *(const int *)y;
+    case OPTION_int:
+    case OPTION_size: return *(const int64_t *)x == *(const int64_t *)y;
+    case OPTION_float:
+    case OPTION_time: return *(const double *)x == *(const double *)y;
+    case OPTION_texts:
+        if (s->count != t->count)
+            return false;
+        for (int i = 0; i < s->count; i++)
+            if (!same_text(s->at[i], t->at[i]))
+                return false;
+        return true;
+    default: return same_text(*(const char *const *)x, *(const char *const *)y);
+    }
+}
+
+int
 options_complete(const struct option *table, const unsigned char *set, struct error *e)
 {
     for (int i = 0; i < option_count(table); i++)

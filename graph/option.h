@@ -83,6 +83,12 @@ int options_init(const struct option *table, void *options, struct error *e);
 int options_set(const struct option *table, void *options, const char *name, const char *value,
                 struct error *e);
 
+/* The user wrote an empty list: OPTION_texts only. */
+int options_clear(const struct option *table, void *options, const char *name, struct error *e);
+
+/* Do two structs of one table hold the same value in this row? */
+bool option_same(const struct option *row, const void *a, const void *b);
+
 /* Every required option has a value? `set` tells which rows were given (one byte per row). */
 int options_complete(const struct option *table, const unsigned char *set, struct error *e);
 

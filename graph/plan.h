@@ -72,6 +72,7 @@ struct plan {
 int  topology_read(const char *path, int set_count, char *const *sets, struct plan *p,
                    struct buffer *problems, struct error *e);
 void plan_free(struct plan *p);
+void plan_node_free(struct plan_node *n);       /* what it holds, not the struct */
 
 int  plan_write(const struct plan *p, const char *run_dir, struct error *e);    /* RUN/plan.json, atomically, fsynced */
 int  plan_load(struct plan *p, const char *run_dir, struct error *e);
@@ -86,6 +87,8 @@ int  plan_route(const struct plan_node *n, uint64_t first);
 bool plan_is_terminal(const struct plan *p, int node);          /* no one reads its outputs */
 /* Fill a kind's options struct from the plan's text (paths resolved against folder); options_fini() it. */
 int  plan_options(const struct plan *p, int node, void *options, struct error *e);
+/* Make relative OPTION_path fields absolute; "" and "-" (standard input) stay. */
+void plan_resolve_paths(const struct option *table, void *options, const char *folder);
 /* The options every node has (graph/node_options.h); nothing to free. */
 int  plan_common(const struct plan *p, int node, struct node_common *common, struct error *e);
 
