@@ -1,0 +1,392 @@
+/* learner: the node that trains. Every rollout that arrives, with labels on its steps or without,
+ * becomes a sample in the store under its ordinal; training reads them in ordinal order, never as
+ * they came. Samples of one input wait for its end; a stream without end (`follow`) is trained in
+ * windows. */
+#include "nodes/learner/learner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/model_config.h"
+#include "kernels/safetensors.h"
+#include "nodes/learner/manifest.h"
+
+static const char *const objective_names[] = {
+#define OBJECTIVE(name, needs_reference, needs_group, classes, summary) #name,
+#include "kernels/objective.def"
+#undef OBJECTIVE
+    NULL,
+};
+static const char *const schedule_names[] = {"constant", "cosine", NULL};
+static const char *const device_names[] = {"auto", "cpu", NULL};
+
+const struct option learner_option_table[] = {
+    OPT_PATH(struct learner_options, model, FIXED, "",
+             "Hugging Face folder training begins from, also the reference; empty: a fresh model "
+             "of the sizes below"),
+    OPT_PATH(struct learner_options, tokenizer, FIXED, "",
+             "folder with the tokenizer.json of a fresh model; empty: the model's own"),
+    OPT_TEXT(struct learner_options, eos_token, FIXED, "<|endoftext|>",
+             "token that ends an answer of a fresh model"),
+    OPT_INT(struct learner_options, width, FIXED, "0", 0, 65536, "hidden size of a fresh model"),
+    OPT_INT(struct learner_options, layers, FIXED, "0", 0, 512, "layers of a fresh model"),
+    OPT_INT(struct learner_options, heads, FIXED, "0", 0, 4096, "attention heads of a fresh model"),
+    OPT_INT(struct learner_options, kv_heads, FIXED, "0", 0, 4096,
+            "key-value heads of a fresh model; 0: as many as heads"),
+    OPT_INT(struct learner_options, intermediate, FIXED, "0", 0, 262144,
+            "inner size of a fresh model; 0: 4 x width"),
+    OPT_INT(struct learner_options, positions, FIXED, "4096", 1, 16777216,
+            "longest sequence of a fresh model, tokens"),
+    OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
+               "what is minimised"),
+    OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
+            "classes of token_class when the model has no class head"),
+    OPT_FLOAT(struct learner_options, beta, FIXED, "0.5", -1, 1,
+              "weight of tokens in correct steps of wrong answers (bcpg_nsa); other tokens have 1"),
+    OPT_FLOAT(struct learner_options, tau, FIXED, "1e-3", 0, 1e3,
+              "pull towards the initial model (bcpg, bcpg_nsa)"),
+    OPT_FLOAT(struct learner_options, correct_above, FIXED, "0", -1e9, 1e9,
+              "a rollout with a reward above it counts as correct"),
+    OPT_INT(struct learner_options, epochs, FIXED, "0", 0, 1e6,
+            "passes over everything once the input has ended; 0: 1"),
+    OPT_INT(struct learner_options, passes, FIXED, "0", 0, 1e6,
+            "with follow: passes over each window; 0: 1"),
+    OPT_INT(struct learner_options, batch_rollouts, FIXED, "128", 1, 1e6,
+            "rollouts of one optimiser step: whole groups until there are so many"),
+    OPT_INT(
+        struct learner_options, batch_tokens, FIXED, "4096", 1, 1 << 24,
+        "tokens computed at a time; gradients of a step add up over as many batches as it needs"),
+    OPT_INT(struct learner_options, max_tokens, FIXED, "4096", 2, 1 << 24,
+            "prompt and answer; longer ones are dead letters"),
+    OPT_BOOL(struct learner_options, shuffle, FIXED, "true",
+             "draw the order of groups from the seed in each pass"),
+    OPT_BOOL(struct learner_options, eos, FIXED, "true",
+             "teach the end of an answer: its stop token is put after it"),
+    OPT_FLOAT(struct learner_options, lr, FIXED, "1e-5", 0, 1, "learning rate, at its peak"),
+    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1, "where a cosine schedule ends"),
+    OPT_INT(struct learner_options, warmup_steps, FIXED, "0", 0, 1e9,
+            "steps in which lr rises from 0"),
+    OPT_CHOICE(struct learner_options, schedule, FIXED, "constant", schedule_names,
+               "course of lr after the warm-up"),
+    OPT_INT(struct learner_options, schedule_steps, FIXED, "0", 0, 1e12,
+            "steps until a cosine ends; 0: those of all epochs (follow has no such number)"),
+    OPT_FLOAT(struct learner_options, weight_decay, FIXED, "0", 0, 10, "AdamW's decay of matrices"),
+    OPT_FLOAT(struct learner_options, beta1, FIXED, "0.9", 0, 0.999999,
+              "AdamW's memory of gradients"),
+    OPT_FLOAT(struct learner_options, beta2, FIXED, "0.999", 0, 0.999999,
+              "AdamW's memory of squared gradients"),
+    OPT_FLOAT(struct learner_options, eps, FIXED, "1e-8", 1e-30, 1, "AdamW's smallest denominator"),
+    OPT_FLOAT(struct learner_options, clip, FIXED, "1", 0, 1e9,
+              "largest norm of a step's gradient; 0: any"),
+    OPT_INT(struct learner_options, checkpoint_steps, LIVE, "20", 0, 1e9,
+            "steps between checkpoints; 0: by time alone"),
+    OPT_TIME(struct learner_options, checkpoint_every, LIVE, "60s", 0.1, 86400,
+             "training time a kill may cost at most"),
+    OPT_INT(struct learner_options, keep, LIVE, "2", 1, LEARNER_KEEP_MAX,
+            "checkpoints that stay beside the final one"),
+    OPT_BOOL(struct learner_options, follow, FIXED, "false",
+             "train in windows before the input ends"),
+    OPT_INT(struct learner_options, window, FIXED, "0", 0, 1e9,
+            "with follow: samples of a window, in whole groups"),
+    OPT_INT(struct learner_options, max_windows, LIVE, "2", 1, 1e6,
+            "with follow: untrained windows held before input waits"),
+    OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
+    OPT_END};
+
+static const struct port learner_ports[] = {
+    [LEARNER_labelled] = {PORT_IN, "labelled", MESSAGE_labelled, PORT_OPTIONAL,
+                          "rollouts whose steps have labels"},
+    [LEARNER_passed] = {PORT_IN, "passed", MESSAGE_rollout, PORT_OPTIONAL,
+                        "rollouts as they are: correct ones, or a reader's"},
+    {.direction = PORT_END},
+};
+
+/* ---- check ---- */
+
+static int
+check_model(struct check *c, const struct learner_options *o, struct error *e)
+{
+    struct model_config config;
+    struct tokenizer *t;
+    struct error why = {0};
+    bool fresh = !o->model[0];
+
+    if (fresh && (!o->width || !o->layers || !o->heads))
+        return check_fail(c, "model", e,
+                          "without a model, width, layers and heads say what to make");
+    if (!fresh && (o->width || o->layers || o->heads || o->kv_heads || o->intermediate))
+        return check_fail(c, "width", e, "sizes are for a fresh model; '%s' has its own", o->model);
+    if (fresh && !o->tokenizer[0])
+        return check_fail(c, "tokenizer", e, "a fresh model needs a folder with a tokenizer.json");
+    t = tokenizer_open(initial_tokenizer(o), &why);
+    if (!t)
+        return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e, "%s", why.text);
+    tokenizer_close(t);
+    if (initial_config(o, &config, &why) < 0)
+        return check_fail(c, fresh ? "width" : "model", e, "%s", why.text);
+    if (!objective_at(o->objective)->classes && o->eos && config.eos_token_id < 0)
+        return check_fail(c, "eos", e,
+                          "the model names no stop token%s%s; say eos: false or name one",
+                          fresh ? " " : "", fresh ? o->eos_token : "");
+    if (!fresh) {
+        struct safetensors file;
+        char *path = xprint("%s/model.safetensors", o->model);
+        bool there = access(path, F_OK) == 0;
+        int rc = there ? safetensors_open(&file, path, &why) : 0;
+
+        free(path);
+        if (rc < 0)
+            return check_fail(c, "model", e, "%s", why.text);
+        if (there)
+            safetensors_close(&file);
+    }
+    return 0;
+}
+
+static int
+check_course(struct check *c, const struct learner_options *o, struct error *e)
+{
+    if (o->follow && o->epochs)
+        return check_fail(c, "epochs", e, "follow trains in windows: say passes, not epochs");
+    if (o->follow && !o->window)
+        return check_fail(c, "follow", e,
+                          "follow needs a window: how many samples are trained at a time");
+    if (!o->follow && o->passes)
+        return check_fail(c, "passes", e, "passes belong to follow: say epochs");
+    if (!o->follow && o->window)
+        return check_fail(c, "window", e, "a window belongs to follow");
+    if (o->follow && o->schedule == SCHEDULE_cosine && !o->schedule_steps)
+        return check_fail(c, "schedule", e,
+                          "a cosine on a stream without end needs schedule_steps");
+    if (o->lr_min > o->lr)
+        return check_fail(c, "lr_min", e, "%g is above lr, %g", o->lr_min, o->lr);
+    return 0;
+}
+
+static int
+learner_check(struct check *c, struct error *e)
+{
+    const struct learner_options *o = c->options;
+    const struct objective *objective = objective_at(o->objective);
+    bool labelled = false;
+    int rc;
+
+    for (int i = 0; i < c->link_count; i++)
+        labelled = labelled || c->links[i].port == LEARNER_labelled;
+    if (c->link_count == 0)
+        return check_fail(c, NULL, e, "link at least one of labelled and passed");
+    if (!labelled && (objective->classes || strcmp(objective->name, "bcpg_nsa") == 0))
+        return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled",
+                          objective->name);
+    rc = check_course(c, o, e);
+    return rc < 0 ? rc : check_model(c, o, e);
+}
+
+/* ---- life ---- */
+
+static int
+load_progress(struct learner *l, struct error *e)
+{
+    struct span value;
+
+    if (!node_get(l->node, span_of("p", 1), &value))
+        return 0;
+    if (value.length == sizeof(l->progress))
+        memcpy(&l->progress, value.at, sizeof(l->progress));
+    if (l->progress.version != LEARNER_PROGRESS_VERSION)
+        return error_set(e, ERROR_version,
+                         "the learner's progress in the store is of another version");
+    l->saved = l->progress;
+    return 0;
+}
+
+static int
+learner_start(struct node *n, struct error *e)
+{
+    struct learner *l = node_state(n);
+    const struct learner_options *o = node_options(n);
+    bool classes;
+    int rc;
+
+    l->node = n;
+    l->options = o;
+    l->objective = objective_at(o->objective);
+    classes = l->objective->classes;
+    l->output.metrics = -1;
+    rc = initial_config(o, &l->config, e);
+    if (rc < 0)
+        return error_wrap(e, "model");
+    l->tokenizer = tokenizer_open(initial_tokenizer(o), e);
+    if (!l->tokenizer)
+        return e->code;
+    l->rules = (struct sample_rules){.tokenizer = l->tokenizer,
+                                     .vocab = l->config.vocab_size,
+                                     .bos = l->config.bos_token_id,
+                                     .max_tokens = o->max_tokens < l->config.max_position_embeddings
+                                                       ? o->max_tokens
+                                                       : l->config.max_position_embeddings,
+                                     .eos = o->eos && !classes ? l->config.eos_token_id : -1,
+                                     .labels = classes ? l->config.num_labels : 2,
+                                     .correct_above = o->correct_above};
+    rc = load_progress(l, e);
+    if (rc == 0)
+        rc = output_open(&l->output, node_run_dir(n), node_id(n), initial_tokenizer(o),
+                         l->progress.metrics_length, e);
+    if (rc == 0)
+        rc = output_clean(&l->output, l->progress.kept, l->progress.kept_count, e);
+    if (rc == 0 && o->follow)
+        rc = round_scan(l, e);
+    if (rc < 0)
+        return rc;
+    node_set_in_flight(n, LEARNER_IN_FLIGHT);
+    round_withhold(l);
+    node_why(n, o->follow ? "waiting for a window of samples"
+                          : "storing samples until the input ends");
+    return 0;
+}
+
+/* Which input brings data; the message is read into `source`. A text in *why: the unit cannot be a
+ * sample. */
+static int
+read_source(struct learner *l, const struct unit *u, struct labelled *labelled,
+            struct sample_source *source, struct error *why)
+{
+    const struct input *data = NULL;
+    int rc;
+
+    for (int i = 0; i < u->input_count; i++) {
+        const struct input *input = &u->inputs[i];
+
+        if (input->closing)
+            continue;
+        if (data)
+            return error_set(why, ERROR_input,
+                             "data on two inputs that exclude each other: from '%s' and from '%s'",
+                             data->from, input->from);
+        data = input;
+    }
+    memset(labelled, 0, sizeof(*labelled));
+    *source = (struct sample_source){.rollout = &labelled->rollout};
+    if (data->port == LEARNER_passed)
+        return message_read(MESSAGE_rollout, data->body, &labelled->rollout, &l->messages, why);
+    rc = message_read(MESSAGE_labelled, data->body, labelled, &l->messages, why);
+    if (rc < 0)
+        return rc;
+    if (labelled->labels.count != labelled->ends.count)
+        return error_set(why, ERROR_input, "%lld labels for %lld steps",
+                         (long long)labelled->labels.count, (long long)labelled->ends.count);
+    source->ends = labelled->ends.at;
+    source->labels = labelled->labels.at;
+    source->steps = labelled->ends.count;
+    return 0;
+}
+
+static int
+learner_take(struct node *n, struct unit *u, struct error *e)
+{
+    struct learner *l = node_state(n);
+    struct labelled labelled;
+    struct sample_source source;
+    struct sample sample;
+    struct entry entry;
+    struct error why = {0};
+    char room[LEARNER_KEY_MAX];
+    int64_t gems = 0;
+    int rc;
+
+    arena_clear(&l->messages);
+    buffer_clear(&l->record);
+    rc = read_source(l, u, &labelled, &source, &why);
+    if (rc == 0)
+        rc = sample_make(&l->rules, &source, u, &l->record, &gems, &why);
+    if (rc < 0) {
+        unit_dead(n, u, "%s", why.text);
+        return 0;
+    }
+    rc = sample_peek(buffer_span(&l->record), u->ordinal, &sample, e);
+    if (rc < 0)
+        return rc;
+    node_put(n, learner_key(room, 's', u->ordinal), buffer_span(&l->record));
+    node_count(n, METRIC_gems, gems);
+    entry = (struct entry){u->ordinal, u->first, u->size, (uint32_t)sample.count};
+    unit_done(n, u);
+    if (l->options->follow) {
+        entries_add(&l->entries, &entry);
+        round_withhold(l);
+        node_wake(n);
+    }
+    return 0;
+}
+
+static int
+learner_pump(struct node *n, struct error *e)
+{
+    struct learner *l = node_state(n);
+    int rc = round_pump(l, e);
+
+    /* Closings settle ordinals without a word to the kind: look again soon. */
+    if (rc == PUMP_IDLE && round_follow_waits(l) && l->entries.count > 0)
+        node_timer(n, 0.1);
+    return rc;
+}
+
+static int
+learner_ready(struct node *n, struct error *e)
+{
+    struct learner *l = node_state(n);
+
+    (void)e;
+    round_withhold(l);
+    node_wake(n);
+    return 0;
+}
+
+static int
+learner_ended(struct node *n, struct error *e)
+{
+    struct learner *l = node_state(n);
+    int rc = 0;
+
+    l->ended = true;
+    if (l->progress.final_written) {
+        node_finish(n);
+        return 0;
+    }
+    if (!l->options->follow)
+        rc = round_scan(l, e);
+    node_wake(n);
+    return rc;
+}
+
+static void
+learner_stop(struct node *n)
+{
+    struct learner *l = node_state(n);
+
+    round_free(l);
+    sample_rules_free(&l->rules);
+    if (l->tokenizer)
+        tokenizer_close(l->tokenizer);
+    output_close(&l->output);
+    arena_free(&l->messages);
+    buffer_free(&l->record);
+}
+
+const struct node_kind node_learner = {
+    .name = "learner",
+    .summary = "trains a policy or a judge on what arrives and writes Hugging Face checkpoints",
+    .state_size = sizeof(struct learner),
+    .options_size = sizeof(struct learner_options),
+    .ports = learner_ports,
+    .options = learner_option_table,
+    .terminal = true,
+    .check = learner_check,
+    .start = learner_start,
+    .take = learner_take,
+    .pump = learner_pump,
+    .ready = learner_ready,
+    .ended = learner_ended,
+    .stop = learner_stop,
+};

@@ -1,0 +1,635 @@
+/* round: training as a machine that moves by one batch a call. A round is what is trained together:
+ * every sample once the input has ended, or one window of a stream without end. In each: the
+ * reference's log-probabilities of samples that lack them, then the passes, step by step. What is
+ * in memory runs ahead of the store and is lost by a kill; the newest checkpoint is where the next
+ * process goes on, to the same bits. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "nodes/learner/learner.h"
+#include "nodes/learner/manifest.h"
+
+#define REFERENCE_SAMPLES_MAX 512 /* samples of one reference batch */
+
+struct span
+learner_key(char *room, char kind, uint64_t ordinal)
+{
+    room[0] = kind;
+    for (int i = 0; i < 8; i++)
+        room[1 + i] = (char)(ordinal >> (56 - 8 * i));
+    return span_of(room, LEARNER_KEY_MAX);
+}
+
+static uint64_t
+key_ordinal(struct span key)
+{
+    uint64_t ordinal = 0;
+
+    for (int i = 0; i < 8; i++)
+        ordinal = ordinal << 8 | (unsigned char)key.at[1 + i];
+    return ordinal;
+}
+
+struct scan {
+    struct learner *learner;
+    struct error *e;
+    int rc;
+};
+
+static bool
+scan_visit(void *own, struct span key, struct span value)
+{
+    struct scan *scan = own;
+    struct sample s;
+    struct entry entry;
+
+    if (key.length != LEARNER_KEY_MAX)
+        return true;
+    scan->rc = sample_peek(value, key_ordinal(key), &s, scan->e);
+    entry = (struct entry){s.ordinal, s.first, s.group_size, (uint32_t)s.count};
+    if (scan->rc == 0)
+        entries_add(&scan->learner->entries, &entry);
+    return scan->rc == 0;
+}
+
+int
+round_scan(struct learner *l, struct error *e)
+{
+    struct scan scan = {l, e, 0};
+
+    entries_free(&l->entries);
+    node_scan(l->node, span_of("s", 1), span_of("s", 1), scan_visit, &scan);
+    return scan.rc;
+}
+
+/* ---- the store ---- */
+
+/* Sample i of the entries, in the arena. Its reference too, where it is stored and wanted. */
+static int
+load_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
+{
+    uint64_t ordinal = l->entries.at[i].ordinal;
+    char room[LEARNER_KEY_MAX];
+    struct span value;
+    char *copy;
+    int rc;
+
+    if (!node_get(l->node, learner_key(room, 's', ordinal), &value))
+        return error_set(e, ERROR_store, "sample %llu is gone from the store",
+                         (unsigned long long)ordinal);
+    copy = arena_take(&l->arena, value.length);
+    memcpy(copy, value.at, value.length);
+    rc = sample_read(span_of(copy, value.length), ordinal, s, e);
+    if (rc < 0 || !l->objective->needs_reference)
+        return rc;
+    if (node_get(l->node, learner_key(room, 'r', ordinal), &value)) {
+        if (value.length != (size_t)(s->count - s->context) * sizeof(float))
+            return error_set(e, ERROR_store, "reference of sample %llu is damaged in the store",
+                             (unsigned long long)ordinal);
+        copy = arena_take(&l->arena, value.length);
+        memcpy(copy, value.at, value.length);
+        s->reference = (const float *)(const void *)copy;
+    }
+    return 0;
+}
+
+static struct model *
+model_twin(const struct model *m)
+{
+    struct model *twin = xalloc(sizeof(*twin));
+
+    model_copy(twin, m);
+    return twin;
+}
+
+static void
+initial_free(struct learner *l)
+{
+    if (l->initial)
+        model_free(l->initial);
+    free(l->initial);
+    l->initial = NULL;
+}
+
+/* Open the trainer at the newest checkpoint, or at the initial model. */
+static int
+open_trainer(struct learner *l, struct error *e)
+{
+    const struct learner_options *o = l->options;
+    struct trainer *t = &l->trainer;
+    struct model *start = NULL;
+    float *m = NULL, *v = NULL;
+    bool resumed = l->progress.step > 0;
+    int rc = 0;
+
+    if (!resumed || (o->follow && l->objective->needs_reference))
+        rc = initial_model(o, node_seed(l->node), &start, e);
+    if (rc < 0)
+        return rc;
+    if (o->follow && l->objective->needs_reference)
+        l->initial = resumed ? start : model_twin(start);
+    if (resumed) {
+        start = xalloc(sizeof(*start));
+        rc = output_load(&l->output, l->progress.step, start, &m, &v, e);
+    }
+    if (rc == 0 &&
+        start->head_rows != (l->objective->classes ? l->config.num_labels : l->config.vocab_size))
+        rc = error_set(e, ERROR_model,
+                       "the checkpoint of step %lld is of another shape than the model",
+                       (long long)l->progress.step);
+    if (rc < 0) {
+        free(start);
+        free(m);
+        free(v);
+        return rc;
+    }
+    t->objective = l->objective;
+    t->settings.tau = o->tau;
+    t->rules =
+        (struct pack_rules){.classes = l->objective->classes,
+                            .correct_only = strcmp(l->objective->name, "rft") == 0,
+                            .beta = strcmp(l->objective->name, "bcpg_nsa") == 0 ? o->beta : 1};
+    t->adamw = (struct adamw){.beta1 = o->beta1,
+                              .beta2 = o->beta2,
+                              .eps = o->eps,
+                              .weight_decay = o->weight_decay,
+                              .clip = o->clip};
+    trainer_init(t, &start);
+    if (resumed) {
+        free(t->m);
+        free(t->v);
+        t->m = m;
+        t->v = v;
+    }
+    l->training = true;
+    return 0;
+}
+
+/* ---- checkpoints ---- */
+
+static void
+put_progress(struct learner *l)
+{
+    struct progress *p = &l->progress;
+
+    p->version = LEARNER_PROGRESS_VERSION;
+    p->metrics_length = l->output.metrics_length;
+    node_count(l->node, METRIC_trained_tokens, p->trained_tokens - l->saved.trained_tokens);
+    node_count(l->node, METRIC_train_steps, p->step - l->saved.step);
+    node_put(l->node, span_of("p", 1), span_of(p, sizeof(*p)));
+    l->saved = *p;
+    l->saved_at = node_now(l->node);
+}
+
+/* Progress becomes durable: the directory first, then the store's word for it, then the old ones
+ * go. */
+static int
+save(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    int64_t gone[LEARNER_KEEP_MAX], gone_count = 0, keep = l->options->keep;
+    bool made = p->kept_count > 0 && p->kept[p->kept_count - 1] == p->step;
+    int rc = 0;
+
+    if (p->step > 0 && !made) {
+        rc = output_save(&l->output, p->step, &l->trainer.model, l->trainer.m, l->trainer.v, e);
+        while (p->kept_count >= keep) {
+            gone[gone_count++] = p->kept[0];
+            memmove(p->kept, p->kept + 1, (size_t)--p->kept_count * sizeof(p->kept[0]));
+        }
+        p->kept[p->kept_count++] = p->step;
+    }
+    if (rc == 0)
+        rc = output_sync(&l->output, e);
+    if (rc < 0)
+        return rc;
+    put_progress(l);
+    rc = node_commit(l->node, e);
+    for (int64_t i = 0; i < gone_count && rc == 0; i++)
+        rc = output_remove(&l->output, gone[i], e);
+    return rc;
+}
+
+static bool
+save_due(const struct learner *l)
+{
+    const struct learner_options *o = l->options;
+
+    if (o->checkpoint_steps > 0 && l->progress.step % o->checkpoint_steps == 0)
+        return true;
+    return node_now(l->node) - l->saved_at >= o->checkpoint_every;
+}
+
+/* ---- rounds ---- */
+
+/* Has the input recorded what the manifest says of it: a chain of hashes over the round's samples.
+ */
+static int
+hash_input(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    char room[LEARNER_KEY_MAX];
+    struct span value;
+
+    for (int64_t i = 0; i < l->round_count; i++) {
+        const struct entry *entry = &l->entries.at[i];
+
+        if (!node_get(l->node, learner_key(room, 's', entry->ordinal), &value))
+            return error_set(e, ERROR_store, "sample %llu is gone from the store",
+                             (unsigned long long)entry->ordinal);
+        p->input_hash = XXH3_64bits_withSeed(room, sizeof(room), p->input_hash);
+        p->input_hash = XXH3_64bits_withSeed(value.at, value.length, p->input_hash);
+        p->input_groups += i == 0 || entry->first != entry[-1].first;
+    }
+    p->input_samples += l->round_count;
+    return 0;
+}
+
+static int64_t
+passes(const struct learner *l)
+{
+    int64_t given = l->options->follow ? l->options->passes : l->options->epochs;
+
+    return given > 0 ? given : 1;
+}
+
+/* The steps of the pass that progress stands in; number: of the permutation. */
+static void
+make_pass(struct learner *l, struct pass *pass, int64_t which)
+{
+    const struct learner_options *o = l->options;
+
+    pass_make(pass, &l->entries, l->round_count, o->batch_rollouts, o->shuffle, node_seed(l->node),
+              (uint64_t)(l->progress.rounds * passes(l) + which));
+}
+
+static void
+set_schedule(struct learner *l)
+{
+    const struct learner_options *o = l->options;
+    struct pass pass = {0};
+    int64_t total = o->schedule_steps;
+
+    for (int64_t i = 0; total == 0 && !o->follow && i < passes(l); i++) {
+        make_pass(l, &pass, i);
+        l->schedule.total += pass.steps;
+    }
+    pass_free(&pass);
+    if (total > 0 || o->follow)
+        l->schedule.total = total;
+    l->schedule.kind = (enum schedule_kind)o->schedule;
+    l->schedule.lr = o->lr;
+    l->schedule.lr_min = o->lr_min;
+    l->schedule.warmup = o->warmup_steps;
+}
+
+/* What can be trained now? Sets the phase; stays in PHASE_wait when there is nothing yet. */
+static int
+begin_round(struct learner *l, struct error *e)
+{
+    const struct learner_options *o = l->options;
+    struct progress *p = &l->progress;
+    bool resumed = o->follow ? p->window_end > 0 : p->step > 0;
+
+    if (o->follow && !resumed) {
+        l->round_count = entries_window(&l->entries, o->window, node_position(l->node), l->ended,
+                                        &p->window_end);
+        if (l->round_count == 0)
+            p->window_end = 0;
+    } else if (o->follow) {
+        l->round_count = 0;
+        while (l->round_count < l->entries.count &&
+               l->entries.at[l->round_count].ordinal < p->window_end)
+            l->round_count++;
+    } else {
+        l->round_count = l->ended && p->rounds == 0 ? l->entries.count : 0;
+    }
+    if (l->round_count == 0) {
+        l->phase = l->ended ? PHASE_final : PHASE_wait;
+        return 0;
+    }
+    if (!l->training) {
+        int rc = open_trainer(l, e);
+
+        if (rc < 0)
+            return rc;
+        set_schedule(l);
+        l->saved_at = node_now(l->node);
+    }
+    l->reference_at = 0;
+    l->pass_open = false;
+    l->phase = l->objective->needs_reference ? PHASE_reference : PHASE_train;
+    return resumed ? 0 : hash_input(l, e);
+}
+
+/* Trained for good: a window's samples leave the store with the progress that says so. */
+static int
+end_round(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    char room[LEARNER_KEY_MAX];
+
+    p->rounds++;
+    p->pass = p->batch = 0;
+    p->window_end = 0;
+    pass_free(&l->pass);
+    l->pass_open = false;
+    l->phase = PHASE_wait;
+    if (!l->options->follow)
+        return 0;
+    for (int64_t i = 0; i < l->round_count; i++) {
+        node_delete(l->node, learner_key(room, 's', l->entries.at[i].ordinal));
+        node_delete(l->node, learner_key(room, 'r', l->entries.at[i].ordinal));
+    }
+    entries_drop(&l->entries, l->round_count);
+    l->round_count = 0;
+    round_withhold(l);
+    return save(l, e);
+}
+
+static bool
+has_reference(struct learner *l, int64_t i)
+{
+    char room[LEARNER_KEY_MAX];
+    struct span value;
+
+    return node_get(l->node, learner_key(room, 'r', l->entries.at[i].ordinal), &value);
+}
+
+/* Loads the next samples without a reference, as many as one batch takes. Returns how many. */
+static int64_t
+reference_load(struct learner *l, struct sample *samples, int64_t *values, struct error *e)
+{
+    int64_t count = 0, tokens = 0, end = l->reference_at + REFERENCE_SAMPLES_MAX;
+
+    arena_clear(&l->arena);
+    for (*values = 0; l->reference_at < l->round_count && l->reference_at < end;
+         l->reference_at++) {
+        int64_t length = l->entries.at[l->reference_at].tokens;
+        int rc;
+
+        if (count > 0 && tokens + length > l->options->batch_tokens)
+            break;
+        if (has_reference(l, l->reference_at))
+            continue;
+        rc = load_sample(l, l->reference_at, &samples[count], e);
+        if (rc < 0)
+            return rc;
+        tokens += length;
+        *values += samples[count].count - samples[count].context;
+        count++;
+    }
+    return count;
+}
+
+/* One batch of reference log-probabilities. */
+static int
+reference_batch(struct learner *l, struct error *e)
+{
+    struct sample samples[REFERENCE_SAMPLES_MAX];
+    const struct model *model = l->initial ? l->initial : &l->trainer.model;
+    int64_t values, count = reference_load(l, samples, &values, e);
+    char room[LEARNER_KEY_MAX];
+    float *logp;
+
+    if (count < 0)
+        return (int)count;
+    if (count > 0 && !l->initial && l->progress.step > 0)
+        return error_set(e, ERROR_store, "sample %llu has no reference although training began",
+                         (unsigned long long)samples[0].ordinal);
+    if (count > 0) {
+        logp = arena_take(&l->arena, (size_t)values * sizeof(float));
+        trainer_reference(&l->trainer, model, samples, count, logp);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t learnt = samples[i].count - samples[i].context;
+
+            node_put(l->node, learner_key(room, 'r', samples[i].ordinal),
+                     span_of(logp, (size_t)learnt * sizeof(float)));
+            logp += learnt;
+        }
+    }
+    node_why(l->node, "computing reference log-probabilities: %lld of %lld samples",
+             (long long)l->reference_at, (long long)l->round_count);
+    if (l->reference_at == l->round_count)
+        l->phase = PHASE_train;
+    return 0;
+}
+
+/* ---- steps ---- */
+
+static int
+open_step(struct learner *l, struct error *e)
+{
+    const struct pass *pass = &l->pass;
+    int64_t from = pass->starts[l->progress.batch], to = pass->starts[l->progress.batch + 1];
+
+    arena_clear(&l->arena);
+    l->samples = arena_take(&l->arena, (size_t)(to - from) * sizeof(*l->samples));
+    l->sample_count = l->sample_at = 0;
+    l->reward_sum = 0;
+    l->reward_count = to - from;
+    l->step_began = node_now(l->node);
+    for (int64_t i = from; i < to; i++) {
+        struct sample *s = &l->samples[l->sample_count];
+        int rc = load_sample(l, pass->order[i], s, e);
+
+        if (rc < 0)
+            return rc;
+        l->reward_sum += s->reward;
+        if (pack_learns(&l->trainer.rules, s))
+            l->sample_count++;
+    }
+    trainer_begin(&l->trainer, l->samples, l->sample_count);
+    return 0;
+}
+
+static int
+write_metrics(struct learner *l, double norm, double lr, struct error *e)
+{
+    const struct trainer *t = &l->trainer;
+    const struct objective_report *r = &t->report;
+    struct buffer line = {0};
+    int rc;
+
+    buffer_print(&line, "{\"step\":%lld,\"%s\":%lld,\"pass\":%lld,", (long long)l->progress.step,
+                 l->options->follow ? "window" : "round", (long long)(l->progress.rounds + 1),
+                 (long long)(l->progress.pass + 1));
+    if (isfinite(r->loss) && isfinite(norm))
+        buffer_print(&line, "\"loss\":%.9g,\"policy\":%.9g,\"pull\":%.9g,\"grad_norm\":%.9g,",
+                     r->loss, r->policy, r->pull, norm);
+    else
+        buffer_text(&line, "\"skipped\":true,");
+    buffer_print(
+        &line,
+        "\"lr\":%.9g,\"samples\":%lld,\"reward/mean\":%.9g,\"tokens\":%lld,"
+        "\"gems/token_share\":%.9g,\"logp/mean\":%.9g,\"ratio/largest\":%.9g,\"seconds\":%.3f}\n",
+        lr, (long long)l->reward_count, l->reward_sum / (double)l->reward_count,
+        (long long)t->learnt, t->learnt ? (double)t->gem_tokens / (double)t->learnt : 0.0,
+        isfinite(r->logp) && r->tokens > 0 ? r->logp / r->tokens : 0.0,
+        isfinite(r->ratio_largest) ? r->ratio_largest : 0.0, node_now(l->node) - l->step_began);
+    rc = output_metrics(&l->output, buffer_span(&line), e);
+    buffer_free(&line);
+    return rc;
+}
+
+static int
+close_step(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    double lr = schedule_lr(&l->schedule, p->step + 1);
+    double norm = trainer_end(&l->trainer, p->step + 1, lr);
+    int rc;
+
+    l->samples = NULL;
+    p->step++;
+    p->batch++;
+    p->trained_tokens += l->trainer.learnt;
+    l->loss = l->trainer.report.loss;
+    l->skipped_in_a_row = isfinite(norm) ? 0 : l->skipped_in_a_row + 1;
+    if (!isfinite(norm)) {
+        p->skipped++;
+        node_log(l->node, LOG_warning,
+                 "step %lld: the gradient is not finite; the step was skipped", (long long)p->step);
+    }
+    if (l->skipped_in_a_row >= LEARNER_SKIPPED_MAX)
+        return error_set(e, ERROR_model,
+                         "%d steps in a row had no finite gradient: the model is broken "
+                         "or lr is too high",
+                         LEARNER_SKIPPED_MAX);
+    rc = write_metrics(l, norm, lr, e);
+    return rc == 0 && save_due(l) ? save(l, e) : rc;
+}
+
+static void
+tell(struct learner *l)
+{
+    const struct progress *p = &l->progress;
+    const char *word = l->options->follow ? "pass" : "epoch";
+    char window[40] = "";
+
+    if (l->options->follow)
+        snprintf(window, sizeof(window), "window %lld, ", (long long)p->rounds + 1);
+    node_why(l->node, "computing %s%s %lld/%lld, step %lld/%lld of it, loss %.4f", window, word,
+             (long long)p->pass + 1, (long long)passes(l), (long long)p->batch + 1,
+             (long long)l->pass.steps, l->loss);
+    node_gauge(l->node, METRIC_epoch, l->options->follow ? p->rounds + 1 : p->pass + 1);
+}
+
+/* One batch of the step under way; opens and closes steps, passes and the round as they come. */
+static int
+train_batch(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    int64_t from, tokens = 0;
+    int rc = 0;
+
+    if (!l->pass_open) {
+        make_pass(l, &l->pass, p->pass);
+        l->pass_open = true;
+    }
+    if (!l->samples && p->batch == l->pass.steps) {
+        p->batch = 0;
+        l->pass_open = false;
+        return ++p->pass == passes(l) ? end_round(l, e) : 0;
+    }
+    if (!l->samples) {
+        rc = open_step(l, e);
+        tell(l);
+    }
+    from = l->sample_at;
+    while (rc == 0 && l->sample_at < l->sample_count &&
+           (l->sample_at == from ||
+            tokens + l->samples[l->sample_at].count <= l->options->batch_tokens))
+        tokens += l->samples[l->sample_at++].count;
+    if (rc == 0 && l->sample_at > from)
+        rc = trainer_batch(&l->trainer, l->samples + from, l->sample_at - from, e);
+    return rc == 0 && l->sample_at == l->sample_count ? close_step(l, e) : rc;
+}
+
+static int
+finish(struct learner *l, struct error *e)
+{
+    struct buffer manifest = {0};
+    int rc = 0;
+
+    if (!l->training)
+        rc = open_trainer(l, e);
+    if (rc < 0)
+        return rc;
+    if (l->progress.input_samples == 0)
+        node_log(l->node, LOG_warning,
+                 "the input ended without a sample: the final model is the initial one");
+    node_why(l->node, "writing the final checkpoint");
+    manifest_write(l, &manifest);
+    rc = output_final(&l->output, &l->trainer.model, buffer_span(&manifest), e);
+    buffer_free(&manifest);
+    if (rc == 0)
+        rc = output_sync(&l->output, e);
+    if (rc < 0)
+        return rc;
+    l->progress.final_written = 1;
+    put_progress(l);
+    node_finish(l->node);
+    node_why(l->node, NULL);
+    l->phase = PHASE_done;
+    return node_commit(l->node, e);
+}
+
+int
+round_pump(struct learner *l, struct error *e)
+{
+    int rc = 0;
+
+    if (l->phase == PHASE_wait)
+        rc = begin_round(l, e);
+    if (rc < 0 || l->phase == PHASE_wait || l->phase == PHASE_done)
+        return rc < 0 ? rc : PUMP_IDLE;
+    if (node_draining(l->node) && !l->samples) {
+        if (l->training && l->progress.step > l->saved.step)
+            rc = save(l, e);
+        node_why(l->node, "draining: training goes on when the run does");
+        return rc < 0 ? rc : PUMP_IDLE;
+    }
+    if (l->phase == PHASE_reference)
+        rc = reference_batch(l, e);
+    else if (l->phase == PHASE_train)
+        rc = train_batch(l, e);
+    else
+        rc = finish(l, e);
+    return rc < 0 ? rc : PUMP_AGAIN;
+}
+
+void
+round_withhold(struct learner *l)
+{
+    const struct learner_options *o = l->options;
+    int most = (int)o->max_windows;
+
+    if (o->follow)
+        node_set_in_flight(
+            l->node, entries_windows(&l->entries, o->window, node_position(l->node), most) < most
+                         ? LEARNER_IN_FLIGHT
+                         : 0);
+}
+
+bool
+round_follow_waits(const struct learner *l)
+{
+    return l->options->follow && l->phase == PHASE_wait && !l->ended;
+}
+
+void
+round_free(struct learner *l)
+{
+    if (l->training)
+        trainer_free(&l->trainer);
+    initial_free(l);
+    pass_free(&l->pass);
+    arena_free(&l->arena);
+    entries_free(&l->entries);
+}

@@ -1,0 +1,138 @@
+/* train: see train.h. */
+#include "nodes/learner/train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void
+trainer_init(struct trainer *t, struct model **model)
+{
+    t->model = **model;
+    free(*model);
+    *model = NULL;
+    t->grads = xaligned((size_t)t->model.count * sizeof(float));
+    t->m = xaligned((size_t)t->model.count * sizeof(float));
+    t->v = xaligned((size_t)t->model.count * sizeof(float));
+    t->work = head_work_new();
+}
+
+void
+trainer_free(struct trainer *t)
+{
+    if (t->model.params)
+        model_free(&t->model);
+    free(t->grads);
+    free(t->m);
+    free(t->v);
+    decoder_free(t->decoder);
+    head_work_free(t->work);
+    free(t->logp);
+    free(t->lse);
+    free(t->c);
+    free(t->dhidden);
+    pack_free(&t->pack);
+    memset(t, 0, sizeof(*t));
+}
+
+/* Room for the rows of the batch in t->pack. A larger decoder computes the same bits. */
+static void
+reserve(struct trainer *t)
+{
+    int64_t rows = t->pack.batch.tokens;
+
+    if (rows > t->decoder_tokens) {
+        decoder_free(t->decoder);
+        t->decoder_tokens = rows + rows / 8;
+        t->decoder = decoder_new(&t->model, t->decoder_tokens, 1);
+    }
+    if (rows > t->rows_room) {
+        free(t->logp);
+        free(t->lse);
+        free(t->c);
+        free(t->dhidden);
+        t->rows_room = rows + rows / 8;
+        t->logp = xaligned((size_t)t->rows_room * sizeof(float));
+        t->lse = xaligned((size_t)t->rows_room * sizeof(float));
+        t->c = xaligned((size_t)t->rows_room * sizeof(float));
+        t->dhidden =
+            xaligned((size_t)t->rows_room * (size_t)t->model.config.hidden_size * sizeof(float));
+    }
+}
+
+/* Fills logp and lse of the packed batch under `model`; returns its hidden states. */
+static const float *
+statistics(struct trainer *t, const struct model *model, struct head *head)
+{
+    const struct pack *p = &t->pack;
+    const float *hidden = decoder_forward(t->decoder, model, &p->batch);
+
+    *head = head_of(model);
+    head_statistics(t->work, head, p->batch.tokens, hidden, p->targets, t->logp, t->lse, NULL);
+    t->pack.rows.logp = t->logp;
+    return hidden;
+}
+
+void
+trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
+                  int64_t count, float *out)
+{
+    struct head head;
+
+    pack_fill(&t->pack, &t->rules, samples, count);
+    reserve(t);
+    statistics(t, model, &head);
+    for (int64_t i = 0; i < count; i++) {
+        const struct objective_sample *s = &t->pack.samples[i];
+
+        memcpy(out, t->logp + s->first, (size_t)s->count * sizeof(*out));
+        out += s->count;
+    }
+}
+
+void
+trainer_begin(struct trainer *t, const struct sample *samples, int64_t count)
+{
+    memset(&t->step, 0, sizeof(t->step));
+    memset(&t->report, 0, sizeof(t->report));
+    memset(t->grads, 0, (size_t)t->model.count * sizeof(float));
+    t->gem_tokens = t->learnt = 0;
+    for (int64_t i = 0; i < count; i++) { /* one at a time: the sum does not know the batches */
+        pack_fill(&t->pack, &t->rules, &samples[i], 1);
+        objective_measure(t->objective, &t->pack.rows, &t->step);
+    }
+}
+
+int
+trainer_batch(struct trainer *t, const struct sample *samples, int64_t count, struct error *e)
+{
+    struct pack *p = &t->pack;
+    struct head head;
+    const float *hidden;
+    float *bias;
+    int rc;
+
+    pack_fill(p, &t->rules, samples, count);
+    reserve(t);
+    hidden = statistics(t, &t->model, &head);
+    rc = objective_check(t->objective, &p->rows, e);
+    if (rc < 0)
+        return rc;
+    objective_run(t->objective, &p->rows, &t->settings, &t->step, t->c, NULL, NULL, &t->report);
+    t->gem_tokens += p->gem_tokens;
+    t->learnt += p->learnt;
+
+    struct head_gradient gradient = {.c = t->c};
+
+    bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
+    head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->lse, NULL, &gradient,
+                  t->dhidden, t->grads + t->model.head, bias);
+    decoder_backward(t->decoder, &t->model, t->dhidden, t->grads);
+    return 0;
+}
+
+double
+trainer_end(struct trainer *t, int64_t step, double lr)
+{
+    t->adamw.lr = lr;
+    return adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
+}
