@@ -42,8 +42,8 @@ void decoder_backward(struct decoder *d, const struct model *m, const float *dhi
 /* Key-value cache: rows are sequences that grow by a token at a time. */
 struct decoder_cache;
 
-/* Packs the weights as they are now: after changing them call cache_load. rows_max sequences of up to
- * length_max tokens. */
+/* rows_max sequences of up to length_max tokens. The model stays alive as long as the cache; its products'
+ * weights are packed here as they are now. After changing weights call cache_load, which empties all rows. */
 struct decoder_cache *cache_new(const struct model *m, int64_t rows_max, int64_t length_max);
 void                  cache_free(struct decoder_cache *c);
 void                  cache_load(struct decoder_cache *c, const struct model *m);

@@ -19,7 +19,7 @@
 
 #define HEAD_ENTRIES_MAX 32         /* per row */
 #define HEAD_ROWS        192        /* rows of logits held at a time ... */
-#define HEAD_COLUMNS     2048       /* ... and columns */
+#define HEAD_COLUMNS     1024       /* ... and columns */
 
 struct head {
     int64_t      hidden, vocab;     /* vocab: classes */

@@ -1,0 +1,369 @@
+/* The decoder over packed batches. What backward needs of a layer is kept per layer (struct kept); without
+ * backward all layers share one set. Normalised inputs are not kept but computed again from the factor. */
+#include "kernels/decoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/attention.h"
+#include "kernels/isa.h"
+#include "kernels/matmul.h"
+#include "kernels/rope.h"
+
+/* Whole sequences of about DECODER_CHUNK tokens go through all layers before the next ones begin: what one
+ * operation writes is still near when the next reads it. Nothing crosses a sequence, so no bit changes. */
+#define DECODER_CHUNK 512
+
+struct kept {
+    float *x;                   /* (tokens, hidden): input of the layer */
+    float *factor;              /* (tokens): of the first norm */
+    float *qkv;                 /* (tokens, q + 2 kv): rotated */
+    float *largest, *inverse;   /* (tokens, heads): of the softmax */
+    float *mixed;               /* (tokens, q): attention's output */
+    float *middle;              /* (tokens, hidden): after attention */
+    float *factor2;             /* (tokens): of the second norm */
+    float *gu;                  /* (tokens, 2 inner): gate and up */
+    float *act;                 /* (tokens, inner) */
+};
+
+struct packed {                 /* a layer's weights as forward products want them */
+    struct matmul_weight qkv, o, gu, down;
+};
+
+struct decoder {
+    int64_t          tokens_max, layers;
+    int64_t          chunk_max; /* rows that go through the layers together */
+    int64_t          hidden, q, kv, inner, heads;
+    int              backward;
+    struct kept     *kept;      /* (layers) */
+    struct packed   *packed;    /* (layers) */
+    float           *slab;      /* all the floats of kept and of what follows */
+    float           *last;      /* (tokens, hidden): before the final norm */
+    float           *factor;    /* (tokens): of the final norm */
+    float           *out;       /* (tokens, hidden): after it */
+    float           *normed;    /* (chunk, hidden): a norm's output */
+    float           *part;      /* (chunk, hidden): what is added to the stream */
+    float           *dx, *dnormed, *dqkv, *dmixed, *dgu, *dact;     /* (chunk, ...) */
+    struct batch     batch;     /* of the last forward, with its own copies */
+    int32_t         *ids;
+    int64_t         *starts;
+    int64_t          starts_room;
+    struct rope      rope;
+    struct attention attention;
+    struct matmul    matmul;
+};
+
+int
+batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, struct error *e)
+{
+    if (b->tokens < 0 || b->tokens > tokens_max)
+        return error_set(e, ERROR_limit, "the batch has %lld tokens; there is room for %lld",
+                         (long long)b->tokens, (long long)tokens_max);
+    if (b->sequences < 0 || (b->sequences == 0 && b->tokens > 0))
+        return error_set(e, ERROR_input, "the batch has %lld sequences", (long long)b->sequences);
+    for (int64_t i = 0; i < b->sequences; i++)
+        if ((i == 0 && b->starts[0] != 0) || b->starts[i + 1] < b->starts[i])
+            return error_set(e, ERROR_input, "sequence %lld starts out of order", (long long)i);
+        else if (b->starts[i + 1] - b->starts[i] > m->config.max_position_embeddings)
+            return error_set(e, ERROR_limit, "sequence %lld has %lld tokens; the model has %lld positions",
+                             (long long)i, (long long)(b->starts[i + 1] - b->starts[i]),
+                             (long long)m->config.max_position_embeddings);
+    if (b->sequences > 0 && b->starts[b->sequences] != b->tokens)
+        return error_set(e, ERROR_input, "the sequences end at %lld of %lld tokens",
+                         (long long)b->starts[b->sequences], (long long)b->tokens);
+    for (int64_t i = 0; i < b->tokens; i++)
+        if (b->ids[i] < 0 || b->ids[i] >= m->config.vocab_size)
+            return error_set(e, ERROR_input, "token %lld: id %d is not in 0..%lld", (long long)i,
+                             b->ids[i], (long long)m->config.vocab_size - 1);
+    return 0;
+}
+
+/* Gives out parts of the slab; the first pass, without one, only counts. */
+struct cursor {
+    float  *slab;
+    int64_t used;
+};
+
+static float *
+take(struct cursor *c, int64_t count)
+{
+    float *at = c->slab == NULL ? NULL : c->slab + c->used;
+
+    c->used += (count + 15) / 16 * 16;
+    return at;
+}
+
+static void
+take_kept(struct decoder *d, struct cursor *c, struct kept *k)
+{
+    int64_t n = d->tokens_max;
+
+    k->x = take(c, n * d->hidden);
+    k->factor = take(c, n);
+    k->qkv = take(c, n * (d->q + 2 * d->kv));
+    k->largest = take(c, n * d->heads);
+    k->inverse = take(c, n * d->heads);
+    k->mixed = take(c, n * d->q);
+    k->middle = take(c, n * d->hidden);
+    k->factor2 = take(c, n);
+    k->gu = take(c, n * 2 * d->inner);
+    k->act = take(c, n * d->inner);
+}
+
+static void
+take_all(struct decoder *d, struct cursor *c)
+{
+    int64_t n = d->tokens_max, near = d->chunk_max;
+
+    for (int64_t i = 0; i < d->layers; i++)
+        if (i == 0 || d->backward)
+            take_kept(d, c, &d->kept[i]);
+        else
+            d->kept[i] = d->kept[0];
+    d->last = d->backward ? take(c, n * d->hidden) : d->kept[0].x;
+    d->factor = take(c, n);
+    d->out = take(c, n * d->hidden);
+    d->normed = take(c, near * d->hidden);
+    d->part = take(c, near * d->hidden);
+    if (!d->backward)
+        return;
+    d->dx = take(c, near * d->hidden);
+    d->dnormed = d->part;
+    d->dqkv = take(c, near * (d->q + 2 * d->kv));
+    d->dmixed = take(c, near * d->q);
+    d->dgu = take(c, near * 2 * d->inner);
+    d->dact = take(c, near * d->inner);
+}
+
+struct decoder *
+decoder_new(const struct model *m, int64_t tokens_max, int backward)
+{
+    const struct model_config *c = &m->config;
+    struct decoder *d = xalloc(sizeof *d);
+    struct cursor   cursor = {0};
+    int64_t         longest = tokens_max;
+
+    if (longest > c->max_position_embeddings)
+        longest = c->max_position_embeddings;
+    d->tokens_max = tokens_max;
+    d->chunk_max = longest > DECODER_CHUNK ? longest : DECODER_CHUNK;
+    d->layers = c->num_hidden_layers;
+    d->hidden = c->hidden_size;
+    d->heads = c->num_attention_heads;
+    d->q = c->num_attention_heads * c->head_dim;
+    d->kv = c->num_key_value_heads * c->head_dim;
+    d->inner = c->intermediate_size;
+    d->backward = backward;
+    d->kept = xarray((size_t)d->layers, sizeof *d->kept);
+    d->packed = xarray((size_t)d->layers, sizeof *d->packed);
+    take_all(d, &cursor);
+    cursor.slab = d->slab = xaligned((size_t)cursor.used * sizeof(float));
+    cursor.used = 0;
+    take_all(d, &cursor);
+    d->ids = xarray((size_t)tokens_max, sizeof *d->ids);
+    rope_init(&d->rope, longest, c->head_dim, c->rope_theta);
+    attention_init(&d->attention, d->heads, c->num_key_value_heads, c->head_dim, longest, backward);
+    return d;
+}
+
+void
+decoder_free(struct decoder *d)
+{
+    if (d == NULL)
+        return;
+    for (int64_t i = 0; i < d->layers; i++) {
+        matmul_weight_free(&d->packed[i].qkv);
+        matmul_weight_free(&d->packed[i].o);
+        matmul_weight_free(&d->packed[i].gu);
+        matmul_weight_free(&d->packed[i].down);
+    }
+    rope_free(&d->rope);
+    attention_free(&d->attention);
+    matmul_free(&d->matmul);
+    free(d->kept);
+    free(d->packed);
+    free(d->slab);
+    free(d->ids);
+    free(d->starts);
+    free(d);
+}
+
+static void
+pack_layer(const struct decoder *d, const struct model *m, int64_t layer)
+{
+    const struct model_layer *l = &m->layers[layer];
+    struct packed *p = &d->packed[layer];
+
+    matmul_pack(&p->qkv, d->q + 2 * d->kv, d->hidden, m->params + l->q);
+    matmul_pack(&p->o, d->hidden, d->q, m->params + l->o);
+    matmul_pack(&p->gu, 2 * d->inner, d->hidden, m->params + l->gate);
+    matmul_pack(&p->down, d->hidden, d->inner, m->params + l->down);
+}
+
+static void
+keep_batch(struct decoder *d, const struct batch *b)
+{
+    if (b->sequences + 1 > d->starts_room) {
+        d->starts_room = 2 * (b->sequences + 1);
+        d->starts = xresize(d->starts, (size_t)d->starts_room * sizeof *d->starts);
+    }
+    d->batch = *b;
+    if (b->tokens > 0)
+        memcpy(d->ids, b->ids, (size_t)b->tokens * sizeof *d->ids);
+    if (b->sequences > 0)
+        memcpy(d->starts, b->starts, (size_t)(b->sequences + 1) * sizeof *d->starts);
+    d->batch.ids = d->ids;
+    d->batch.starts = d->starts;
+}
+
+/* q and k of the rows of sequences [first, last), at qkv, turned to (or back from) their positions. */
+static void
+turn_rows(const struct decoder *d, int64_t first, int64_t last, int back, float *qkv)
+{
+    int64_t wide = d->q + 2 * d->kv, heads = (d->q + d->kv) / d->rope.dim;
+
+    for (int64_t s = first; s < last; s++)
+        for (int64_t t = d->batch.starts[s]; t < d->batch.starts[s + 1]; t++, qkv += wide)
+            rope_turn(&d->rope, t - d->batch.starts[s], heads, back, qkv);
+}
+
+/* Layer `layer` over the sequences [first, last): their rows [t, t + n). */
+static void
+forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t first, int64_t last,
+              float *next)
+{
+    const struct isa *isa = isa_now();
+    const struct model_layer *l = &m->layers[layer];
+    const struct packed *p = &d->packed[layer];
+    const struct kept *k = &d->kept[layer];
+    const float *w = m->params;
+    int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
+    int64_t h = d->hidden, wide = d->q + 2 * d->kv;
+    float eps = (float)m->config.rms_norm_eps;
+
+    isa->norm(n, h, eps, k->x + t * h, w + l->input_norm, d->normed, k->factor + t);
+    matmul_packed(n, &p->qkv, d->normed, w + l->q_bias, k->qkv + t * wide);
+    turn_rows(d, first, last, 0, k->qkv + t * wide);
+    for (int64_t s = first; s < last; s++) {
+        int64_t at = d->batch.starts[s];
+
+        attention_forward(&d->attention, d->batch.starts[s + 1] - at, k->qkv + at * wide,
+                          k->mixed + at * d->q, k->largest + at * d->heads,
+                          k->inverse + at * d->heads);
+    }
+    matmul_packed(n, &p->o, k->mixed + t * d->q, NULL, d->part);
+    isa->sum(n * h, k->x + t * h, d->part, k->middle + t * h);
+    isa->norm(n, h, eps, k->middle + t * h, w + l->post_norm, d->normed, k->factor2 + t);
+    matmul_packed(n, &p->gu, d->normed, NULL, k->gu + t * 2 * d->inner);
+    isa->swiglu(n, d->inner, k->gu + t * 2 * d->inner, k->act + t * d->inner);
+    matmul_packed(n, &p->down, k->act + t * d->inner, NULL, d->part);
+    isa->sum(n * h, k->middle + t * h, d->part, next + t * h);
+}
+
+static int64_t
+chunk_end(const struct batch *b, int64_t first)
+{
+    int64_t last = first + 1;
+
+    while (last < b->sequences && b->starts[last + 1] - b->starts[first] <= DECODER_CHUNK)
+        last++;
+    return last;
+}
+
+const float *
+decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
+{
+    int64_t h = d->hidden;
+
+    keep_batch(d, b);
+    for (int64_t i = 0; i < d->layers; i++)
+        pack_layer(d, m, i);
+    for (int64_t first = 0, last; first < b->sequences; first = last) {
+        int64_t t = b->starts[first], n;
+
+        last = chunk_end(b, first);
+        n = b->starts[last] - t;
+        for (int64_t i = t; i < t + n; i++)
+            memcpy(d->kept[0].x + i * h, m->params + m->embed + b->ids[i] * h, (size_t)h * sizeof(float));
+        for (int64_t i = 0; i < d->layers; i++)
+            forward_layer(d, m, i, first, last, i + 1 < d->layers ? d->kept[i + 1].x : d->last);
+        isa_now()->norm(n, h, (float)m->config.rms_norm_eps, d->last + t * h, m->params + m->final_norm,
+                        d->out + t * h, d->factor + t);
+    }
+    return d->out;
+}
+
+/* d->dx from dL/d(output of the feed-forward block) to dL/d(its input), over rows [t, t + n). */
+static void
+backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t t, int64_t n,
+               float *grads)
+{
+    const struct isa *isa = isa_now();
+    const struct model_layer *l = &m->layers[layer];
+    const struct kept *k = &d->kept[layer];
+    const float *w = m->params;
+    int64_t h = d->hidden, inner = d->inner;
+
+    matmul_backward_x(&d->matmul, n, h, inner, d->dx, w + l->down, 0, d->dact);
+    matmul_backward_w(&d->matmul, n, h, inner, d->dx, k->act + t * inner, grads + l->down);
+    isa->swiglu_back(n, inner, k->gu + t * 2 * inner, d->dact, d->dgu);
+    isa->norm_again(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->normed);
+    matmul_backward_w(&d->matmul, n, 2 * inner, h, d->dgu, d->normed, grads + l->gate);
+    matmul_backward_x(&d->matmul, n, 2 * inner, h, d->dgu, w + l->gate, 0, d->dnormed);
+    isa->norm_back(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->dnormed, d->dx,
+                   grads + l->post_norm);
+}
+
+/* The same for the attention block of the sequences [first, last). */
+static void
+backward_attention(struct decoder *d, const struct model *m, int64_t layer, int64_t first, int64_t last,
+                   float *grads)
+{
+    const struct isa *isa = isa_now();
+    const struct model_layer *l = &m->layers[layer];
+    const struct kept *k = &d->kept[layer];
+    const float *w = m->params;
+    int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
+    int64_t h = d->hidden, wide = d->q + 2 * d->kv;
+
+    matmul_backward_x(&d->matmul, n, h, d->q, d->dx, w + l->o, 0, d->dmixed);
+    matmul_backward_w(&d->matmul, n, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
+    for (int64_t s = first; s < last; s++) {
+        int64_t at = d->batch.starts[s], near = at - t;
+
+        attention_backward(&d->attention, d->batch.starts[s + 1] - at, k->qkv + at * wide,
+                           k->largest + at * d->heads, k->inverse + at * d->heads,
+                           d->dmixed + near * d->q, d->dqkv + near * wide);
+    }
+    turn_rows(d, first, last, 1, d->dqkv);
+    isa->norm_again(n, h, k->x + t * h, w + l->input_norm, k->factor + t, d->normed);
+    matmul_backward_w(&d->matmul, n, wide, h, d->dqkv, d->normed, grads + l->q);
+    matmul_backward_bias(n, wide, d->dqkv, grads + l->q_bias);
+    matmul_backward_x(&d->matmul, n, wide, h, d->dqkv, w + l->q, 0, d->dnormed);
+    isa->norm_back(n, h, k->x + t * h, w + l->input_norm, k->factor + t, d->dnormed, d->dx,
+                   grads + l->input_norm);
+}
+
+void
+decoder_backward(struct decoder *d, const struct model *m, const float *dhidden, float *grads)
+{
+    const struct batch *b = &d->batch;
+    int64_t h = d->hidden;
+
+    for (int64_t first = 0, last; first < b->sequences; first = last) {
+        int64_t t = b->starts[first], n;
+
+        last = chunk_end(b, first);
+        n = b->starts[last] - t;
+        memset(d->dx, 0, (size_t)(n * h) * sizeof *d->dx);
+        isa_now()->norm_back(n, h, d->last + t * h, m->params + m->final_norm, d->factor + t,
+                             dhidden + t * h, d->dx, grads + m->final_norm);
+        for (int64_t i = d->layers - 1; i >= 0; i--) {
+            backward_inner(d, m, i, t, n, grads);
+            backward_attention(d, m, i, first, last, grads);
+        }
+        for (int64_t i = 0; i < n; i++)
+            isa_now()->add(h, d->dx + i * h, grads + m->embed + b->ids[t + i] * h);
+    }
+}

@@ -1,0 +1,278 @@
+/* The head, HEAD_ROWS rows by HEAD_COLUMNS classes of logits at a time. Rows that count are first gathered,
+ * so that the others cost nothing. The softmax runs over the tiles of a row with a running maximum. */
+#include "kernels/head.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/isa.h"
+#include "kernels/math.h"
+#include "kernels/matmul.h"
+
+struct head_work {
+    struct matmul        matmul;
+    struct matmul_weight panels;        /* of one tile of classes */
+    float   *logits;                    /* (HEAD_ROWS, HEAD_COLUMNS) */
+    float   *x, *dx;                    /* (rows, hidden): gathered */
+    float   *largest, *sum, *moment;    /* (rows) */
+    float   *chosen;                    /* (rows): z_y */
+    int64_t *place;                     /* (rows): where a gathered row came from */
+    int64_t *entry;                     /* (rows): its next named logit */
+    int64_t  rows_room, x_room, dx_room;
+};
+
+struct head
+head_of(const struct model *m)
+{
+    return (struct head){
+        .hidden = m->config.hidden_size, .vocab = m->head_rows, .weight = m->params + m->head,
+        .bias = m->head_bias < 0 ? NULL : m->params + m->head_bias,
+    };
+}
+
+struct head_work *
+head_work_new(void)
+{
+    struct head_work *w = xalloc(sizeof *w);
+
+    w->logits = xaligned(HEAD_ROWS * HEAD_COLUMNS * sizeof *w->logits);
+    return w;
+}
+
+static void
+free_rows(struct head_work *w)
+{
+    free(w->largest);
+    free(w->sum);
+    free(w->moment);
+    free(w->chosen);
+    free(w->place);
+    free(w->entry);
+}
+
+void
+head_work_free(struct head_work *w)
+{
+    if (w == NULL)
+        return;
+    matmul_free(&w->matmul);
+    matmul_weight_free(&w->panels);
+    free_rows(w);
+    free(w->logits);
+    free(w->x);
+    free(w->dx);
+    free(w);
+}
+
+static void
+reserve_rows(struct head_work *w, int64_t rows)
+{
+    size_t n = (size_t)rows;
+
+    if (rows <= w->rows_room)
+        return;
+    free_rows(w);
+    w->largest = xarray(n, sizeof *w->largest);
+    w->sum = xarray(n, sizeof *w->sum);
+    w->moment = xarray(n, sizeof *w->moment);
+    w->chosen = xarray(n, sizeof *w->chosen);
+    w->place = xarray(n, sizeof *w->place);
+    w->entry = xarray(n, sizeof *w->entry);
+    w->rows_room = rows;
+}
+
+static void
+reserve_floats(float **at, int64_t *room, int64_t count)
+{
+    if (count <= *room)
+        return;
+    free(*at);
+    *at = xaligned((size_t)count * sizeof **at);
+    *room = count;
+}
+
+/* The rows at w->place, without gaps: x itself where none is missing. */
+static const float *
+gather(struct head_work *w, int64_t rows, int64_t count, int64_t hidden, const float *x)
+{
+    if (count == rows)
+        return x;
+    reserve_floats(&w->x, &w->x_room, count * hidden);
+    for (int64_t i = 0; i < count; i++)
+        memcpy(w->x + i * hidden, x + w->place[i] * hidden, (size_t)hidden * sizeof *x);
+    return w->x;
+}
+
+/* A tile of classes [at, at + count), and of rows. */
+struct part {
+    int64_t at, count;
+};
+
+static struct part
+part_next(struct part p, int64_t all, int64_t largest)
+{
+    int64_t at = p.at + p.count;
+
+    return (struct part){at, all - at < largest ? all - at : largest};
+}
+
+static void
+pack_classes(struct head_work *w, const struct head *head, struct part v)
+{
+    matmul_pack(&w->panels, v.count, head->hidden, head->weight + v.at * head->hidden);
+}
+
+static void
+tile_logits(struct head_work *w, const struct head *head, struct part v, struct part r, const float *x)
+{
+    matmul_packed(r.count, &w->panels, x + r.at * head->hidden,
+                  head->bias == NULL ? NULL : head->bias + v.at, w->logits);
+}
+
+static void
+statistics_of(struct head_work *w, struct part v, struct part r, const int32_t *targets)
+{
+    const struct isa *isa = isa_now();
+
+    for (int64_t i = r.at; i < r.at + r.count; i++) {
+        const float *z = w->logits + (i - r.at) * v.count;
+        int64_t y = targets[w->place[i]] - v.at;
+
+        isa->softmax(v.count, z, &w->largest[i], &w->sum[i], &w->moment[i]);
+        if (y >= 0 && y < v.count)
+            w->chosen[i] = z[y];
+    }
+}
+
+void
+head_statistics(struct head_work *w, const struct head *head, int64_t rows, const float *x,
+                const int32_t *targets, float *logp, float *lse, float *entropy)
+{
+    int64_t count = 0;
+
+    reserve_rows(w, rows);
+    for (int64_t i = 0; i < rows; i++) {
+        logp[i] = lse[i] = 0.0f;
+        if (entropy != NULL)
+            entropy[i] = 0.0f;
+        if (targets[i] < 0)
+            continue;
+        w->place[count] = i;
+        w->largest[count] = -INFINITY;
+        w->sum[count] = w->moment[count] = w->chosen[count] = 0.0f;
+        count++;
+    }
+    x = gather(w, rows, count, head->hidden, x);
+    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS); count > 0 && v.count > 0;
+         v = part_next(v, head->vocab, HEAD_COLUMNS)) {
+        pack_classes(w, head, v);
+        for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
+             r = part_next(r, count, HEAD_ROWS)) {
+            tile_logits(w, head, v, r, x);
+            statistics_of(w, v, r, targets);
+        }
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float spread = math_log(w->sum[i]);         /* sum >= 1: the largest enters as exp(0) */
+
+        logp[w->place[i]] = (w->chosen[i] - w->largest[i]) - spread;
+        lse[w->place[i]] = w->largest[i] + spread;
+        if (entropy != NULL)
+            entropy[w->place[i]] = spread - w->moment[i] / w->sum[i];
+    }
+}
+
+/* Rows with something to say; where each one's named logits begin. */
+static int64_t
+choose_rows(struct head_work *w, int64_t rows, const int32_t *targets, const struct head_gradient *g)
+{
+    int64_t count = 0, entry = 0;
+
+    for (int64_t i = 0; i < rows; i++) {
+        int named;
+
+        while (entry < g->entry_count && g->entries[entry].row < i)
+            entry++;
+        named = entry < g->entry_count && g->entries[entry].row == i;
+        if (targets[i] < 0 || (g->c[i] == 0.0f && (g->e == NULL || g->e[i] == 0.0f)
+                               && (g->h == NULL || g->h[i] == 0.0f) && !named))
+            continue;
+        w->place[count] = i;
+        w->entry[count] = entry;
+        count++;
+    }
+    return count;
+}
+
+/* Logits to their slopes, in place. */
+static void
+slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targets, const float *lse,
+          const float *entropy, const struct head_gradient *g)
+{
+    const struct isa *isa = isa_now();
+
+    for (int64_t i = r.at; i < r.at + r.count; i++) {
+        float  *z = w->logits + (i - r.at) * v.count;
+        int64_t row = w->place[i], y = targets[row] - v.at;
+        float   e = g->e == NULL ? 0.0f : g->e[row], h = g->h == NULL ? 0.0f : g->h[row];
+
+        isa->softmax_back(v.count, lse[row], h == 0.0f ? 0.0f : entropy[row], g->c[row], e, h, z);
+        if (y >= 0 && y < v.count)
+            z[y] += g->c[row];
+        for (int64_t n = w->entry[i]; n < g->entry_count && g->entries[n].row == row; n++) {
+            int64_t column = g->entries[n].column - v.at;
+
+            if (column >= 0 && column < v.count)
+                z[column] += g->entries[n].value;
+        }
+    }
+}
+
+static void
+backward_part(struct head_work *w, const struct head *head, struct part v, struct part r, const float *x,
+              float *dx, float *dweight, float *dbias)
+{
+    int64_t h = head->hidden;
+
+    matmul_backward_x(&w->matmul, r.count, v.count, h, w->logits, head->weight + v.at * h, v.at > 0,
+                      dx + r.at * h);
+    if (dweight != NULL)
+        matmul_backward_w(&w->matmul, r.count, v.count, h, w->logits, x + r.at * h, dweight + v.at * h);
+    if (dbias != NULL)
+        matmul_backward_bias(r.count, v.count, w->logits, dbias + v.at);
+}
+
+void
+head_backward(struct head_work *w, const struct head *head, int64_t rows, const float *x,
+              const int32_t *targets, const float *lse, const float *entropy,
+              const struct head_gradient *g, float *dx, float *dweight, float *dbias)
+{
+    int64_t count, h = head->hidden;
+    float  *slopes = dx;
+
+    reserve_rows(w, rows);
+    count = choose_rows(w, rows, targets, g);
+    x = gather(w, rows, count, h, x);
+    if (count < rows) {
+        reserve_floats(&w->dx, &w->dx_room, count * h);
+        slopes = w->dx;
+    }
+    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS); count > 0 && v.count > 0;
+         v = part_next(v, head->vocab, HEAD_COLUMNS)) {
+        pack_classes(w, head, v);
+        for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
+             r = part_next(r, count, HEAD_ROWS)) {
+            tile_logits(w, head, v, r, x);
+            slopes_of(w, v, r, targets, lse, entropy, g);
+            backward_part(w, head, v, r, x, slopes, dweight, dbias);
+        }
+    }
+    if (count == rows)
+        return;
+    if (rows > 0)
+        memset(dx, 0, (size_t)(rows * h) * sizeof *dx);
+    for (int64_t i = 0; i < count; i++)
+        memcpy(dx + w->place[i] * h, slopes + i * h, (size_t)h * sizeof *dx);
+}
