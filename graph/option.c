@@ -255,6 +255,7 @@ static const struct kind {
     [OPTION_size] = {"size", read_size, false},
     [OPTION_texts] = {"list", read_texts, false},
     [OPTION_rule] = {"rule", read_text, true},
+    [OPTION_model] = {"model", read_text, true},
 };
 
 const char *

@@ -11,7 +11,7 @@
  *
  * FIXED: a change could change a byte of a checkpoint; refused on an existing run. LIVE: `sluice set`.
  * A row cannot lie about its field: a wrong C type does not compile. A default of NULL makes an option
- * required, except for OPT_TEXT, OPT_PATH, OPT_TEXTS where "" means unset. */
+ * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_TEXTS where "" means unset. */
 #ifndef GRAPH_OPTION_H
 #define GRAPH_OPTION_H
 
@@ -37,6 +37,8 @@ enum option_kind {
     OPTION_size,        /* int64_t, bytes; 512 64KiB 1MB 2GiB */
     OPTION_texts,       /* struct texts; a YAML list, or one scalar for a list of one */
     OPTION_rule,        /* const char * that the kind's own check understands, e.g. "mean>=0.5" */
+    OPTION_model,       /* const char *; a folder where the topology's folder has it (then resolved like a path),
+                         * else a name that a server knows, as written */
 };
 
 enum option_change { FIXED, LIVE };
@@ -72,6 +74,7 @@ struct option {
 #define OPT_SIZE(S, F, CH, D, LO, HI, H)  OPTION_ROW(size, S, F, int64_t, CH, D, LO, HI, NULL, H)
 #define OPT_TEXTS(S, F, CH, D, H)         OPTION_ROW(texts, S, F, struct texts, CH, D, 0, 0, NULL, H)
 #define OPT_RULE(S, F, CH, D, H)          OPTION_ROW(rule, S, F, const char *, CH, D, 0, 0, NULL, H)
+#define OPT_MODEL(S, F, CH, D, H)         OPTION_ROW(model, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_END                           {.kind = OPTION_end}
 
 /* Fill every field with its default; required ones stay zero. -> 0 or ERROR_topology (a bad row). */

@@ -1,0 +1,46 @@
+/* llm_judge: a language model's opinion of every step; what the two backends share.
+ *
+ * remote.c asks a server over HTTP, one call for each response; local.c runs a small decoder in
+ * this process, one question for each step. llm_judge.c holds the kind, its options and the choice
+ * between the two. */
+#ifndef NODES_LLM_JUDGE_LLM_JUDGE_H
+#define NODES_LLM_JUDGE_LLM_JUDGE_H
+
+#include <stdint.h>
+
+#include "graph/node.h"
+#include "nodes/llm_judge/prompt.h"
+
+enum llm_backend { LLM_http, LLM_local };
+
+struct llm_options {
+    int backend, format, limit_field;
+    const char *url, *model, *prompt, *api_key_env, *yes_token, *no_token;
+    int64_t in_flight, tries, max_tokens, seed, max_response_bytes;
+    double temperature, timeout, connect_timeout, price_in, price_out, threshold;
+};
+
+struct llm_judge {
+    struct prompt *prompt;
+    struct remote *remote; /* one of the two */
+    struct local *local;
+};
+
+/* The name a vote carries: the model as written, or the last part of a folder's path. */
+const char *llm_model_name(const struct llm_options *o);
+
+/* Each backend: check() as node.h says; open in start(); take() owns the unit from then on. */
+int remote_check(struct check *c, const struct llm_options *o, struct error *e);
+struct remote *remote_open(struct node *n, struct error *e);
+int remote_take(struct remote *r, struct unit *u, struct error *e);
+int remote_ready(struct remote *r, struct error *e);
+void remote_changed(struct remote *r);
+void remote_close(struct remote *r);
+
+int local_check(struct check *c, const struct llm_options *o, struct error *e);
+struct local *local_open(struct node *n, struct error *e);
+int local_take(struct local *l, struct unit *u, struct error *e);
+int local_pump(struct local *l, struct error *e);
+void local_close(struct local *l);
+
+#endif

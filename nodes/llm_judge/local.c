@@ -1,0 +1,285 @@
+/* local: judging with a small decoder in this process. For every step the template asks one
+ * question, and the score is the probability of the yes token against the no token right after it.
+ *
+ * Units wait in a queue; pump() takes a batch of questions at a time, so that signals and
+ * heartbeats never wait longer than one batch. A score's bits do not depend on which questions
+ * shared its batch (scorer.h). */
+#include "nodes/llm_judge/llm_judge.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "nodes/judge.h"
+#include "nodes/llm_judge/verdict.h"
+#include "nodes/scorer.h"
+#include "nodes/spans.h"
+
+#define SLICE_SECONDS 0.05 /* pump() begins no further batch after so long */
+#define UNITS_IN_HAND 64
+
+struct job {
+    struct unit *unit;
+    struct steps steps;
+    struct arena arena;
+    struct vote vote;
+    int64_t step; /* the next to ask about */
+    bool begun;
+    struct job *next;
+};
+
+struct local {
+    struct node *node;
+    const struct llm_options *options;
+    struct prompt *prompt;
+    struct prompt_messages messages;
+    struct scorer scorer;
+    int32_t yes, no;
+    struct tokens tokens;
+    struct job *jobs, **last;
+    int count;
+};
+
+/* The one id that the text of a verdict is, encoded as a response is; -1. */
+static int32_t
+verdict_id(struct tokenizer *t, const char *text)
+{
+    struct tokens tokens = {0};
+    int32_t id = -1;
+
+    if (tokenizer_encode(t, span_text(text), SPANS_RESPONSE_FLAGS, &tokens, NULL) == 0 &&
+        tokens.count == 1 && tokens.dropped == 0)
+        id = tokens.ids[0];
+    tokens_free(&tokens);
+    return id >= 0 ? id : tokenizer_id(t, text);
+}
+
+int
+local_check(struct check *c, const struct llm_options *o, struct error *e)
+{
+    struct error why;
+    struct tokenizer *t = NULL;
+    int rc = 0;
+
+    if (!o->model[0])
+        return check_fail(c, "model", e, "backend local needs the folder of a model");
+    if (scorer_check(o->model, 0, &t, &why) != 0)
+        return check_fail(c, "model", e, "%s", why.text);
+    if (verdict_id(t, o->yes_token) < 0)
+        rc = check_fail(c, "yes_token", e, "'%s' is not one token of the model's tokenizer",
+                        o->yes_token);
+    else if (verdict_id(t, o->no_token) < 0)
+        rc = check_fail(c, "no_token", e, "'%s' is not one token of the model's tokenizer",
+                        o->no_token);
+    else if (verdict_id(t, o->yes_token) == verdict_id(t, o->no_token))
+        rc = check_fail(c, "no_token", e, "yes_token and no_token are the same token");
+    tokenizer_close(t);
+    return rc;
+}
+
+struct local *
+local_open(struct node *n, struct error *e)
+{
+    struct local *l = xalloc(sizeof(*l));
+    struct llm_judge *judge = node_state(n);
+
+    l->node = n;
+    l->options = node_options(n);
+    l->prompt = judge->prompt;
+    l->last = &l->jobs;
+    if (scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
+        free(l);
+        return NULL;
+    }
+    l->yes = verdict_id(l->scorer.tokenizer, l->options->yes_token);
+    l->no = verdict_id(l->scorer.tokenizer, l->options->no_token);
+    if (l->yes < 0 || l->no < 0) {
+        error_set(e, ERROR_model,
+                  "yes_token or no_token is not one token of the model's tokenizer");
+        local_close(l);
+        return NULL;
+    }
+    node_set_in_flight(n, UNITS_IN_HAND);
+    return l;
+}
+
+static void
+job_free(struct job *j)
+{
+    arena_free(&j->arena);
+    free(j);
+}
+
+void
+local_close(struct local *l)
+{
+    if (!l)
+        return;
+    while (l->jobs) {
+        struct job *next = l->jobs->next;
+        job_free(l->jobs);
+        l->jobs = next;
+    }
+    scorer_close(&l->scorer);
+    tokens_free(&l->tokens);
+    prompt_messages_free(&l->messages);
+    free(l);
+}
+
+int
+local_take(struct local *l, struct unit *u, struct error *e)
+{
+    struct job *j = xalloc(sizeof(*j));
+
+    (void)e;
+    j->unit = u;
+    j->vote.model = span_text(llm_model_name(l->options));
+    *l->last = j;
+    l->last = &j->next;
+    l->count++;
+    node_wake(l->node);
+    return 0;
+}
+
+static void
+pop(struct local *l)
+{
+    struct job *j = l->jobs;
+
+    l->jobs = j->next;
+    if (!l->jobs)
+        l->last = &l->jobs;
+    l->count--;
+    job_free(j);
+}
+
+/* The template may hold special tokens (a chat's marks); the response it is filled with may not
+ * forge any. */
+static int
+check_forged(struct local *l, struct span response, struct error *e)
+{
+    int rc = tokenizer_encode(l->scorer.tokenizer, response, TOKENIZER_SPECIAL, &l->tokens, e);
+
+    for (int64_t i = 0; rc == 0 && i < l->tokens.count; i++)
+        if (tokenizer_is_special(l->scorer.tokenizer, l->tokens.ids[i]))
+            rc = error_set(e, ERROR_input, "the response holds the special token '%s'",
+                           tokenizer_token(l->scorer.tokenizer, l->tokens.ids[i]));
+    return rc;
+}
+
+static int
+begin(struct local *l, struct job *j, struct error *e)
+{
+    int rc = judge_read(j->unit, &j->steps, &j->arena, e);
+    int64_t count = j->steps.ends.count;
+
+    if (rc == 0)
+        rc = check_forged(l, j->steps.rollout.response, e);
+    if (rc != 0)
+        return rc;
+    j->vote.scores = (struct f32s){count, arena_take(&j->arena, (size_t)count * sizeof(float) + 1)};
+    j->vote.said = (struct u8s){count, arena_take(&j->arena, (size_t)count + 1)};
+    j->vote.reasons =
+        (struct spans){count, arena_take(&j->arena, (size_t)count * sizeof(struct span) + 1)};
+    j->begun = true;
+    return 0;
+}
+
+/* The ids of the question about one step, in l->tokens. */
+static int
+ask(struct local *l, const struct job *j, int64_t step, struct error *e)
+{
+    struct prompt_values values = {.problem = j->steps.rollout.prompt,
+                                   .response = j->steps.rollout.response,
+                                   .answer = j->steps.rollout.answer,
+                                   .ends = j->steps.ends.at,
+                                   .count = j->steps.ends.count,
+                                   .step = step};
+    int rc;
+
+    prompt_render(l->prompt, &values, &l->messages);
+    assert(l->messages.count == 1);
+    rc = tokenizer_encode(l->scorer.tokenizer, buffer_span(&l->messages.at[0].text),
+                          SPANS_PROMPT_FLAGS, &l->tokens, e);
+    if (rc == 0 && l->tokens.count == 0)
+        rc = error_set(e, ERROR_input, "the question is empty");
+    if (rc == 0 && l->tokens.count > scorer_length_max(&l->scorer))
+        rc = error_set(e, ERROR_limit,
+                       "the question has %" PRId64 " tokens, the model takes %" PRId64,
+                       l->tokens.count, scorer_length_max(&l->scorer));
+    return rc;
+}
+
+/* One batch of questions about the first job. */
+static void
+ask_batch(struct local *l, struct job *j)
+{
+    struct scorer *s = &l->scorer;
+    int64_t steps[SCORER_TOKENS], asked = 0;
+    float scores[SCORER_TOKENS];
+    struct error why;
+
+    scorer_begin(s);
+    while (j->step < j->vote.said.count && asked < SCORER_TOKENS) {
+        if (ask(l, j, j->step, &why) != 0) {
+            j->vote.reasons.at[j->step] =
+                verdict_line(span_text(why.text), VERDICT_REASON_MAX, &j->arena);
+            j->step++;
+            continue;
+        }
+        if (!scorer_add(s, &l->tokens, NULL, &(int64_t){l->tokens.count - 1}, 1))
+            break;
+        j->vote.tokens_in += (uint64_t)l->tokens.count;
+        steps[asked++] = j->step++;
+    }
+    scorer_run(s, l->no, l->yes, scores);
+    for (int64_t i = 0; i < asked; i++) {
+        j->vote.scores.at[steps[i]] = scores[i];
+        j->vote.said.at[steps[i]] = 1;
+    }
+}
+
+/* A vote if anything was said; else the first reason why not. */
+static void
+answer(struct local *l, struct job *j)
+{
+    int64_t said = 0;
+    struct span reason;
+
+    for (int64_t i = 0; i < j->vote.said.count; i++)
+        said += j->vote.said.at[i];
+    if (said > 0 || j->vote.said.count == 0) {
+        judge_vote(l->node, j->unit, &j->vote, l->options->threshold);
+        return;
+    }
+    reason = j->vote.reasons.at[0];
+    judge_dead(l->node, j->unit, &j->vote, "%.*s", (int)reason.length, reason.at);
+}
+
+int
+local_pump(struct local *l, struct error *e)
+{
+    double from = node_now(l->node);
+    struct error why;
+
+    (void)e;
+    while (l->jobs && node_now(l->node) - from < SLICE_SECONDS) {
+        struct job *j = l->jobs;
+        if (!j->begun && begin(l, j, &why) != 0) {
+            judge_dead(l->node, j->unit, &j->vote, "%s", why.text);
+            pop(l);
+            continue;
+        }
+        if (j->step < j->vote.said.count)
+            ask_batch(l, j);
+        if (j->step == j->vote.said.count) {
+            answer(l, j);
+            pop(l);
+        }
+    }
+    if (l->jobs)
+        node_why(l->node, "computing: %d responses in hand", l->count);
+    else
+        node_why(l->node, NULL);
+    return l->jobs ? PUMP_AGAIN : PUMP_IDLE;
+}
