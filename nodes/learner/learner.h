@@ -94,9 +94,22 @@ int initial_model(const struct learner_options *o, uint64_t seed, struct model *
                   struct error *e);
 const char *initial_tokenizer(const struct learner_options *o); /* its directory */
 
-/* round.c */
+/* round.c: what is trained together, and the checkpoints. */
 int round_pump(struct learner *l, struct error *e);
 int round_scan(struct learner *l, struct error *e); /* fills entries from the store */
+int round_end(struct learner *l, struct error *e);  /* every pass is done */
+int round_save(struct learner *l,
+               struct error *e); /* a checkpoint, and the progress that names it */
+bool round_save_due(const struct learner *l);
+int64_t round_passes(const struct learner *l);
+/* The steps of pass `which` of this round. */
+void round_pass(struct learner *l, struct pass *pass, int64_t which);
+
+/* step.c: one batch of work. */
+int step_reference(struct learner *l, struct error *e); /* log-probabilities of the initial model */
+/* Of the step under way; opens and closes steps, passes and the round as they come. */
+int step_train(struct learner *l, struct error *e);
+
 void round_withhold(struct learner *l); /* of a stream without end: enough windows wait? */
 void round_free(struct learner *l);
 bool round_follow_waits(const struct learner *l);

@@ -3,7 +3,6 @@
  * reference's log-probabilities of samples that lack them, then the passes, step by step. What is
  * in memory runs ahead of the store and is lost by a kill; the newest checkpoint is where the next
  * process goes on, to the same bits. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +12,6 @@
 
 #include "nodes/learner/learner.h"
 #include "nodes/learner/manifest.h"
-
-#define REFERENCE_SAMPLES_MAX 512 /* samples of one reference batch */
 
 struct span
 learner_key(char *room, char kind, uint64_t ordinal)
@@ -65,37 +62,6 @@ round_scan(struct learner *l, struct error *e)
     entries_free(&l->entries);
     node_scan(l->node, span_of("s", 1), span_of("s", 1), scan_visit, &scan);
     return scan.rc;
-}
-
-/* ---- the store ---- */
-
-/* Sample i of the entries, in the arena. Its reference too, where it is stored and wanted. */
-static int
-load_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
-{
-    uint64_t ordinal = l->entries.at[i].ordinal;
-    char room[LEARNER_KEY_MAX];
-    struct span value;
-    char *copy;
-    int rc;
-
-    if (!node_get(l->node, learner_key(room, 's', ordinal), &value))
-        return error_set(e, ERROR_store, "sample %llu is gone from the store",
-                         (unsigned long long)ordinal);
-    copy = arena_take(&l->arena, value.length);
-    memcpy(copy, value.at, value.length);
-    rc = sample_read(span_of(copy, value.length), ordinal, s, e);
-    if (rc < 0 || !l->objective->needs_reference)
-        return rc;
-    if (node_get(l->node, learner_key(room, 'r', ordinal), &value)) {
-        if (value.length != (size_t)(s->count - s->context) * sizeof(float))
-            return error_set(e, ERROR_store, "reference of sample %llu is damaged in the store",
-                             (unsigned long long)ordinal);
-        copy = arena_take(&l->arena, value.length);
-        memcpy(copy, value.at, value.length);
-        s->reference = (const float *)(const void *)copy;
-    }
-    return 0;
 }
 
 static struct model *
@@ -188,8 +154,8 @@ put_progress(struct learner *l)
 
 /* Progress becomes durable: the directory first, then the store's word for it, then the old ones
  * go. */
-static int
-save(struct learner *l, struct error *e)
+int
+round_save(struct learner *l, struct error *e)
 {
     struct progress *p = &l->progress;
     int64_t gone[LEARNER_KEEP_MAX], gone_count = 0, keep = l->options->keep;
@@ -215,8 +181,8 @@ save(struct learner *l, struct error *e)
     return rc;
 }
 
-static bool
-save_due(const struct learner *l)
+bool
+round_save_due(const struct learner *l)
 {
     const struct learner_options *o = l->options;
 
@@ -250,8 +216,8 @@ hash_input(struct learner *l, struct error *e)
     return 0;
 }
 
-static int64_t
-passes(const struct learner *l)
+int64_t
+round_passes(const struct learner *l)
 {
     int64_t given = l->options->follow ? l->options->passes : l->options->epochs;
 
@@ -259,13 +225,13 @@ passes(const struct learner *l)
 }
 
 /* The steps of the pass that progress stands in; number: of the permutation. */
-static void
-make_pass(struct learner *l, struct pass *pass, int64_t which)
+void
+round_pass(struct learner *l, struct pass *pass, int64_t which)
 {
     const struct learner_options *o = l->options;
 
     pass_make(pass, &l->entries, l->round_count, o->batch_rollouts, o->shuffle, node_seed(l->node),
-              (uint64_t)(l->progress.rounds * passes(l) + which));
+              (uint64_t)(l->progress.rounds * round_passes(l) + which));
 }
 
 static void
@@ -275,8 +241,8 @@ set_schedule(struct learner *l)
     struct pass pass = {0};
     int64_t total = o->schedule_steps;
 
-    for (int64_t i = 0; total == 0 && !o->follow && i < passes(l); i++) {
-        make_pass(l, &pass, i);
+    for (int64_t i = 0; total == 0 && !o->follow && i < round_passes(l); i++) {
+        round_pass(l, &pass, i);
         l->schedule.total += pass.steps;
     }
     pass_free(&pass);
@@ -327,9 +293,9 @@ begin_round(struct learner *l, struct error *e)
     return resumed ? 0 : hash_input(l, e);
 }
 
-/* Trained for good: a window's samples leave the store with the progress that says so. */
-static int
-end_round(struct learner *l, struct error *e)
+/* A window's samples leave the store with the progress that says so. */
+int
+round_end(struct learner *l, struct error *e)
 {
     struct progress *p = &l->progress;
     char room[LEARNER_KEY_MAX];
@@ -349,206 +315,7 @@ end_round(struct learner *l, struct error *e)
     entries_drop(&l->entries, l->round_count);
     l->round_count = 0;
     round_withhold(l);
-    return save(l, e);
-}
-
-static bool
-has_reference(struct learner *l, int64_t i)
-{
-    char room[LEARNER_KEY_MAX];
-    struct span value;
-
-    return node_get(l->node, learner_key(room, 'r', l->entries.at[i].ordinal), &value);
-}
-
-/* Loads the next samples without a reference, as many as one batch takes. Returns how many. */
-static int64_t
-reference_load(struct learner *l, struct sample *samples, int64_t *values, struct error *e)
-{
-    int64_t count = 0, tokens = 0, end = l->reference_at + REFERENCE_SAMPLES_MAX;
-
-    arena_clear(&l->arena);
-    for (*values = 0; l->reference_at < l->round_count && l->reference_at < end;
-         l->reference_at++) {
-        int64_t length = l->entries.at[l->reference_at].tokens;
-        int rc;
-
-        if (count > 0 && tokens + length > l->options->batch_tokens)
-            break;
-        if (has_reference(l, l->reference_at))
-            continue;
-        rc = load_sample(l, l->reference_at, &samples[count], e);
-        if (rc < 0)
-            return rc;
-        tokens += length;
-        *values += samples[count].count - samples[count].context;
-        count++;
-    }
-    return count;
-}
-
-/* One batch of reference log-probabilities. */
-static int
-reference_batch(struct learner *l, struct error *e)
-{
-    struct sample samples[REFERENCE_SAMPLES_MAX];
-    const struct model *model = l->initial ? l->initial : &l->trainer.model;
-    int64_t values, count = reference_load(l, samples, &values, e);
-    char room[LEARNER_KEY_MAX];
-    float *logp;
-
-    if (count < 0)
-        return (int)count;
-    if (count > 0 && !l->initial && l->progress.step > 0)
-        return error_set(e, ERROR_store, "sample %llu has no reference although training began",
-                         (unsigned long long)samples[0].ordinal);
-    if (count > 0) {
-        logp = arena_take(&l->arena, (size_t)values * sizeof(float));
-        trainer_reference(&l->trainer, model, samples, count, logp);
-        for (int64_t i = 0; i < count; i++) {
-            int64_t learnt = samples[i].count - samples[i].context;
-
-            node_put(l->node, learner_key(room, 'r', samples[i].ordinal),
-                     span_of(logp, (size_t)learnt * sizeof(float)));
-            logp += learnt;
-        }
-    }
-    node_why(l->node, "computing reference log-probabilities: %lld of %lld samples",
-             (long long)l->reference_at, (long long)l->round_count);
-    if (l->reference_at == l->round_count)
-        l->phase = PHASE_train;
-    return 0;
-}
-
-/* ---- steps ---- */
-
-static int
-open_step(struct learner *l, struct error *e)
-{
-    const struct pass *pass = &l->pass;
-    int64_t from = pass->starts[l->progress.batch], to = pass->starts[l->progress.batch + 1];
-
-    arena_clear(&l->arena);
-    l->samples = arena_take(&l->arena, (size_t)(to - from) * sizeof(*l->samples));
-    l->sample_count = l->sample_at = 0;
-    l->reward_sum = 0;
-    l->reward_count = to - from;
-    l->step_began = node_now(l->node);
-    for (int64_t i = from; i < to; i++) {
-        struct sample *s = &l->samples[l->sample_count];
-        int rc = load_sample(l, pass->order[i], s, e);
-
-        if (rc < 0)
-            return rc;
-        l->reward_sum += s->reward;
-        if (pack_learns(&l->trainer.rules, s))
-            l->sample_count++;
-    }
-    trainer_begin(&l->trainer, l->samples, l->sample_count);
-    return 0;
-}
-
-static int
-write_metrics(struct learner *l, double norm, double lr, struct error *e)
-{
-    const struct trainer *t = &l->trainer;
-    const struct objective_report *r = &t->report;
-    struct buffer line = {0};
-    int rc;
-
-    buffer_print(&line, "{\"step\":%lld,\"%s\":%lld,\"pass\":%lld,", (long long)l->progress.step,
-                 l->options->follow ? "window" : "round", (long long)(l->progress.rounds + 1),
-                 (long long)(l->progress.pass + 1));
-    if (isfinite(r->loss) && isfinite(norm))
-        buffer_print(&line, "\"loss\":%.9g,\"policy\":%.9g,\"pull\":%.9g,\"grad_norm\":%.9g,",
-                     r->loss, r->policy, r->pull, norm);
-    else
-        buffer_text(&line, "\"skipped\":true,");
-    buffer_print(
-        &line,
-        "\"lr\":%.9g,\"samples\":%lld,\"reward/mean\":%.9g,\"tokens\":%lld,"
-        "\"gems/token_share\":%.9g,\"logp/mean\":%.9g,\"ratio/largest\":%.9g,\"seconds\":%.3f}\n",
-        lr, (long long)l->reward_count, l->reward_sum / (double)l->reward_count,
-        (long long)t->learnt, t->learnt ? (double)t->gem_tokens / (double)t->learnt : 0.0,
-        isfinite(r->logp) && r->tokens > 0 ? r->logp / r->tokens : 0.0,
-        isfinite(r->ratio_largest) ? r->ratio_largest : 0.0, node_now(l->node) - l->step_began);
-    rc = output_metrics(&l->output, buffer_span(&line), e);
-    buffer_free(&line);
-    return rc;
-}
-
-static int
-close_step(struct learner *l, struct error *e)
-{
-    struct progress *p = &l->progress;
-    double lr = schedule_lr(&l->schedule, p->step + 1);
-    double norm = trainer_end(&l->trainer, p->step + 1, lr);
-    int rc;
-
-    l->samples = NULL;
-    p->step++;
-    p->batch++;
-    p->trained_tokens += l->trainer.learnt;
-    l->loss = l->trainer.report.loss;
-    l->skipped_in_a_row = isfinite(norm) ? 0 : l->skipped_in_a_row + 1;
-    if (!isfinite(norm)) {
-        p->skipped++;
-        node_log(l->node, LOG_warning,
-                 "step %lld: the gradient is not finite; the step was skipped", (long long)p->step);
-    }
-    if (l->skipped_in_a_row >= LEARNER_SKIPPED_MAX)
-        return error_set(e, ERROR_model,
-                         "%d steps in a row had no finite gradient: the model is broken "
-                         "or lr is too high",
-                         LEARNER_SKIPPED_MAX);
-    rc = write_metrics(l, norm, lr, e);
-    return rc == 0 && save_due(l) ? save(l, e) : rc;
-}
-
-static void
-tell(struct learner *l)
-{
-    const struct progress *p = &l->progress;
-    const char *word = l->options->follow ? "pass" : "epoch";
-    char window[40] = "";
-
-    if (l->options->follow)
-        snprintf(window, sizeof(window), "window %lld, ", (long long)p->rounds + 1);
-    node_why(l->node, "computing %s%s %lld/%lld, step %lld/%lld of it, loss %.4f", window, word,
-             (long long)p->pass + 1, (long long)passes(l), (long long)p->batch + 1,
-             (long long)l->pass.steps, l->loss);
-    node_gauge(l->node, METRIC_epoch, l->options->follow ? p->rounds + 1 : p->pass + 1);
-}
-
-/* One batch of the step under way; opens and closes steps, passes and the round as they come. */
-static int
-train_batch(struct learner *l, struct error *e)
-{
-    struct progress *p = &l->progress;
-    int64_t from, tokens = 0;
-    int rc = 0;
-
-    if (!l->pass_open) {
-        make_pass(l, &l->pass, p->pass);
-        l->pass_open = true;
-    }
-    if (!l->samples && p->batch == l->pass.steps) {
-        p->batch = 0;
-        l->pass_open = false;
-        return ++p->pass == passes(l) ? end_round(l, e) : 0;
-    }
-    if (!l->samples) {
-        rc = open_step(l, e);
-        tell(l);
-    }
-    from = l->sample_at;
-    while (rc == 0 && l->sample_at < l->sample_count &&
-           (l->sample_at == from ||
-            tokens + l->samples[l->sample_at].count <= l->options->batch_tokens))
-        tokens += l->samples[l->sample_at++].count;
-    if (rc == 0 && l->sample_at > from)
-        rc = trainer_batch(&l->trainer, l->samples + from, l->sample_at - from, e);
-    return rc == 0 && l->sample_at == l->sample_count ? close_step(l, e) : rc;
+    return round_save(l, e);
 }
 
 static int
@@ -591,14 +358,14 @@ round_pump(struct learner *l, struct error *e)
         return rc < 0 ? rc : PUMP_IDLE;
     if (node_draining(l->node) && !l->samples) {
         if (l->training && l->progress.step > l->saved.step)
-            rc = save(l, e);
+            rc = round_save(l, e);
         node_why(l->node, "draining: training goes on when the run does");
         return rc < 0 ? rc : PUMP_IDLE;
     }
     if (l->phase == PHASE_reference)
-        rc = reference_batch(l, e);
+        rc = step_reference(l, e);
     else if (l->phase == PHASE_train)
-        rc = train_batch(l, e);
+        rc = step_train(l, e);
     else
         rc = finish(l, e);
     return rc < 0 ? rc : PUMP_AGAIN;

@@ -1,6 +1,7 @@
 /* train: see train.h. */
 #include "nodes/learner/train.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,6 +90,18 @@ trainer_reference(struct trainer *t, const struct model *model, const struct sam
     }
 }
 
+/* A group counts once, and its G are the rollouts it emitted, however many of them were closed on
+ * the way. */
+static double
+count_groups(const struct sample *samples, int64_t count)
+{
+    double groups = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        groups += i == 0 || samples[i].first != samples[i - 1].first;
+    return groups;
+}
+
 void
 trainer_begin(struct trainer *t, const struct sample *samples, int64_t count)
 {
@@ -96,27 +109,29 @@ trainer_begin(struct trainer *t, const struct sample *samples, int64_t count)
     memset(&t->report, 0, sizeof(t->report));
     memset(t->grads, 0, (size_t)t->model.count * sizeof(float));
     t->gem_tokens = t->learnt = 0;
+    t->broken = 0;
     for (int64_t i = 0; i < count; i++) { /* one at a time: the sum does not know the batches */
         pack_fill(&t->pack, &t->rules, &samples[i], 1);
         objective_measure(t->objective, &t->pack.rows, &t->step);
     }
+    t->step.groups = count_groups(samples, count);
 }
 
-int
-trainer_batch(struct trainer *t, const struct sample *samples, int64_t count, struct error *e)
+void
+trainer_batch(struct trainer *t, const struct sample *samples, int64_t count)
 {
     struct pack *p = &t->pack;
     struct head head;
     const float *hidden;
     float *bias;
-    int rc;
 
     pack_fill(p, &t->rules, samples, count);
     reserve(t);
     hidden = statistics(t, &t->model, &head);
-    rc = objective_check(t->objective, &p->rows, e);
-    if (rc < 0)
-        return rc;
+    if (objective_check(t->objective, &p->rows, &t->fault) < 0)
+        t->broken = 1;
+    if (t->broken)
+        return;
     objective_run(t->objective, &p->rows, &t->settings, &t->step, t->c, NULL, NULL, &t->report);
     t->gem_tokens += p->gem_tokens;
     t->learnt += p->learnt;
@@ -127,12 +142,18 @@ trainer_batch(struct trainer *t, const struct sample *samples, int64_t count, st
     head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->lse, NULL, &gradient,
                   t->dhidden, t->grads + t->model.head, bias);
     decoder_backward(t->decoder, &t->model, t->dhidden, t->grads);
-    return 0;
 }
 
 double
 trainer_end(struct trainer *t, int64_t step, double lr)
 {
+    double norm;
+
+    if (t->broken)
+        return NAN;
     t->adamw.lr = lr;
-    return adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
+    norm = adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
+    if (!isfinite(norm))
+        error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
+    return norm;
 }

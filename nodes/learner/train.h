@@ -32,6 +32,8 @@ struct trainer {
     struct objective_step step;
     struct objective_report report; /* of the step under way or just ended */
     int64_t gem_tokens, learnt;     /* of it */
+    int broken;                     /* a number in it was not finite: it changes nothing */
+    struct error fault;             /* which one */
 };
 
 /* Takes the model (which must be complete); moments are zero. */
@@ -45,9 +47,8 @@ void trainer_reference(struct trainer *t, const struct model *model, const struc
 
 void trainer_begin(struct trainer *t, const struct sample *samples, int64_t count);
 
-/* Some of the samples given to trainer_begin, each in exactly one batch. ERROR_input: what the
- * objective needs is not there. */
-int trainer_batch(struct trainer *t, const struct sample *samples, int64_t count, struct error *e);
+/* Some of the samples given to trainer_begin, each in exactly one batch. */
+void trainer_batch(struct trainer *t, const struct sample *samples, int64_t count);
 
 /* Ends step number `step` (from 1). Returns the gradient's norm; when it is not finite nothing was
  * changed. */

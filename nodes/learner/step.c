@@ -1,0 +1,237 @@
+/* step: one batch at a time of a round: reference log-probabilities, then optimiser steps in the
+ * order of the pass. Samples are read from the store when their step begins and forgotten when it
+ * ends. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nodes/learner/learner.h"
+
+#define REFERENCE_SAMPLES_MAX 512 /* samples of one reference batch */
+
+/* Sample i of the entries, in the arena. Its reference too, where it is stored and wanted. */
+static int
+load_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
+{
+    uint64_t ordinal = l->entries.at[i].ordinal;
+    char room[LEARNER_KEY_MAX];
+    struct span value;
+    char *copy;
+    int rc;
+
+    if (!node_get(l->node, learner_key(room, 's', ordinal), &value))
+        return error_set(e, ERROR_store, "sample %llu is gone from the store",
+                         (unsigned long long)ordinal);
+    copy = arena_take(&l->arena, value.length);
+    memcpy(copy, value.at, value.length);
+    rc = sample_read(span_of(copy, value.length), ordinal, s, e);
+    if (rc < 0 || !l->objective->needs_reference)
+        return rc;
+    if (node_get(l->node, learner_key(room, 'r', ordinal), &value)) {
+        if (value.length != (size_t)(s->count - s->context) * sizeof(float))
+            return error_set(e, ERROR_store, "reference of sample %llu is damaged in the store",
+                             (unsigned long long)ordinal);
+        copy = arena_take(&l->arena, value.length);
+        memcpy(copy, value.at, value.length);
+        s->reference = (const float *)(const void *)copy;
+    }
+    return 0;
+}
+
+static bool
+has_reference(struct learner *l, int64_t i)
+{
+    char room[LEARNER_KEY_MAX];
+    struct span value;
+
+    return node_get(l->node, learner_key(room, 'r', l->entries.at[i].ordinal), &value);
+}
+
+/* Loads the next samples without a reference, as many as one batch takes. Returns how many. */
+static int64_t
+reference_load(struct learner *l, struct sample *samples, int64_t *values, struct error *e)
+{
+    int64_t count = 0, tokens = 0, end = l->reference_at + REFERENCE_SAMPLES_MAX;
+
+    arena_clear(&l->arena);
+    for (*values = 0; l->reference_at < l->round_count && l->reference_at < end;
+         l->reference_at++) {
+        int64_t length = l->entries.at[l->reference_at].tokens;
+        int rc;
+
+        if (count > 0 && tokens + length > l->options->batch_tokens)
+            break;
+        if (has_reference(l, l->reference_at))
+            continue;
+        rc = load_sample(l, l->reference_at, &samples[count], e);
+        if (rc < 0)
+            return rc;
+        tokens += length;
+        *values += samples[count].count - samples[count].context;
+        count++;
+    }
+    return count;
+}
+
+int
+step_reference(struct learner *l, struct error *e)
+{
+    struct sample samples[REFERENCE_SAMPLES_MAX];
+    const struct model *model = l->initial ? l->initial : &l->trainer.model;
+    int64_t values, count = reference_load(l, samples, &values, e);
+    char room[LEARNER_KEY_MAX];
+    float *logp;
+
+    if (count < 0)
+        return (int)count;
+    if (count > 0 && !l->initial && l->progress.step > 0)
+        return error_set(e, ERROR_store, "sample %llu has no reference although training began",
+                         (unsigned long long)samples[0].ordinal);
+    if (count > 0) {
+        logp = arena_take(&l->arena, (size_t)values * sizeof(float));
+        trainer_reference(&l->trainer, model, samples, count, logp);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t learnt = samples[i].count - samples[i].context;
+
+            node_put(l->node, learner_key(room, 'r', samples[i].ordinal),
+                     span_of(logp, (size_t)learnt * sizeof(float)));
+            logp += learnt;
+        }
+    }
+    node_why(l->node, "computing reference log-probabilities: %lld of %lld samples",
+             (long long)l->reference_at, (long long)l->round_count);
+    if (l->reference_at == l->round_count)
+        l->phase = PHASE_train;
+    return 0;
+}
+
+/* ---- steps ---- */
+
+static int
+open_step(struct learner *l, struct error *e)
+{
+    const struct pass *pass = &l->pass;
+    int64_t from = pass->starts[l->progress.batch], to = pass->starts[l->progress.batch + 1];
+
+    arena_clear(&l->arena);
+    l->samples = arena_take(&l->arena, (size_t)(to - from) * sizeof(*l->samples));
+    l->sample_count = l->sample_at = 0;
+    l->reward_sum = 0;
+    l->reward_count = to - from;
+    l->step_began = node_now(l->node);
+    for (int64_t i = from; i < to; i++) {
+        struct sample *s = &l->samples[l->sample_count];
+        int rc = load_sample(l, pass->order[i], s, e);
+
+        if (rc < 0)
+            return rc;
+        l->reward_sum += s->reward;
+        if (pack_learns(&l->trainer.rules, s))
+            l->sample_count++;
+    }
+    trainer_begin(&l->trainer, l->samples, l->sample_count);
+    return 0;
+}
+
+static int
+write_metrics(struct learner *l, double norm, double lr, struct error *e)
+{
+    const struct trainer *t = &l->trainer;
+    const struct objective_report *r = &t->report;
+    struct buffer line = {0};
+    int rc;
+
+    buffer_print(&line, "{\"step\":%lld,\"%s\":%lld,\"pass\":%lld,", (long long)l->progress.step,
+                 l->options->follow ? "window" : "round", (long long)(l->progress.rounds + 1),
+                 (long long)(l->progress.pass + 1));
+    if (isfinite(r->loss) && isfinite(norm))
+        buffer_print(&line, "\"loss\":%.9g,\"policy\":%.9g,\"pull\":%.9g,\"grad_norm\":%.9g,",
+                     r->loss, r->policy, r->pull, norm);
+    else
+        buffer_text(&line, "\"skipped\":true,");
+    buffer_print(
+        &line,
+        "\"lr\":%.9g,\"samples\":%lld,\"reward/mean\":%.9g,\"tokens\":%lld,"
+        "\"gems/token_share\":%.9g,\"logp/mean\":%.9g,\"ratio/largest\":%.9g,\"seconds\":%.3f}\n",
+        lr, (long long)l->reward_count, l->reward_sum / (double)l->reward_count,
+        (long long)t->learnt, t->learnt ? (double)t->gem_tokens / (double)t->learnt : 0.0,
+        isfinite(r->logp) && r->tokens > 0 ? r->logp / r->tokens : 0.0,
+        isfinite(r->ratio_largest) ? r->ratio_largest : 0.0, node_now(l->node) - l->step_began);
+    rc = output_metrics(&l->output, buffer_span(&line), e);
+    buffer_free(&line);
+    return rc;
+}
+
+static int
+close_step(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    double lr = schedule_lr(&l->schedule, p->step + 1);
+    double norm = trainer_end(&l->trainer, p->step + 1, lr);
+    int rc;
+
+    l->samples = NULL;
+    p->step++;
+    p->batch++;
+    p->trained_tokens += l->trainer.learnt;
+    l->loss = l->trainer.report.loss;
+    l->skipped_in_a_row = isfinite(norm) ? 0 : l->skipped_in_a_row + 1;
+    if (!isfinite(norm)) {
+        p->skipped++;
+        node_log(l->node, LOG_warning, "step %lld was skipped: %s", (long long)p->step,
+                 l->trainer.fault.text);
+    }
+    if (l->skipped_in_a_row >= LEARNER_SKIPPED_MAX)
+        return error_set(
+            e, ERROR_model,
+            "%d steps in a row were skipped (%s): the model is broken or lr is too high",
+            LEARNER_SKIPPED_MAX, l->trainer.fault.text);
+    rc = write_metrics(l, norm, lr, e);
+    return rc == 0 && round_save_due(l) ? round_save(l, e) : rc;
+}
+
+static void
+tell(struct learner *l)
+{
+    const struct progress *p = &l->progress;
+    const char *word = l->options->follow ? "pass" : "epoch";
+    char window[40] = "";
+
+    if (l->options->follow)
+        snprintf(window, sizeof(window), "window %lld, ", (long long)p->rounds + 1);
+    node_why(l->node, "computing %s%s %lld/%lld, step %lld/%lld of it, loss %.4f", window, word,
+             (long long)p->pass + 1, (long long)round_passes(l), (long long)p->batch + 1,
+             (long long)l->pass.steps, l->loss);
+    node_gauge(l->node, METRIC_epoch, l->options->follow ? p->rounds + 1 : p->pass + 1);
+}
+
+int
+step_train(struct learner *l, struct error *e)
+{
+    struct progress *p = &l->progress;
+    int64_t from, tokens = 0;
+    int rc = 0;
+
+    if (!l->pass_open) {
+        round_pass(l, &l->pass, p->pass);
+        l->pass_open = true;
+    }
+    if (!l->samples && p->batch == l->pass.steps) {
+        p->batch = 0;
+        l->pass_open = false;
+        return ++p->pass == round_passes(l) ? round_end(l, e) : 0;
+    }
+    if (!l->samples) {
+        rc = open_step(l, e);
+        tell(l);
+    }
+    from = l->sample_at;
+    while (rc == 0 && l->sample_at < l->sample_count &&
+           (l->sample_at == from ||
+            tokens + l->samples[l->sample_at].count <= l->options->batch_tokens))
+        tokens += l->samples[l->sample_at++].count;
+    if (rc == 0 && l->sample_at > from)
+        trainer_batch(&l->trainer, l->samples + from, l->sample_at - from);
+    return rc == 0 && l->sample_at == l->sample_count ? close_step(l, e) : rc;
+}
