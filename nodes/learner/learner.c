@@ -240,6 +240,7 @@ learner_start(struct node *n, struct error *e)
         rc = round_scan(l, e);
     if (rc < 0)
         return rc;
+    l->phase = l->progress.final_written ? PHASE_done : PHASE_wait;
     node_set_in_flight(n, LEARNER_IN_FLIGHT);
     round_withhold(l);
     node_why(n, o->follow ? "waiting for a window of samples"
