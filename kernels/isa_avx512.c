@@ -11,6 +11,8 @@
 #pragma GCC target("avx512f,avx512dq,fma")
 #endif
 
+#define LANES_MASKED
+
 #include "kernels/math.h"
 
 #define VEC             __m512
