@@ -57,6 +57,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
+# The tests' scripted judge, as a program for test scripts.
+$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/libsluice.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
+
 tests: $(TESTS) tools
 tools: $(TOOLS)
 
