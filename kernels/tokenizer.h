@@ -16,7 +16,7 @@
 
 #define TOKENIZER_BYTES_MAX (256 << 20)         /* of a tokenizer.json */
 #define TOKENIZER_VOCAB_MAX (1 << 22)           /* ids lie below it */
-#define TOKENIZER_TEXT_MAX  (1 << 30)           /* bytes of one text */
+#define TOKENIZER_TEXT_MAX  (1 << 28)           /* bytes of one text */
 
 struct tokenizer;
 
