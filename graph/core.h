@@ -132,7 +132,7 @@ struct node {
     char                   *run_dir;
     struct store           *store;
     struct log             *log;
-    bool                    terminal, merging, started;
+    bool                    terminal, merging, started, have_options;
     int64_t                 disk_reserve;
     double                  clock;          /* seconds the tests turned it */
 
@@ -173,7 +173,8 @@ struct node {
     bool     ended_told, finishing, ended, finished;
     bool     end_asked, draining, upstream_finished, leave, stopping, inside;
     uint64_t emitted_end;                   /* first ordinal after the last emitted group */
-    uint64_t hold_at;                       /* emit nothing at or beyond it; 0: no hold */
+    bool     hold;                          /* a change of replicas is under way: ... */
+    uint64_t hold_at;                       /* ... emit nothing at or beyond it */
     uint64_t max_lead;
     bool     may_emit_refused;
 

@@ -45,7 +45,7 @@ feed_open(struct node *n, struct feed *d, int link, int replica)
 void
 feeds_open(struct node *n)
 {
-    n->link_count = n->self->link_count;
+    n->link_count = n->self->serve ? 0 : n->self->link_count;
     n->links = xarray((size_t)n->link_count + 1, sizeof(*n->links));
     n->received = xarray((size_t)n->link_count + 1, sizeof(*n->received));
     for (int k = 0; k < n->link_count; k++) {

@@ -39,4 +39,14 @@ void harness_dead_text(struct harness *h, int index, char *text, size_t room);  
 const char *harness_dir(struct harness *h); /* the run's folder */
 void *harness_state(struct harness *h);
 
+/* ---- for tests of the runtime and of nodes that take any message ---- */
+/* As harness_open with a kind of the test's own; fails the test when `fails`, else returns NULL with the error. */
+struct harness *harness_open_kind(const struct node_kind *kind, const char *const *links, const char *const *options,
+                                  struct error *e, bool fails);
+/* What harness_give() packs on a link whose port takes any message (a rollout unless said here). */
+void harness_message(struct harness *h, int link, enum message m);
+void harness_give_bytes(struct harness *h, int link, uint64_t ordinal, uint64_t first, uint32_t size, struct span body);
+void harness_crash_own(struct harness *h);  /* as harness_crash, and the node caused it itself (SIGSEGV, abort) */
+struct node *harness_node(struct harness *h);
+
 #endif
