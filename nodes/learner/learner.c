@@ -112,6 +112,7 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     struct tokenizer *t;
     struct error why = {0};
     bool fresh = !o->model[0];
+    int64_t size;
 
     if (fresh && (!o->width || !o->layers || !o->heads))
         return check_fail(c, "model", e,
@@ -123,9 +124,14 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     t = tokenizer_open(initial_tokenizer(o), &why);
     if (!t)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e, "%s", why.text);
+    size = tokenizer_size(t);
     tokenizer_close(t);
     if (initial_config(o, &config, &why) < 0)
         return check_fail(c, fresh ? "width" : "model", e, "%s", why.text);
+    if (size > config.vocab_size)
+        return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e,
+                          "the tokenizer has %lld tokens, the model knows %lld", (long long)size,
+                          (long long)config.vocab_size);
     if (!objective_at(o->objective)->classes && o->eos && config.eos_token_id < 0)
         return check_fail(c, "eos", e,
                           "the model names no stop token%s%s; say eos: false or name one",

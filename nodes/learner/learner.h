@@ -40,11 +40,12 @@ struct learner_options {
 /* Where training stands. The stored one always describes the newest checkpoint directory. */
 struct progress {
     uint32_t version, final_written;
-    int64_t step;        /* optimiser steps done; also the name of the checkpoint */
-    int64_t rounds;      /* windows done */
-    int64_t pass, batch; /* passes of this round done, steps of this pass done */
-    uint64_t window_end; /* ordinal after the window under way; 0: none */
-    uint64_t input_hash; /* of the samples of the rounds begun, in ordinal order */
+    int64_t step;          /* optimiser steps done; also the name of the checkpoint */
+    int64_t rounds;        /* windows done */
+    int64_t pass, batch;   /* passes of this round done, steps of this pass done */
+    uint64_t window_end;   /* ordinal after the window under way; 0: none */
+    uint64_t input_hash;   /* of the samples of the rounds begun, in ordinal order */
+    uint64_t initial_hash; /* of the weights training began from */
     int64_t input_samples, input_groups;
     int64_t trained_tokens; /* response tokens with a part in the loss, all passes */
     int64_t skipped;        /* steps whose gradient was not finite */

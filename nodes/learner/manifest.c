@@ -84,6 +84,7 @@ manifest_write(struct learner *l, struct buffer *out)
     json_object_set_new(root, "seed", json_integer((json_int_t)node_seed(l->node)));
     json_object_set_new(root, "options", options);
     json_object_set_new(root, "parameters", json_integer(l->trainer.model.count));
+    json_object_set_new(root, "initial_xxh3", hash_text(p->initial_hash));
     json_object_set_new(root, "input_samples", json_integer(p->input_samples));
     json_object_set_new(root, "input_groups", json_integer(p->input_groups));
     json_object_set_new(root, "input_xxh3", hash_text(p->input_hash));

@@ -125,6 +125,8 @@ open_trainer(struct learner *l, struct error *e)
                               .eps = o->eps,
                               .weight_decay = o->weight_decay,
                               .clip = o->clip};
+    if (!resumed)
+        l->progress.initial_hash = XXH3_64bits(start->params, (size_t)start->count * sizeof(float));
     trainer_init(t, &start);
     if (resumed) {
         free(t->m);

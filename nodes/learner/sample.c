@@ -120,7 +120,8 @@ sample_make(struct sample_rules *rules, const struct sample_source *source, cons
 
     head.context = head.count - learnt;
     if (head.count > rules->max_tokens)
-        return error_set(e, ERROR_input, "too long: %lld tokens, max_tokens is %lld",
+        return error_set(e, ERROR_input,
+                         "too long: %lld tokens; max_tokens and the model allow %lld",
                          (long long)head.count, (long long)rules->max_tokens);
     buffer_add(out, &head, sizeof(head));
     if (bos)

@@ -1,0 +1,296 @@
+/* train: gradients of whole steps through decoder, head and objective against finite differences of
+ * the loss; packing; and which samples make which step. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/random.h"
+#include "nodes/learner/order.h"
+#include "nodes/learner/train.h"
+
+#define SAMPLES 6
+#define LENGTH  12
+
+struct made {
+    int32_t ids[LENGTH];
+    uint8_t marks[LENGTH];
+    float reference[LENGTH];
+};
+
+/* Two groups of three that emitted four; every second answer is right; labels on every token. */
+static void
+make_samples(struct made *made, struct sample *samples)
+{
+    for (int i = 0; i < SAMPLES; i++) {
+        int count = LENGTH - i % 3, context = 1 + i % 4;
+
+        for (int j = 0; j < count; j++) {
+            made[i].ids[j] =
+                (int32_t)(random_bits(3, RANDOM_test, (uint64_t)(i * LENGTH + j)) % 11);
+            made[i].marks[j] = (uint8_t)(1 + j % 3);
+            if (j % 4 == 3)
+                made[i].marks[j] |= (uint8_t)((1 + j / 4 % 2) << SAMPLE_judged_shift);
+            made[i].reference[j] =
+                -2.4f + 0.3f * (float)random_unit(4, RANDOM_test, (uint64_t)(i * LENGTH + j));
+        }
+        samples[i] = (struct sample){.ordinal = (uint64_t)i,
+                                     .first = (uint64_t)(i / 3 * 4),
+                                     .group_size = 4,
+                                     .reward = i % 2,
+                                     .mean = 0.25,
+                                     .correct = i % 2,
+                                     .count = count,
+                                     .context = context,
+                                     .ids = made[i].ids,
+                                     .marks = made[i].marks,
+                                     .reference = made[i].reference};
+    }
+}
+
+static void
+open_trainer(struct trainer *t, const char *objective, double beta)
+{
+    struct model_config config = model_config_default();
+    struct model *model = xalloc(sizeof(*model));
+    struct error e = {0};
+
+    strcpy(config.family, "qwen2");
+    config.vocab_size = 11;
+    config.hidden_size = 8;
+    config.intermediate_size = 12;
+    config.num_hidden_layers = 2;
+    config.num_attention_heads = 2;
+    config.num_key_value_heads = 1;
+    config.max_position_embeddings = 32;
+    config.initializer_range = 0.4; /* large enough that every part has a slope */
+    memset(t, 0, sizeof(*t));
+    t->objective = objective_find(objective);
+    config.num_labels = t->objective->classes ? 2 : 0;
+    if (model_init(model, &config, &e) < 0)
+        fail_msg("%s", e.text);
+    model_randomise(model, 9);
+    t->settings.tau = 0.3;
+    t->rules = (struct pack_rules){.classes = t->objective->classes,
+                                   .correct_only = strcmp(objective, "rft") == 0,
+                                   .beta = beta};
+    t->adamw = adamw_default();
+    trainer_init(t, &model);
+}
+
+static double
+loss(struct trainer *t, const struct sample *samples)
+{
+    trainer_begin(t, samples, SAMPLES);
+    trainer_batch(t, samples, 4);
+    trainer_batch(t, samples + 4, SAMPLES - 4);
+    assert_false(t->broken);
+    return t->report.loss;
+}
+
+static void
+check_slope(const char *objective)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES];
+    struct trainer t;
+    float *grads;
+    double norm;
+
+    make_samples(made, samples);
+    open_trainer(&t, objective, -0.5);
+    loss(&t, samples);
+    grads = xarray((size_t)t.model.count, sizeof(float));
+    memcpy(grads, t.grads, (size_t)t.model.count * sizeof(float));
+    norm = adamw_norm(grads, t.model.count);
+    assert_true(norm > 1e-3);
+    for (int i = 0; i < t.model.tensor_count; i++) { /* along the gradient of each tensor */
+        const struct model_tensor *tensor = &t.model.tensors[i];
+        float *p = t.model.params + tensor->offset, *g = grads + tensor->offset;
+        float *kept = xarray((size_t)tensor->count, sizeof(float));
+        double length = adamw_norm(g, tensor->count), slope, h = 4e-3;
+        double value[2];
+
+        memcpy(kept, p, (size_t)tensor->count * sizeof(float));
+        for (int side = 0; side < 2 && length > 1e-4 * norm; side++) {
+            for (int64_t j = 0; j < tensor->count; j++)
+                p[j] = (float)(kept[j] + (side ? h : -h) * g[j] / length);
+            value[side] = loss(&t, samples);
+        }
+        memcpy(p, kept, (size_t)tensor->count * sizeof(float));
+        free(kept);
+        if (length <= 1e-4 * norm)
+            continue;
+        slope = (value[1] - value[0]) / (2 * h);
+        if (fabs(slope - length) > 0.01 * length + 2e-4)
+            fail_msg("%s, %s: slope %.6g, gradient %.6g", objective, tensor->name, slope, length);
+    }
+    free(grads);
+    trainer_free(&t);
+}
+
+static void
+gradients_are_slopes_of_every_objective(void **state)
+{
+    (void)state;
+    for (int i = 0; objective_at(i); i++)
+        check_slope(objective_at(i)->name);
+}
+
+/* The step's loss is the sum over its batches, whatever they are. */
+static void
+the_loss_does_not_depend_on_the_batches(void **state)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES];
+    struct trainer t;
+    double whole, parts;
+
+    (void)state;
+    make_samples(made, samples);
+    open_trainer(&t, "bcpg_nsa", 0.5);
+    trainer_begin(&t, samples, SAMPLES);
+    trainer_batch(&t, samples, SAMPLES);
+    whole = t.report.loss;
+    trainer_begin(&t, samples, SAMPLES);
+    for (int i = 0; i < SAMPLES; i++)
+        trainer_batch(&t, samples + i, 1);
+    parts = t.report.loss;
+    assert_true(whole == parts);
+    assert_true(t.step.groups == 2);
+    trainer_free(&t);
+}
+
+/* G is what the group emitted: the loss of two of four is half of what two of two give. */
+static void
+closed_rollouts_count_in_their_group(void **state)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES];
+    struct trainer t;
+    double four, two;
+
+    (void)state;
+    make_samples(made, samples);
+    open_trainer(&t, "bcpg", 1);
+    trainer_begin(&t, samples, 2);
+    trainer_batch(&t, samples, 2);
+    four = t.report.loss;
+    samples[0].group_size = samples[1].group_size = 2;
+    trainer_begin(&t, samples, 2);
+    trainer_batch(&t, samples, 2);
+    two = t.report.loss;
+    assert_true(fabs(two - 2 * four) < 1e-12 * fabs(two) + 1e-15);
+    trainer_free(&t);
+}
+
+static void
+a_broken_number_changes_nothing(void **state)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES];
+    struct trainer t;
+    float before;
+
+    (void)state;
+    make_samples(made, samples);
+    open_trainer(&t, "sft", 1);
+    t.model.params[t.model.final_norm] = NAN;
+    before = t.model.params[0];
+    trainer_begin(&t, samples, SAMPLES);
+    trainer_batch(&t, samples, SAMPLES);
+    assert_true(t.broken);
+    assert_true(isnan(trainer_end(&t, 1, 0.1)));
+    assert_true(t.model.params[0] == before);
+    trainer_free(&t);
+}
+
+/* ---- order ---- */
+
+static void
+fill(struct entries *s, const uint64_t *ordinals, int count)
+{
+    for (int i = 0; i < count; i++)
+        entries_add(s, &(struct entry){ordinals[i], ordinals[i] / 4 * 4, 4, 10});
+}
+
+static void
+windows_take_whole_groups_below_what_is_settled(void **state)
+{
+    static const uint64_t ordinals[] = {9, 0, 1, 5, 3, 2, 4, 13, 12, 5};
+    struct entries s = {0};
+    uint64_t end = 0;
+
+    (void)state;
+    fill(&s, ordinals, 10);
+    assert_int_equal(s.count, 9); /* 5 came twice */
+    for (int i = 1; i < 9; i++)
+        assert_true(s.at[i - 1].ordinal < s.at[i].ordinal);
+    assert_int_equal(entries_window(&s, 5, 7, false, &end), 0); /* group 4..7 is not settled */
+    assert_int_equal(entries_window(&s, 5, 8, false, &end), 6);
+    assert_int_equal(end, 8);
+    assert_int_equal(entries_window(&s, 4, 8, false, &end), 4);
+    assert_int_equal(end, 4);
+    assert_int_equal(entries_window(&s, 100, 16, false, &end), 0);
+    assert_int_equal(entries_window(&s, 100, 16, true, &end), 9);
+    assert_int_equal(end, 16);
+    assert_int_equal(entries_windows(&s, 3, 16, 10), 2); /* 0-3; 4, 5, 9; 12, 13 is too short */
+    assert_int_equal(entries_windows(&s, 3, 16, 1), 1);
+    entries_drop(&s, 6);
+    assert_int_equal(s.at[0].ordinal, 9);
+    entries_free(&s);
+}
+
+static void
+a_pass_takes_every_sample_once_in_whole_groups(void **state)
+{
+    struct entries s = {0};
+    struct pass a = {0}, b = {0}, plain = {0};
+    int seen[40] = {0};
+
+    (void)state;
+    for (uint64_t i = 0; i < 40; i++)
+        if (i % 5 != 3)
+            entries_add(&s, &(struct entry){i, i / 4 * 4, 4, 10});
+    pass_make(&a, &s, s.count, 7, true, 1, 0);
+    pass_make(&b, &s, s.count, 7, true, 1, 1);
+    pass_make(&plain, &s, s.count, 7, false, 1, 0);
+    assert_int_equal(a.starts[a.steps], s.count);
+    for (int64_t i = 0; i < s.count; i++) {
+        assert_int_equal(plain.order[i], i);
+        seen[a.order[i]]++;
+    }
+    for (int64_t i = 0; i < s.count; i++)
+        assert_int_equal(seen[i], 1);
+    for (int64_t k = 0; k + 1 < a.steps; k++) {
+        int64_t last = a.order[a.starts[k + 1] - 1], next = a.order[a.starts[k + 1]];
+
+        assert_true(a.starts[k + 1] - a.starts[k] >= 7);
+        assert_true(s.at[last].first != s.at[next].first);
+    }
+    assert_int_not_equal(memcmp(a.order, b.order, (size_t)s.count * sizeof(*a.order)), 0);
+    pass_free(&a);
+    pass_free(&b);
+    pass_free(&plain);
+    entries_free(&s);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_are_slopes_of_every_objective),
+        cmocka_unit_test(the_loss_does_not_depend_on_the_batches),
+        cmocka_unit_test(closed_rollouts_count_in_their_group),
+        cmocka_unit_test(a_broken_number_changes_nothing),
+        cmocka_unit_test(windows_take_whole_groups_below_what_is_settled),
+        cmocka_unit_test(a_pass_takes_every_sample_once_in_whole_groups),
+    };
+
+    return cmocka_run_group_tests_name("train", tests, NULL, NULL);
+}
