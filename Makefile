@@ -25,6 +25,8 @@ ALL_LDLIBS  = $(shell $(PKG) --libs $(LIBS) 2>/dev/null) -lmsgpackc -lm -lpthrea
 SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS)) $(addsuffix /*/*.c,$(ROOMS))))
 MAIN     := commands/main.c
 LIBOBJ   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(MAIN),$(SOURCES)))
+# Named one by one: main's table refers to them weakly, which would not pull them out of the library.
+COMMANDS := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard commands/*.c)))
 TESTSRC  := $(sort $(wildcard tests/test_*.c))
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TESTSRC))
 TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TESTSRC),$(sort $(wildcard tests/*.c))))
@@ -48,7 +50,7 @@ $(BUILD)/libsluice.a: $(LIBOBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/sluice: $(BUILD)/commands/main.o $(BUILD)/libsluice.a
+$(BUILD)/sluice: $(COMMANDS) $(BUILD)/libsluice.a
 	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a

@@ -72,6 +72,7 @@ struct check {
     uint64_t    seed;
     int         link_count;
     const struct input *links;      /* port and from; no bodies */
+    bool        endless;            /* a source above follows its input (`follow: true`): END may never come */
     const char *option;             /* set by check_fail: which option is to blame, for file:line:column */
 };
 
