@@ -33,8 +33,12 @@ static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\
 static const char space_class[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}"
                                   "\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
-/* Oniguruma's \w; PCRE2's lacks marks. */
-static const char word_class[] = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
+/* Oniguruma's \w: letters, marks, digits, connectors and the rest of Alphabetic; PCRE2's lacks most of these.
+ * Outside brackets it takes the superscripts and fractions of Latin-1 too. */
+#define WORD_CLASS "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}" \
+                   "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+static const char word_class[] = WORD_CLASS;
+static const char word_alone[] = WORD_CLASS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
 /* Escapes that mean something else to PCRE2, or nothing to one of the two. */
 static const char refused_escapes[] = "bBvVhHRXKGCgkyYNO";
@@ -62,9 +66,13 @@ translate_escape(const char *text, size_t *at, int in_class, struct buffer *out,
 {
     char c = text[*at + 1];
 
-    const char *class = c == 's' || c == 'S' ? space_class : c == 'w' || c == 'W' ? word_class : NULL;
     int         negative = c == 'S' || c == 'W';
+    const char *class = NULL;
 
+    if (c == 's' || c == 'S')
+        class = space_class;
+    else if (c == 'w' || c == 'W')
+        class = in_class ? word_class : word_alone;
     *at += c ? 2 : 1;
     if ((negative && in_class) || (c && strchr(refused_escapes, c)))
         return error_set(e, ERROR_model, "'\\%c'%s in a pattern is not understood", c,
