@@ -4,6 +4,7 @@
  *   arith prompts SET SEED COUNT         prompts of a set (sft judge stream validation held_out), as JSONL
  *   arith sft SEED COUNT                 worked answers to train the base policy on, some with slips
  *   arith verdicts LABELLED              the steps of a sink's labelled messages as prompts with verdict y or n
+ *   arith tokenizer FOLDER               the tokenizer of this world: a character a token
  *   arith score VOTES|LABELLED ...       precision and recall of each judge and of the consensus
  *
  * The sets share no prompt: a prompt belongs to the set its hash names. Everything is a function of the seed.
@@ -17,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "kernels/tokenizer.h"
 
 #define OPERATIONS 3
 #define SLIP_SHARE 0.16         /* of the lines of a worked answer */
@@ -397,6 +400,24 @@ command_score(int argc, char **argv)
     return 0;
 }
 
+static int
+command_tokenizer(const char *folder)
+{
+    static const char characters[] = "0123456789+-=?\n wait";
+    static const char *const special[] = {"<eos>"};
+    char         distinct[sizeof(characters) + 2] = "yn";
+    struct error e = {0};
+
+    for (const char *c = characters; *c; c++)       /* "wait" names no letter twice today, but might */
+        if (!strchr(distinct, *c))
+            strncat(distinct, c, 1);
+    if (tokenizer_write_bytes(folder, span_text(distinct), special, 1, special[0], &e) != 0) {
+        fprintf(stderr, "arith: %s\n", e.text);
+        return 1;
+    }
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -408,9 +429,11 @@ main(int argc, char **argv)
         return command_sft(strtoull(argv[2], NULL, 10), strtol(argv[3], NULL, 10));
     if (strcmp(what, "verdicts") == 0 && argc == 3)
         return command_verdicts(argv[2]);
+    if (strcmp(what, "tokenizer") == 0 && argc == 3)
+        return command_tokenizer(argv[2]);
     if (strcmp(what, "score") == 0 && argc >= 3)
         return command_score(argc - 2, argv + 2);
-    fprintf(stderr, "usage: arith prompts SET SEED COUNT | sft SEED COUNT | verdicts LABELLED |"
+    fprintf(stderr, "usage: arith prompts SET SEED COUNT | sft SEED COUNT | verdicts LABELLED | tokenizer FOLDER |"
                     " score LABELLED [VOTES ...]\n");
     return 2;
 }
