@@ -403,15 +403,10 @@ command_score(int argc, char **argv)
 static int
 command_tokenizer(const char *folder)
 {
-    static const char characters[] = "0123456789+-=?\n wait";
     static const char *const special[] = {"<eos>"};
-    char         distinct[sizeof(characters) + 2] = "yn";
     struct error e = {0};
 
-    for (const char *c = characters; *c; c++)       /* "wait" names no letter twice today, but might */
-        if (!strchr(distinct, *c))
-            strncat(distinct, c, 1);
-    if (tokenizer_write_bytes(folder, span_text(distinct), special, 1, special[0], &e) != 0) {
+    if (tokenizer_write_bytes(folder, span_text("0123456789+-=?\n waityn"), special, 1, special[0], &e) != 0) {
         fprintf(stderr, "arith: %s\n", e.text);
         return 1;
     }
