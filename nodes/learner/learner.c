@@ -249,8 +249,6 @@ learner_start(struct node *n, struct error *e)
     l->phase = l->progress.final_written ? PHASE_done : PHASE_wait;
     node_set_in_flight(n, LEARNER_IN_FLIGHT);
     round_withhold(l);
-    node_why(n, o->follow ? "waiting for a window of samples"
-                          : "storing samples until the input ends");
     return 0;
 }
 

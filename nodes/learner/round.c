@@ -316,6 +316,7 @@ round_end(struct learner *l, struct error *e)
     }
     entries_drop(&l->entries, l->round_count);
     l->round_count = 0;
+    node_why(l->node, NULL);
     round_withhold(l);
     return round_save(l, e);
 }
