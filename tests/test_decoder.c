@@ -1,0 +1,328 @@
+/* The whole decoder: against the naive one in double, its gradient against finite differences of that; a
+ * sample's bits whatever its company; the key-value cache; equal bits on all instruction sets. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "kernels/decoder.h"
+#include "kernels/head.h"
+#include "kernels/isa.h"
+#include "kernels/naive.h"
+#include "kernels/random.h"
+#include "tests/sets.h"
+
+static void
+make_model(struct model *m, int64_t hidden, int64_t heads, int64_t kv_heads, int64_t head_dim)
+{
+    struct model_config config = model_config_default();
+    struct error e;
+
+    config.vocab_size = 19;
+    config.hidden_size = hidden;
+    config.intermediate_size = hidden + 5;
+    config.num_hidden_layers = 2;
+    config.num_attention_heads = heads;
+    config.num_key_value_heads = kv_heads;
+    config.head_dim = head_dim;
+    config.max_position_embeddings = 1024;
+    config.initializer_range = 0.3;
+    assert_int_equal(model_init(m, &config, &e), 0);
+    model_randomise(m, 11);
+    for (int i = 0; i < m->tensor_count; i++)       /* biases and norms that matter */
+        for (int64_t j = 0; j < m->tensors[i].count && m->tensors[i].dims == 1; j++)
+            m->params[m->tensors[i].offset + j] += (float)(0.2 * random_normal(5, RANDOM_test,
+                                                   (uint64_t)(m->tensors[i].offset + j)));
+}
+
+static void
+fill_ids(int32_t *ids, int64_t count, uint64_t seed)
+{
+    for (int64_t i = 0; i < count; i++)
+        ids[i] = (int32_t)(random_bits(seed, RANDOM_test, (uint64_t)i) % 19);
+}
+
+struct slope_case {
+    const struct model *model;
+    const struct batch *batch;
+    double *params, *hidden, *dhidden;
+};
+
+static double
+hidden_value(void *about)
+{
+    struct slope_case *s = about;
+    double sum = 0;
+
+    naive_decoder(s->model, s->params, s->batch, s->hidden);
+    for (int64_t i = 0; i < s->batch->tokens * s->model->config.hidden_size; i++)
+        sum += s->hidden[i] * s->dhidden[i];
+    return sum;
+}
+
+static void
+against_naive(int64_t hidden, int64_t heads, int64_t kv_heads, int64_t head_dim)
+{
+    int32_t ids[12];
+    int64_t starts[] = {0, 5, 5, 6, 12};
+    struct batch b = {12, ids, 4, starts};
+    struct model m;
+    float  *dhidden, *grads;
+    double *slope;
+
+    make_model(&m, hidden, heads, kv_heads, head_dim);
+    fill_ids(ids, 12, 3);
+    dhidden = sets_floats(12 * hidden, 4, 1);
+    grads = xarray((size_t)m.count, sizeof *grads);
+    slope = xarray((size_t)m.count, sizeof *slope);
+    struct slope_case s = {
+        &m, &b, sets_doubles(m.count, m.params), xarray((size_t)(12 * hidden), sizeof(double)),
+        sets_doubles(12 * hidden, dhidden),
+    };
+    struct decoder *d = decoder_new(&m, 12, 1);
+    const float *out = decoder_forward(d, &m, &b);
+
+    hidden_value(&s);
+    sets_near("hidden", 12 * hidden, out, s.hidden, 5e-6);
+    decoder_backward(d, &m, dhidden, grads);
+    sets_slope(hidden_value, &s, m.count, s.params, slope);
+    for (int i = 0; i < m.tensor_count; i++)
+        sets_near(m.tensors[i].name, m.tensors[i].count, grads + m.tensors[i].offset,
+                  slope + m.tensors[i].offset, 3e-5);
+    decoder_free(d);
+    model_free(&m);
+    free(dhidden);
+    free(grads);
+    free(slope);
+    free(s.params);
+    free(s.hidden);
+    free(s.dhidden);
+}
+
+static void
+gradient_is_the_slope(void **state)
+{
+    (void)state;
+    against_naive(8, 2, 1, 4);
+    against_naive(17, 3, 3, 6);
+}
+
+/* Every sequence alone, then in batches of many compositions: the same bits at every place. */
+static void
+company_changes_nothing(void **state)
+{
+    static const int64_t lengths[] = {33, 1, 12, 90, 7, 13, 24, 250, 2, 61};
+    enum { N = 10, ROOM = 1200, H = 24 };
+    int32_t ids[N][256], batch_ids[ROOM];
+    float  *alone[N];
+    struct model m;
+
+    (void)state;
+    make_model(&m, H, 4, 2, 6);
+    struct decoder *d = decoder_new(&m, ROOM, 0), *kept = decoder_new(&m, ROOM, 1);
+
+    for (int i = 0; i < N; i++) {
+        int64_t starts[] = {0, lengths[i]};
+        struct batch b = {lengths[i], ids[i], 1, starts};
+
+        fill_ids(ids[i], lengths[i], 100 + (uint64_t)i);
+        alone[i] = xarray((size_t)(lengths[i] * H), sizeof(float));
+        memcpy(alone[i], decoder_forward(d, &m, &b), (size_t)(lengths[i] * H) * sizeof(float));
+    }
+    for (uint64_t round = 0; round < 30; round++) {
+        int64_t starts[3 * N + 1] = {0}, count = 0;
+        int     which[3 * N];
+
+        for (uint64_t k = 0; k < 3 * N; k++) {
+            int i = (int)(random_bits(round, RANDOM_test, k) % N);
+
+            if (starts[count] + lengths[i] > ROOM)
+                continue;
+            memcpy(batch_ids + starts[count], ids[i], (size_t)lengths[i] * sizeof *batch_ids);
+            which[count] = i;
+            starts[count + 1] = starts[count] + lengths[i];
+            count++;
+        }
+        struct batch b = {starts[count], batch_ids, count, starts};
+        const float *out = decoder_forward(round % 2 ? d : kept, &m, &b);
+
+        for (int64_t s = 0; s < count; s++)
+            sets_same("hidden", lengths[which[s]] * H, out + starts[s] * H, alone[which[s]]);
+    }
+    for (int i = 0; i < N; i++)
+        free(alone[i]);
+    decoder_free(d);
+    decoder_free(kept);
+    model_free(&m);
+}
+
+/* Rows fed in different orders and companies, one reset and fed anew, one copied half way. */
+static void
+cache_is_the_decoder(void **state)
+{
+    enum { N = 5, L = 40, H = 24 };
+    int32_t ids[N * L];
+    int64_t starts[N + 1], rows[N] = {0};
+    float   hidden[N * H];
+    struct model m;
+
+    (void)state;
+    make_model(&m, H, 4, 2, 6);
+    struct decoder *d = decoder_new(&m, N * L, 0);
+    struct decoder_cache *c = cache_new(&m, N + 1, L);
+    struct batch b = {N * L, ids, N, starts};
+
+    fill_ids(ids, N * L, 9);
+    for (int i = 0; i <= N; i++)
+        starts[i] = i * L;
+    const float *wanted = decoder_forward(d, &m, &b);
+
+    for (int i = 0; i < 3; i++)         /* what a row held before is forgotten */
+        cache_append(c, 1, rows, ids + 7, hidden);
+    cache_reset(c, 0);
+    for (uint64_t round = 0; ; round++) {
+        int32_t next[N];
+        int64_t count = 0;
+
+        for (int64_t i = 0; i < N; i++)
+            if (cache_length(c, i) < L && random_unit(2, RANDOM_test, round * N + (uint64_t)i) < 0.6) {
+                next[count] = ids[i * L + cache_length(c, i)];
+                rows[count++] = i;
+            }
+        if (count == 0 && cache_length(c, 0) + cache_length(c, 1) + cache_length(c, 2)
+                          + cache_length(c, 3) + cache_length(c, 4) == N * L)
+            break;
+        cache_append(c, count, rows, next, hidden);
+        for (int64_t i = 0; i < count; i++)
+            sets_same("cache", H, hidden + i * H,
+                      wanted + (rows[i] * L + cache_length(c, rows[i]) - 1) * H);
+    }
+    cache_reset(c, 1);
+    for (int64_t t = 0; t < L; t++) {   /* row N goes on from row 1's first half */
+        if (t == L / 2)
+            cache_copy(c, N, 1);
+        rows[0] = t < L / 2 ? 1 : N;
+        cache_append(c, 1, rows, ids + L + t, hidden);
+        sets_same("copied cache", H, hidden, wanted + (L + t) * H);
+    }
+    cache_free(c);
+    decoder_free(d);
+    model_free(&m);
+}
+
+/* No sequence, only empty ones, empty ones around one. */
+static void
+empty_and_small_batches(void **state)
+{
+    int32_t ids[3] = {1, 2, 3};
+    int64_t none[] = {0}, empty[] = {0, 0, 0}, odd[] = {0, 0, 3, 3};
+    struct model m;
+    float   grads[20000] = {0}, dhidden[3 * 24] = {0};
+
+    (void)state;
+    make_model(&m, 24, 4, 2, 6);
+    assert_true(m.count < 20000);
+    struct decoder *d = decoder_new(&m, 3, 1);
+    struct batch    batches[] = {{0, ids, 0, none}, {0, ids, 2, empty}, {3, ids, 3, odd}};
+    struct error    e;
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(batch_check(&batches[i], &m, 3, &e), 0);
+        decoder_forward(d, &m, &batches[i]);
+        decoder_backward(d, &m, dhidden, grads);
+    }
+    for (int64_t i = 0; i < m.count; i++)       /* nothing flows from zeros */
+        assert_true(grads[i] == 0.0f);
+    decoder_free(d);
+    model_free(&m);
+}
+
+static void
+bad_batches_are_refused(void **state)
+{
+    int32_t ids[] = {1, 2, 19, -1};
+    int64_t good[] = {0, 2}, late[] = {1, 2}, falling[] = {0, 2, 1}, short_[] = {0, 1};
+    struct model m;
+    struct error e;
+
+    (void)state;
+    make_model(&m, 8, 2, 1, 4);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good}, &m, 4, &e), 0);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good}, &m, 1, &e), ERROR_limit);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, late}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){1, ids, 2, falling}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, short_}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 0, good}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids + 1, 1, good}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids + 2, 1, good}, &m, 4, &e), ERROR_input);
+    model_free(&m);
+}
+
+/* Hidden states, statistics and gradients of one batch: bits of this set and of the scalar one. */
+static void
+sets_agree(void **state)
+{
+    static const int64_t starts[] = {0, 40, 41, 90, 300};
+    enum { N = 300, H = 40 };
+    const char *set = isa_now()->name;
+    int32_t ids[N], targets[N];
+    float  *result[2], *c = sets_floats(N, 6, 1), lse[N];
+    struct head_work *work = head_work_new();
+    struct model m;
+
+    (void)state;
+    make_model(&m, H, 2, 1, 20);
+    fill_ids(ids, N, 8);
+    fill_ids(targets, N, 9);
+    for (int i = 0; i < 2; i++) {
+        struct batch b = {N, ids, 4, starts};
+        struct head  head = head_of(&m);
+        struct head_gradient g = {.c = c, .e = c + 1, .h = c + 2, .entries = NULL};
+        float *at, *dhidden, entropy[N];
+        struct decoder *d;
+
+        assert_int_equal(isa_use(i == 0 ? set : "scalar"), 0);
+        d = decoder_new(&m, N, 1);
+        result[i] = at = xarray((size_t)(2 * N * H + 3 * N + m.count), sizeof *at);
+        dhidden = at + N * H;
+        memcpy(at, decoder_forward(d, &m, &b), N * H * sizeof *at);
+        head_statistics(work, &head, N - 2, at, targets, at + 2 * N * H, lse, entropy);
+        head_backward(work, &head, N - 2, at, targets, lse, entropy, &g, dhidden,
+                      at + 2 * N * H + 3 * N + m.head, NULL);
+        decoder_backward(d, &m, dhidden, at + 2 * N * H + 3 * N);
+        decoder_free(d);
+    }
+    assert_int_equal(isa_use(set), 0);
+    sets_same("all results", 2 * N * H + 3 * N + m.count, result[0], result[1]);
+    free(result[0]);
+    free(result[1]);
+    free(c);
+    head_work_free(work);
+    model_free(&m);
+}
+
+static int
+run(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradient_is_the_slope),
+        cmocka_unit_test(company_changes_nothing),
+        cmocka_unit_test(cache_is_the_decoder),
+        cmocka_unit_test(empty_and_small_batches),
+        cmocka_unit_test(bad_batches_are_refused),
+        cmocka_unit_test(sets_agree),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int
+main(void)
+{
+    return sets_run(run);
+}
