@@ -76,10 +76,9 @@ static int64_t
 metric_at_rest(struct store *s, const char *name)
 {
     struct span value;
-    int64_t v = 0;
-    if (store_get(s, TABLE_counts, span_text(name), &value) && value.length == sizeof v)
-        memcpy(&v, value.at, sizeof v);
-    return v;
+    if (store_get(s, TABLE_counts, span_text(name), &value) && value.length == 8)
+        return (int64_t)store_read_u64(value.at);
+    return 0;
 }
 
 static json_t *

@@ -88,7 +88,7 @@ topology_copy(const char *from, const char *dir, struct error *e)
 
 /* Choose and make the directory itself; two runs started at once never share one, for mkdir() decides. */
 static int
-dir_make(const struct plan *p, const char *given, char **dir, struct error *e)
+dir_make(const char *name, const char *given, char **dir, struct error *e)
 {
     if (given != NULL) {
         char *parent = xtext(given);
@@ -110,7 +110,7 @@ dir_make(const struct plan *p, const char *given, char **dir, struct error *e)
     struct tm day;
     localtime_r(&now, &day);
     for (int n = 1; n <= RUN_NUMBER_MAX; n++) {
-        char *path = xprint("%s/%s-%04d%02d%02d-%d", RUN_FOLDER, p->name, day.tm_year + 1900, day.tm_mon + 1,
+        char *path = xprint("%s/%s-%04d%02d%02d-%d", RUN_FOLDER, name, day.tm_year + 1900, day.tm_mon + 1,
                             day.tm_mday, n);
         if (mkdir(path, 0777) == 0)
             *dir = realpath(path, NULL);
@@ -122,33 +122,39 @@ dir_make(const struct plan *p, const char *given, char **dir, struct error *e)
         if (kept != EEXIST)
             return error_set(e, ERROR_file, "cannot make a run in '%s': %s", RUN_FOLDER, strerror(kept));
     }
-    return error_set(e, ERROR_limit, "%d runs of '%s' today; give one a name with --run", RUN_NUMBER_MAX, p->name);
+    return error_set(e, ERROR_limit, "%d runs of '%s' today; give one a name with --run", RUN_NUMBER_MAX, name);
 }
 
 int
-run_make(const struct plan *p, const char *given, char **dir, struct error *e)
+run_make(const char *name, const char *given, char **dir, struct error *e)
 {
     static const char *const folders[] = {"given", "logs", "stores", "checkpoints"};
     *dir = NULL;
-    int rc = dir_make(p, given, dir, e);
-    if (rc != 0)
-        return rc;
+    if (given != NULL && run_exists(given))
+        return error_set(e, ERROR_usage, "'%s' holds a run already", given);
+    int rc = dir_make(name, given, dir, e);
     for (size_t i = 0; i < sizeof folders / sizeof *folders && rc == 0; i++) {
         char *path = xprint("%s/%s", *dir, folders[i]);
         rc = folder_make(path, e);
-        if (rc == 0 && i == 0)
-            rc = plan_write(p, path, e);
         free(path);
     }
-    if (rc == 0)
-        rc = topology_copy(p->file, *dir, e);
-    /* Last: a directory with a plan is a run. */
-    if (rc == 0)
-        rc = plan_write(p, *dir, e);
     if (rc != 0) {
         free(*dir);
         *dir = NULL;
     }
+    return rc;
+}
+
+int
+run_begin(const char *dir, const struct plan *p, const char *topology, struct error *e)
+{
+    char *given = xprint("%s/given", dir);
+    int rc = plan_write(p, given, e);
+    if (rc == 0)
+        rc = topology_copy(topology, dir, e);
+    if (rc == 0)
+        rc = plan_write(p, dir, e);     /* last: a directory with a plan is a run */
+    free(given);
     return rc;
 }
 

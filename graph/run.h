@@ -55,9 +55,11 @@ struct run_state {
 
 const char *run_phase_name(enum run_phase phase);       /* "running" */
 
-/* Make the directory (NULL: runs/<name>-<date>-<n>, the first n that is free) with its folders, both plans and the copy of
- * the topology. plan->run_id is set by the caller. *dir is the caller's, absolute. -> ERROR_file. */
-int run_make(const struct plan *p, const char *given, char **dir, struct error *e);
+/* Make the directory itself (NULL: runs/<name>-<date>-<n>, the first n that is free) with its folders. *dir is the
+ * caller's, absolute. -> ERROR_file, ERROR_usage when it holds a run already. */
+int run_make(const char *name, const char *given, char **dir, struct error *e);
+/* Put both plans and a copy of the topology into it; from then on it is a run. */
+int run_begin(const char *dir, const struct plan *p, const char *topology, struct error *e);
 
 /* The directory meant by a command: `given`, or the newest under runs/ when NULL. Absolute; the caller's. -> ERROR_usage. */
 int run_find(const char *given, char **dir, struct error *e);
