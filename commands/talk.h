@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "commands/commands.h"
 #include "graph/place.h"
 #include "graph/plan.h"
 #include "graph/run.h"
@@ -40,19 +41,5 @@ double talk_now(void);
 int talk_fail(const char *command, const struct error *e);
 bool talk_json_wanted(bool flag);       /* --json, or standard output is not a terminal */
 bool talk_colour(void);                 /* a terminal, and NO_COLOR is not set */
-
-/* ---- the commands themselves: exit code ---- */
-int command_run(int argc, char **argv);
-int command_status(int argc, char **argv);
-int command_restart(int argc, char **argv);
-int command_stop(int argc, char **argv);
-int command_drain(int argc, char **argv);
-int command_end(int argc, char **argv);
-int command_set(int argc, char **argv);
-int command_logs(int argc, char **argv);
-int command_trace(int argc, char **argv);
-int command_dead(int argc, char **argv);
-int command_replay(int argc, char **argv);
-int command_audit(int argc, char **argv);
 
 #endif
