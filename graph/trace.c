@@ -5,31 +5,10 @@
 #include <string.h>
 
 #include "graph/core.h"
-#include "graph/message.h"
+#include "graph/letter.h"
 #include "graph/set.h"
 
 #define TRACE_DEAD_MAX 100
-
-/* A packed message as a JSON object; a text that says why when it is none. */
-static json_t *
-body_json(enum message m, struct span body)
-{
-    struct arena arena = {0};
-    struct buffer text = {0};
-    struct error e = {0};
-    void *message = xalloc(message_size(m));
-    json_t *json = NULL;
-    if (message_read(m, body, message, &arena, &e) == 0) {
-        message_json(m, message, &text);
-        json = json_loadb(text.at, text.length, JSON_ALLOW_NUL, NULL);
-    }
-    if (json == NULL)
-        json = json_string(e.code ? e.text : "(its text is not JSON)");
-    free(message);
-    buffer_free(&text);
-    arena_free(&arena);
-    return json ? json : json_string("(unreadable)");
-}
 
 static json_t *
 record_json(enum message m, const struct record *r)
@@ -42,7 +21,7 @@ record_json(enum message m, const struct record *r)
         json_object_set_new(row, "closing", text ? text : json_string("(not UTF-8)"));
         free(reason);
     } else {
-        json_object_set_new(row, "body", body_json(m, r->body));
+        json_object_set_new(row, "body", letter_body(m, r->body));
     }
     return row;
 }
