@@ -487,7 +487,7 @@ read_equation(struct reader *r, struct arithmetic *out)
     }
     out->right += right;
     out->wrong += wrong;
-    return right + wrong > 0 ? end : start + 1;
+    return end;         /* what was read holds no other equation */
 }
 
 void
