@@ -13,12 +13,19 @@
 
 struct model;
 
-#define SAMPLER_ROWS_DEFAULT 64
+#define SAMPLER_ROWS_DEFAULT    64
+#define SAMPLER_ROWS_MAX        4096
+#define SAMPLER_CACHE_BYTES_MAX (INT64_C(1) << 31)  /* fewer rows are used where the cache would be larger */
+#define SAMPLER_TEMPERATURE_MAX 100.0
+/* Bounds of what keys a draw: 28 + 16 + 20 bits of one index. */
+#define SAMPLER_NUMBER_MAX      (UINT64_C(1) << 28)
+#define SAMPLER_SAMPLES_MAX     (1 << 16)
+#define SAMPLER_TOKENS_MAX      (1 << 20)
 
 struct sampler_options {
     uint64_t seed;
     double   temperature;       /* 0: the most probable token (the lowest id of equals); at most 100 */
-    int64_t  max_tokens;        /* of an answer, at least 1; the cache ends an answer at the model's positions */
+    int64_t  max_tokens;        /* of an answer, at least 1; an answer also ends where the model's positions do */
     int      samples;           /* answers of each prompt, at least 1 */
     int      rows;              /* answers drawn at a time; 0: SAMPLER_ROWS_DEFAULT */
     const int64_t *stop_ids;    /* an answer ends before one of these */
