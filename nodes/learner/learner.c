@@ -47,7 +47,7 @@ const struct option learner_option_table[] = {
               "weight of tokens in correct steps of wrong answers (bcpg_nsa); other tokens have 1"),
     OPT_FLOAT(struct learner_options, tau, FIXED, "1e-3", 0, 1e3,
               "pull towards the initial model (bcpg, bcpg_nsa)"),
-    OPT_FLOAT(struct learner_options, correct_above, FIXED, "0", -1e9, 1e9,
+    OPT_FLOAT(struct learner_options, correct_above, FIXED, "0.5", -1e9, 1e9,
               "a rollout with a reward above it counts as correct"),
     OPT_INT(struct learner_options, epochs, FIXED, "0", 0, 1e6,
             "passes over everything once the input has ended; 0: 1"),
