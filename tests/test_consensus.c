@@ -1,0 +1,231 @@
+/* consensus: the rule on its own, then joining votes in any order of arrival. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <math.h>
+#include <cmocka.h>
+
+#include "nodes/consensus.h"
+#include "tests/harness.h"
+
+static enum consensus_label
+label(const char *rule, int quorum, int count, const float *scores)
+{
+    struct consensus_how h = {.threshold = 0.5, .quorum = quorum};
+    struct error         e = {0};
+    uint32_t             agree;
+    float                mean;
+
+    if (consensus_rule_read(rule, &h, &e) != 0)
+        fail_msg("%s", e.text);
+    return consensus_label(&h, scores, count, &agree, &mean);
+}
+
+static void
+rules_label_as_they_say(void **state)
+{
+    const float yes_no[] = {1, 0.5f, 0.2f}, all[] = {1, 0.5f};
+
+    (void)state;
+    assert_int_equal(label("all", 1, 2, all), LABEL_correct);
+    assert_int_equal(label("all", 1, 3, yes_no), LABEL_incorrect);
+    assert_int_equal(label("any", 1, 3, yes_no), LABEL_correct);
+    assert_int_equal(label("any", 1, 1, yes_no + 2), LABEL_incorrect);
+    assert_int_equal(label("majority", 1, 3, yes_no), LABEL_correct);
+    assert_int_equal(label("majority", 1, 2, yes_no + 1), LABEL_incorrect);
+    assert_int_equal(label("mean>=0.5", 1, 3, yes_no), LABEL_correct);
+    assert_int_equal(label("mean >= 0.6", 1, 3, yes_no), LABEL_incorrect);
+    assert_int_equal(label("any", 3, 2, all), LABEL_unknown);
+    assert_int_equal(label("all", 0, 0, all), LABEL_unknown);
+}
+
+static void
+rules_and_quorums_are_read_strictly(void **state)
+{
+    static const char *const bad_rules[] = {"", "most", "mean", "mean>=", "mean>=2", "mean>=x", "mean>=0.5x", "All"};
+    static const char *const bad_quorums[] = {"", "0", "4", "-1", "two", "2x", "99999999999999999999"};
+    struct consensus_how     h = {0};
+    struct error             e = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad_rules) / sizeof(bad_rules[0]); i++)
+        assert_int_equal(consensus_rule_read(bad_rules[i], &h, &e), ERROR_topology);
+    for (size_t i = 0; i < sizeof(bad_quorums) / sizeof(bad_quorums[0]); i++)
+        assert_int_equal(consensus_quorum_read(bad_quorums[i], 3, &h, &e), ERROR_topology);
+    assert_int_equal(consensus_quorum_read("all", 3, &h, &e), 0);
+    assert_int_equal(h.quorum, 3);
+    assert_int_equal(consensus_quorum_read("2", 3, &h, &e), 0);
+    assert_int_equal(h.quorum, 2);
+}
+
+static const char *const links[] = {"steps", "cutter", "votes", "zeta", "votes", "alpha", NULL};
+static uint64_t          two_ends[] = {1, 2};
+
+static struct steps
+two_steps(void)
+{
+    struct steps s = {.ends = {2, two_ends}};
+    s.rollout.response = span_text("ab");
+    s.rollout.id = span_text("r");
+    return s;
+}
+
+static void
+give_vote(struct harness *h, int link, uint64_t ordinal, const float *scores, const char *said, int count)
+{
+    struct vote v = {.voter = span_text("v"), .scores = {count, (float *)(uintptr_t)scores},
+                     .said = {count, (uint8_t *)(uintptr_t)said}};
+    harness_give(h, link, ordinal, 0, 6, &v);
+}
+
+static void
+expect(struct harness *h, uint64_t ordinal, const char *labels, const uint32_t *counted, float mean)
+{
+    struct harness_message m;
+    struct arena           arena = {0};
+    struct labelled        l;
+
+    assert_true(harness_take(h, "out", &m));
+    assert_int_equal(m.ordinal, ordinal);
+    assert_false(m.closing);
+    assert_int_equal(message_read(MESSAGE_labelled, m.body, &l, &arena, NULL), 0);
+    assert_int_equal(l.labels.count, 2);
+    assert_memory_equal(l.labels.at, labels, 2);
+    assert_int_equal(l.counted.at[0], counted[0]);
+    assert_int_equal(l.counted.at[1], counted[1]);
+    assert_true(l.means.at[0] == mean);
+    assert_true(span_is(l.rollout.id, "r"));
+    arena_free(&arena);
+}
+
+static void
+votes_join_whatever_their_order(void **state)
+{
+    static const char *const options[] = {"rule", "any", "quorum", "1", NULL};
+    static const int         orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    const float              zeta[] = {0.1f, 0.9f}, alpha[] = {0.7f, 0};
+    struct harness          *h = harness_open("consensus", links, options, NULL);
+    struct steps             s = two_steps();
+
+    (void)state;
+    for (uint64_t o = 0; o < 6; o++) {
+        for (int k = 0; k < 3; k++) {
+            if (orders[o][k] == 0)
+                harness_give(h, 0, o, 0, 6, &s);
+            else
+                give_vote(h, orders[o][k], o, orders[o][k] == 1 ? zeta : alpha, orders[o][k] == 1 ? "\1\1" : "\1\0", 2);
+            if (k == 1 && o % 2)
+                harness_crash(h);
+        }
+    }
+    harness_run(h, 5, NULL);
+    struct harness_message first, next;
+    char                   copy[1000];
+    assert_true(harness_take(h, "out", &first));
+    assert_true(first.body.length < sizeof(copy));
+    memcpy(copy, first.body.at, first.body.length);
+    first.body.at = copy;
+    for (int o = 1; o < 6; o++) {
+        assert_true(harness_take(h, "out", &next));
+        assert_int_equal(next.body.length, first.body.length);
+        assert_memory_equal(next.body.at, copy, first.body.length);
+    }
+    assert_false(harness_take(h, "out", &next));
+    harness_close(h);
+}
+
+static void
+silence_lowers_the_count_below_quorum(void **state)
+{
+    struct harness *h = harness_open("consensus", links, NULL, NULL);     /* rule all, quorum all: both voters */
+    const float     one[] = {1, 1}, bad[] = {NAN, 2}, outside[] = {-1, 1.5f};
+    struct steps    s = two_steps();
+    struct vote     abstains = {.voter = span_text("v"), .abstain = span_text("too long")};
+
+    (void)state;
+    for (uint64_t o = 0; o < 5; o++) {
+        harness_give(h, 0, o, 0, 6, &s);
+        give_vote(h, 1, o, one, "\1\1", 2);
+    }
+    give_vote(h, 2, 0, one, "\1\0", 2);
+    harness_give(h, 2, 1, 0, 6, &abstains);
+    harness_give_closing(h, 2, 2, 0, 6, "dead");
+    give_vote(h, 2, 3, bad, "\1\1", 2);
+    give_vote(h, 2, 4, outside, "\1\1", 2);
+    harness_run(h, 5, NULL);
+    expect(h, 0, "\1\2", (const uint32_t[]){2, 1}, 1);
+    expect(h, 1, "\2\2", (const uint32_t[]){1, 1}, 1);
+    expect(h, 2, "\2\2", (const uint32_t[]){1, 1}, 1);
+    expect(h, 3, "\2\2", (const uint32_t[]){1, 1}, 1);
+    expect(h, 4, "\2\2", (const uint32_t[]){1, 1}, 1);
+    assert_int_equal(harness_dead_count(h), 1);     /* the vote with a NaN: the message itself is refused */
+    harness_close(h);
+}
+
+static void
+a_vote_for_other_steps_is_a_dead_letter_and_an_abstention(void **state)
+{
+    static const char *const options[] = {"quorum", "1", NULL};
+    struct harness          *h = harness_open("consensus", links, options, NULL);
+    const float              one[] = {1, 1, 1};
+    struct steps             s = two_steps();
+    char                     why[300];
+
+    (void)state;
+    harness_give(h, 0, 0, 0, 6, &s);
+    give_vote(h, 1, 0, one, "\1\1\1", 3);
+    give_vote(h, 2, 0, one, "\1\1", 2);
+    harness_give(h, 0, 1, 0, 6, &s);
+    harness_give_bytes(h, 1, 1, 0, 6, span_text("\xdf\xff\xff\xff\xff"));
+    give_vote(h, 2, 1, one, "\1\1", 2);
+    harness_run(h, 5, NULL);
+    expect(h, 0, "\1\1", (const uint32_t[]){1, 1}, 1);
+    expect(h, 1, "\1\1", (const uint32_t[]){1, 1}, 1);
+    assert_int_equal(harness_dead_count(h), 2);
+    harness_dead_text(h, 0, why, sizeof(why));
+    assert_non_null(strstr(why, "3 scores for 2 steps"));
+    harness_close(h);
+}
+
+static void
+what_every_input_closed_stays_closed(void **state)
+{
+    struct harness        *h = harness_open("consensus", links, NULL, NULL);
+    struct harness_message m;
+
+    (void)state;
+    for (int k = 0; k < 3; k++)
+        harness_give_closing(h, k, 0, 0, 6, "routed");
+    harness_run(h, 5, NULL);
+    assert_true(harness_take(h, "out", &m) && m.closing);
+    assert_string_equal(m.reason, "routed");
+    harness_close(h);
+}
+
+static void
+bad_options_are_refused(void **state)
+{
+    static const char *const bad[][4] = {{"rule", "most", NULL}, {"quorum", "3", NULL}, {"threshold", "2", NULL}};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct error e = {0};
+        if (harness_open("consensus", links, bad[i], &e))
+            fail_msg("options %zu were not refused", i);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules_label_as_they_say),
+        cmocka_unit_test(rules_and_quorums_are_read_strictly),
+        cmocka_unit_test(votes_join_whatever_their_order),
+        cmocka_unit_test(silence_lowers_the_count_below_quorum),
+        cmocka_unit_test(a_vote_for_other_steps_is_a_dead_letter_and_an_abstention),
+        cmocka_unit_test(what_every_input_closed_stays_closed),
+        cmocka_unit_test(bad_options_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,168 @@
+/* segmenter: each rollout leaves on exactly one port, with its steps or as it came. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/harness.h"
+
+static const char *const links[] = {"in", "rollouts", NULL};
+
+static struct rollout
+rollout(const char *response, double reward)
+{
+    return (struct rollout){.id = span_text("r"), .prompt = span_text("p"), .response = span_text(response), .reward = reward};
+}
+
+static void
+give(struct harness *h, uint64_t ordinal, const char *response, double reward)
+{
+    struct rollout r = rollout(response, reward);
+    harness_give(h, 0, ordinal, 0, 8, &r);
+}
+
+static void
+expect_closing(struct harness *h, const char *port, uint64_t ordinal)
+{
+    struct harness_message m;
+    assert_true(harness_take(h, port, &m));
+    assert_int_equal(m.ordinal, ordinal);
+    assert_true(m.closing);
+    assert_string_equal(m.reason, "routed");
+}
+
+static void
+expect_steps(struct harness *h, uint64_t ordinal, int count, const uint64_t *ends)
+{
+    struct harness_message m;
+    struct arena           arena = {0};
+    struct steps           s;
+
+    assert_true(harness_take(h, "steps", &m));
+    assert_int_equal(m.ordinal, ordinal);
+    assert_false(m.closing);
+    assert_int_equal(message_read(MESSAGE_steps, m.body, &s, &arena, NULL), 0);
+    assert_int_equal(s.ends.count, count);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(s.ends.at[i], ends[i]);
+    assert_int_equal(count ? ends[count - 1] : 0, s.rollout.response.length);
+    arena_free(&arena);
+}
+
+static void
+wrong_ones_are_cut_and_correct_ones_pass(void **state)
+{
+    static const char *const options[] = {"method", "line", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+    struct harness_message   m;
+
+    (void)state;
+    give(h, 0, "a\nbc\n", 0);
+    give(h, 1, "right", 1);
+    give(h, 2, "", 0);
+    give(h, 3, "half", 0.5);
+    harness_run(h, 5, NULL);
+    expect_steps(h, 0, 2, (const uint64_t[]){2, 5});
+    expect_closing(h, "steps", 1);
+    expect_steps(h, 2, 0, NULL);
+    expect_steps(h, 3, 1, (const uint64_t[]){4});
+    expect_closing(h, "passed", 0);
+    assert_true(harness_take(h, "passed", &m));
+    assert_false(m.closing);
+    expect_closing(h, "passed", 2);
+    expect_closing(h, "passed", 3);
+    harness_end(h);
+    harness_run(h, 5, NULL);
+    assert_true(harness_finished(h));
+    harness_close(h);
+}
+
+static void
+all_sends_correct_ones_to_the_judges_too(void **state)
+{
+    static const char *const options[] = {"method", "line", "all", "true", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+
+    (void)state;
+    give(h, 0, "a\nb", 1);
+    harness_run(h, 5, NULL);
+    expect_steps(h, 0, 2, (const uint64_t[]){2, 3});
+    expect_closing(h, "passed", 0);
+    harness_close(h);
+}
+
+static void
+a_crash_changes_nothing(void **state)
+{
+    static const char *const options[] = {"method", "sentence", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+
+    (void)state;
+    give(h, 0, "One. Two.", 0);
+    harness_crash(h);
+    harness_run(h, 5, NULL);
+    give(h, 1, "Three. Four.", 0);
+    harness_crash(h);
+    harness_restart(h);
+    harness_run(h, 5, NULL);
+    expect_steps(h, 0, 2, (const uint64_t[]){5, 9});
+    expect_steps(h, 1, 2, (const uint64_t[]){7, 12});
+    struct harness_message m;
+    assert_false(harness_take(h, "steps", &m));
+    harness_close(h);
+}
+
+static void
+what_cannot_be_cut_is_a_dead_letter(void **state)
+{
+    static const char *const options[] = {"method", "marker", "patterns", "(a+)+(a+)+(a+)+$", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+    struct harness_message   m;
+    char                     text[3000], why[300];
+
+    (void)state;
+    memset(text, 'a', sizeof(text));
+    text[sizeof(text) - 2] = 'b';
+    text[sizeof(text) - 1] = 0;
+    give(h, 0, text, 0);
+    harness_give_bytes(h, 0, 1, 0, 8, span_text("\xc1garbage"));
+    harness_run(h, 10, NULL);
+    assert_int_equal(harness_dead_count(h), 2);
+    harness_dead_text(h, 0, why, sizeof(why));
+    assert_non_null(strstr(why, "pattern 1 gave up"));
+    for (int i = 0; i < 2; i++) {
+        assert_true(harness_take(h, "steps", &m) && m.closing);
+        assert_string_equal(m.reason, "dead");
+    }
+    harness_close(h);
+}
+
+static void
+bad_options_are_refused(void **state)
+{
+    static const char *const bad[][6] = {
+        {"method", "marker", NULL}, {"method", "marker", "patterns", "(", NULL}, {"method", "line", "patterns", "x", NULL},
+        {"max_bytes", "8", NULL}, {"min_bytes", "100", "max_bytes", "50", NULL}, {"method", "word", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct error e = {0};
+        if (harness_open("segmenter", links, bad[i], &e))
+            fail_msg("options %zu were not refused", i);
+        assert_true(e.text[0]);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_ones_are_cut_and_correct_ones_pass),
+        cmocka_unit_test(all_sends_correct_ones_to_the_judges_too),
+        cmocka_unit_test(a_crash_changes_nothing),
+        cmocka_unit_test(what_cannot_be_cut_is_a_dead_letter),
+        cmocka_unit_test(bad_options_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
