@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/durable.h"
 #include "kernels/model_file.h"
 #include "kernels/safetensors.h"
 
@@ -29,23 +30,6 @@ make_folder(const char *path, struct error *e)
 {
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return file_error(e, "cannot make the folder", path);
-    return 0;
-}
-
-static int
-sync_path(const char *path, struct error *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return file_error(e, "cannot open", path);
-    if (fsync(fd) != 0) {
-        int rc = file_error(e, "cannot sync", path);
-
-        close(fd);
-        return rc;
-    }
-    close(fd);
     return 0;
 }
 
@@ -71,7 +55,7 @@ remove_folder(const char *path, struct error *e)
 static int
 rename_folder(struct output *o, const char *making, const char *path, struct error *e)
 {
-    int rc = sync_path(making, e);
+    int rc = durable_sync(making, e);
 
     if (rc == 0)
         rc = remove_folder(path, e);
@@ -79,7 +63,7 @@ rename_folder(struct output *o, const char *making, const char *path, struct err
         return rc;
     if (rename(making, path) != 0)
         return file_error(e, "cannot rename to", path);
-    return sync_path(o->dir, e);
+    return durable_sync(o->dir, e);
 }
 
 int
@@ -264,28 +248,7 @@ link_final(struct output *o, struct error *e)
     free(link);
     free(making);
     free(target);
-    return rc == 0 ? sync_path(o->root, e) : rc;
-}
-
-static int
-write_file(const char *path, struct span text, struct error *e)
-{
-    FILE *file = fopen(path, "we");
-    int bad;
-
-    if (!file)
-        return file_error(e, "cannot write", path);
-    bad = fwrite(text.at, 1, text.length, file) != text.length || fflush(file) != 0 ||
-          fsync(fileno(file)) != 0;
-    if (bad) {
-        int rc = file_error(e, "cannot write", path);
-
-        fclose(file);
-        return rc;
-    }
-    if (fclose(file) != 0)
-        return file_error(e, "cannot write", path);
-    return 0;
+    return rc == 0 ? durable_sync(o->root, e) : rc;
 }
 
 int
@@ -296,7 +259,7 @@ output_final(struct output *o, const struct model *model, struct span manifest, 
     int rc = model_save(model, making, o->tokenizer_dir, e);
 
     if (rc == 0)
-        rc = write_file(file, manifest, e);
+        rc = durable_write(file, &manifest, 1, e);
     if (rc == 0)
         rc = rename_folder(o, making, path, e);
     if (rc == 0)
