@@ -113,9 +113,27 @@ set_apply(struct plan *p, const struct plan *old, const char *set, struct error 
     return rc;
 }
 
+/* Did a source of the old run follow its input? Then what is below it was made for windows. */
+static bool
+followed(const struct plan *p)
+{
+    bool found = false;
+    for (int n = 0; n < p->node_count && !found; n++) {
+        const struct node_kind *kind = p->nodes[n].kind;
+        const struct option *row = kind->source ? option_find(kind->options, "follow") : NULL;
+        char *options = xalloc(kind->options_size ? kind->options_size : 1);
+        if (row != NULL && row->kind == OPTION_bool && plan_options(p, n, options, NULL) == 0) {
+            found = *(bool *)(options + row->offset);
+            options_fini(kind->options, options);
+        }
+        free(options);
+    }
+    return found;
+}
+
 /* The checks of the kinds, on the nodes that run anew: values, files, combinations. */
 static int
-node_check(const struct plan *p, int node, struct error *e)
+node_check(const struct plan *p, int node, bool endless, struct error *e)
 {
     const struct plan_node *n = &p->nodes[node];
     struct node_common common;
@@ -130,7 +148,8 @@ node_check(const struct plan *p, int node, struct error *e)
     memset(links, 0, sizeof links);
     for (int l = 0; l < n->link_count; l++)
         links[l] = (struct input){.port = n->links[l].port, .link = l, .from = p->nodes[n->links[l].node].id};
-    struct check check = {.node = n->id, .options = options, .seed = p->seed, .link_count = n->link_count, .links = links};
+    struct check check = {.node = n->id, .options = options, .seed = p->seed, .link_count = n->link_count, .links = links,
+                          .endless = endless};
     if (rc == 0 && n->kind->check != NULL)
         rc = n->kind->check(&check, e);
     if (filled)
@@ -172,7 +191,7 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
         rc = set_apply(made, old, sets[i], e);
     for (int n = 0; n < made->node_count && rc == 0; n++)
         if (!made->nodes[n].serve)
-            rc = node_check(made, n, e);
+            rc = node_check(made, n, followed(old), e);
     if (rc != 0)
         plan_free(made);
     return rc;
