@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void
 option_free(struct plan_option *o)
@@ -123,7 +124,16 @@ complete(const struct plan_node *n, const struct option *table, struct error *e)
     return rc == 0 ? 0 : error_wrap(e, "node '%s'", n->id);
 }
 
-/* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay. */
+static bool
+is_folder(const char *path)
+{
+    struct stat s;
+
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay. So does
+ * a model's name that is no folder there: some server knows it. */
 void
 plan_resolve_paths(const struct option *table, void *options, const char *folder)
 {
@@ -131,9 +141,14 @@ plan_resolve_paths(const struct option *table, void *options, const char *folder
         const char **path = (const char **)((char *)options + o->offset);
         char        *whole;
 
-        if (o->kind != OPTION_path || !*path || !**path || **path == '/' || strcmp(*path, "-") == 0)
+        if ((o->kind != OPTION_path && o->kind != OPTION_model) || !*path || !**path || **path == '/' ||
+            strcmp(*path, "-") == 0)
             continue;
         whole = xprint("%s/%s", folder, *path);
+        if (o->kind == OPTION_model && !is_folder(whole)) {
+            free(whole);
+            continue;
+        }
         free((void *)*path);
         *path = whole;
     }
