@@ -81,6 +81,10 @@ bench: setup
 	@$(MAKE) --no-print-directory $(BUILD)/sluice tools
 	@tools/bench.sh
 
+manual: setup
+	@$(MAKE) --no-print-directory $(BUILD)/sluice
+	@tools/manual.sh
+
 check-layers:
 	@tools/check_layers.sh
 

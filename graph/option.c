@@ -69,9 +69,8 @@ scaled(const struct unit *units, const char *value, double *out)
     return -1;
 }
 
-/* A bound as a user would write it: in the largest unit that leaves at least 1. */
-static void
-bound(const struct option *o, double value, char *text, size_t room)
+void
+option_bound(const struct option *o, double value, char *text, size_t room)
 {
     const struct unit *units = o->kind == OPTION_time ? times : sizes;
     const struct unit *best = NULL;
@@ -89,11 +88,11 @@ within(const struct option *o, const char *value, double v, struct error *e)
     char text[40];
 
     if (v < o->min) {
-        bound(o, o->min, text, sizeof(text));
+        option_bound(o, o->min, text, sizeof(text));
         return error_set(e, ERROR_topology, "%s is below %s", value, text);
     }
     if (v > o->max) {
-        bound(o, o->max, text, sizeof(text));
+        option_bound(o, o->max, text, sizeof(text));
         return error_set(e, ERROR_topology, "%s is above %s", value, text);
     }
     return 0;

@@ -104,6 +104,8 @@ void options_help(const struct option *table, FILE *out);       /* `sluice help 
 const char *option_kind_name(enum option_kind kind);            /* "int", "time" ... */
 void options_manual(const struct option *table, FILE *out);     /* Markdown table */
 void options_schema(const struct option *table, struct buffer *out);    /* members of a JSON schema's "properties" */
+/* A bound as a user would write it, in the largest unit that leaves at least 1: "1h", "64KiB". */
+void option_bound(const struct option *row, double value, char *text, size_t room);
 const char *option_nearest(const struct option *table, const char *name);   /* did-you-mean among the rows, or NULL */
 
 /* The nearest name in a NULL-terminated list for a did-you-mean, or NULL when none is near. */

@@ -12,17 +12,20 @@ has_range(const struct option *o)
            o->kind == OPTION_size;
 }
 
-/* "skip|fail", "1..1e+09", "0s..3600s", or nothing. */
+/* "skip|fail", "1..1000", "0..1h", or nothing. */
 static void
 accepted(const struct option *o, struct buffer *out)
 {
-    const char *unit = o->kind == OPTION_time ? "s" : "";
+    char low[40], high[40];
 
     if (o->kind == OPTION_choice)
         for (int i = 0; o->choices[i]; i++)
             buffer_print(out, "%s%s", i ? "|" : "", o->choices[i]);
-    if (has_range(o))
-        buffer_print(out, "%g%s..%g%s", o->min, unit, o->max, unit);
+    if (has_range(o)) {
+        option_bound(o, o->min, low, sizeof(low));
+        option_bound(o, o->max, high, sizeof(high));
+        buffer_print(out, "%s..%s", low, high);
+    }
 }
 
 static const char *

@@ -262,7 +262,8 @@ static void
 read_node(struct topology *t, struct draft *d)
 {
     struct outline *id, *kind;
-    struct error e;
+    struct error    e;
+    int             before = t->problem_count;
 
     d->id = "";
     d->place = -1;
@@ -290,6 +291,7 @@ read_node(struct topology *t, struct draft *d)
         read_key(t, d, d->yaml, node_key_options, &d->keys, "replicas");
         read_key(t, d, d->yaml, node_key_options, &d->keys, "listen");
     }
+    t->links_broken |= t->problem_count != before;
     d->node.line = d->yaml->line;
     d->node.column = d->yaml->column;
     if (d->node.kind)

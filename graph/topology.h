@@ -53,6 +53,7 @@ struct topology {
     struct topology_keys keys;
     int           set_count;
     char *const  *sets;
+    bool          links_broken;     /* who reads whom is not known: leaves are not told */
     int           count;
     struct draft *drafts;           /* file order */
     int           problem_count;    /* all, also those above the maximum */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORD_BYTES_MAX 200      /* of a node id as written in a link */
+
 /* ---- ports ---- */
 
 static int
@@ -42,12 +44,12 @@ port_hint(const struct node_kind *kind, enum port_direction direction, const cha
 /* ---- links ---- */
 
 static bool
-split(const char *text, char id[TOPOLOGY_ID_BYTES_MAX + 1], const char **output)
+split(const char *text, char id[WORD_BYTES_MAX + 1], const char **output)
 {
     const char *slash = strchr(text, '/');
     size_t      n = slash ? (size_t)(slash - text) : 0;
 
-    if (n == 0 || n > TOPOLOGY_ID_BYTES_MAX || !slash[1])
+    if (n == 0 || n > WORD_BYTES_MAX || !slash[1])
         return false;
     memcpy(id, text, n);
     id[n] = 0;
@@ -98,7 +100,7 @@ link_one(struct topology *t, struct draft *d, int port, struct outline *y, const
     const struct port *in = &d->node.kind->ports[port], *out;
     const char        *text = topology_text(t, d, y, what), *output;
     struct draft      *from;
-    char               id[TOPOLOGY_ID_BYTES_MAX + 1], hint[300];
+    char               id[WORD_BYTES_MAX + 1], hint[300];
     int                k;
 
     if (!text)
@@ -221,11 +223,14 @@ topology_link(struct topology *t)
         struct draft *d = &t->drafts[i];
 
         if (d->node.kind && !d->absent) {
+            int before = t->problem_count;
+
             link_node(t, d);
             sort_links(t, &d->node);
+            t->links_broken |= t->problem_count != before;
         }
     }
-    for (int i = 0; i < t->count; i++) {
+    for (int i = 0; i < t->count && !t->links_broken; i++) {
         struct draft *d = &t->drafts[i];
 
         if (d->node.kind && !d->absent && !d->read && has_outputs(d->node.kind))

@@ -29,7 +29,9 @@ roll(void)
 static uint64_t
 roll_number(void)
 {
-    return roll() >> roll() % 64;
+    uint64_t bits = roll();     /* one after the other: C does not order two calls in one expression */
+
+    return bits >> roll() % 64;
 }
 
 static struct span

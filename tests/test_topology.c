@@ -348,19 +348,15 @@ links_are_checked(void **state)
            "7:46: node 'c': input 'steps' takes 'steps', but 's/passed' sends 'rollout'\n"
            "7:73: node 'c': input 'votes': 'j/votes' is linked twice\n");
     refuse(TOP "  - {id: c, kind: consensus, inputs: {steps: [s/steps, s/passed], votes: []}}\n",
-           "5:5: node 'j': nobody reads what it sends\n"
            "7:46: node 'c': input 'steps' takes one link, not 2\n"
            "7:74: node 'c': input 'votes': an empty list\n");
     refuse(TOP "  - {id: c, kind: consensus, inputs: {steps: steps, votes: {a: b}}}\n",
-           "5:5: node 'j': nobody reads what it sends\n"
            "7:46: node 'c': input 'steps': 'steps' is not node/output\n"
            "7:60: node 'c': input 'votes': a mapping where node/output belongs\n");
     refuse(TOP "  - {id: c, kind: consensus}\n",
-           "5:5: node 'j': nobody reads what it sends\n"
            "7:5: node 'c': input 'steps' is missing: takes steps\n"
            "7:5: node 'c': input 'votes' is missing: takes vote\n");
     refuse("nodes:\n- {id: r, kind: reader, inputs: {in: r/out}, with: {path: x}}\n",
-           "2:3: node 'r': nobody reads what it sends\n"
            "2:34: node 'r': there is no input 'in'; a reader has none\n");
     refuse("nodes:\n- {id: r, kind: reader, with: {path: x}}\n", "2:3: node 'r': nobody reads what it sends\n");
 }
