@@ -15,6 +15,7 @@
 #include "base/memory.h"
 
 #define CONTROL_BATCH 16    /* requests answered in one control_poll() */
+#define CONTROL_LINGER_MS 200   /* the last answer of a process may still go out */
 #define CONTROL_QUEUE 64    /* requests or replies ZeroMQ holds */
 
 struct control {
@@ -24,16 +25,25 @@ struct control {
     void           *own;
 };
 
+static void *context;
+static pid_t owner;
+
 void *
 control_context(void)
 {
-    static void *context;
-    static pid_t owner;
     if (!context || owner != getpid()) {    /* a ZeroMQ context does not live through fork */
         context = zmq_ctx_new();
         owner = getpid();
     }
     return context;
+}
+
+void
+control_context_end(void)
+{
+    if (context && owner == getpid())
+        zmq_ctx_term(context);
+    context = NULL;
 }
 
 static void *
@@ -208,8 +218,11 @@ control_close(struct control *c)
 {
     if (!c)
         return;
-    if (c->socket)
+    int linger = CONTROL_LINGER_MS;
+    if (c->socket) {
+        zmq_setsockopt(c->socket, ZMQ_LINGER, &linger, sizeof(linger));
         zmq_close(c->socket);
+    }
     free(c->path);
     free(c);
 }

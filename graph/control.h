@@ -15,6 +15,8 @@
 
 /* The process's ZeroMQ context, made at first use (after fork, never shared over it). */
 void *control_context(void);
+/* Ends it, with every socket closed before; last answers go out. At the end of a process that answers. */
+void control_context_end(void);
 
 /* ---- client ---- */
 /* `path` is the socket's path. Waits at most timeout_ms. `*reply` is new: json_decref() it. A reply with ok false is

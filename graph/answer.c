@@ -1,0 +1,278 @@
+/* answer: one function per question. */
+#include "graph/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "graph/ledger.h"
+
+#define DEAD_LISTED_MAX 1000    /* headers in one answer */
+
+static const char *const metric_names[METRIC_count] = {
+#define METRIC(name, unit, kind, meaning) #name,
+#include "schemas/metrics.def"
+#undef METRIC
+};
+
+static json_t *
+number(uint64_t v)
+{
+    return json_integer(v > INT64_MAX ? INT64_MAX : (json_int_t)v);
+}
+
+static void
+why_fill(struct answer_to *a, const char *state, char *why, size_t room)
+{
+    struct node *n = a->n;
+    const char *refused = inlets_why(a->inlets), *diverged = outlet_why(a->outlet);
+    if (n->paused[0])
+        snprintf(why, room, "%s", n->paused);
+    else if (refused || diverged)
+        snprintf(why, room, "%s", refused ? refused : diverged);
+    else if (n->why[0])
+        snprintf(why, room, "%s", n->why);
+    else if (strcmp(state, "blocked") == 0)
+        outlet_blocker(a->outlet, why, room);
+    else if (n->held > 0)
+        snprintf(why, room, "%lld dead letters hold their place", (long long)n->held);
+    else if (n->hand.count > 0)
+        snprintf(why, room, "%lld messages in hand", (long long)n->hand.count);
+    else if (n->parked > 0)
+        snprintf(why, room, "%lld messages wait for another input", (long long)n->parked);
+    else if (strcmp(state, "starved") == 0)
+        snprintf(why, room, "waiting for input");
+}
+
+static int
+status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    struct node *n = a->n;
+    const char *state = node_state_name(n);
+    char why[300] = "";
+    json_t *metrics = json_object();
+    (void)request;
+    (void)e;
+    why_fill(a, state, why, sizeof(why));
+    n->counts[METRIC_in_flight] = n->hand.count + unit_waiting(n);
+    n->counts[METRIC_parked] = n->parked;
+    for (int m = 0; m < METRIC_count; m++)
+        if (n->counts[m] != 0)
+            json_object_set_new(metrics, metric_names[m], json_integer(n->counts[m]));
+    json_object_set_new(reply, "id", json_string(n->self->id));
+    json_object_set_new(reply, "replica", json_integer(n->replica));
+    json_object_set_new(reply, "kind", json_string(n->kind->name));
+    json_object_set_new(reply, "pid", json_integer(getpid()));
+    json_object_set_new(reply, "state", json_string(state));
+    json_object_set_new(reply, "why", json_string(why) );
+    json_object_set_new(reply, "epoch", number(store_epoch(n->store)));
+    json_object_set_new(reply, "in", json_integer(n->counts[METRIC_received]));
+    json_object_set_new(reply, "out", json_integer(n->counts[METRIC_sent]));
+    json_object_set_new(reply, "in_flight", json_integer(n->counts[METRIC_in_flight]));
+    json_object_set_new(reply, "dead", json_integer(n->counts[METRIC_dead]));
+    json_object_set_new(reply, "held", json_integer(n->held));
+    json_object_set_new(reply, "position", number(n->terminal ? n->settled_committed
+                                                              : node_upstream_position(n)));
+    json_object_set_new(reply, "emitted", number(n->emitted_end));
+    json_object_set_new(reply, "store_bytes", json_integer(store_used(n->store)));
+    json_object_set_new(reply, "revision", number(n->plan->revision));
+    json_object_set_new(reply, "ended", json_boolean(n->ended));
+    json_object_set_new(reply, "finished", json_boolean(n->finished));
+    json_object_set_new(reply, "upstream_finished", json_boolean(n->upstream_finished));
+    json_object_set_new(reply, "metrics", metrics);
+    return 0;
+}
+
+/* A failed commit is the end of the process; the asker hears it too. */
+static int
+commit(struct answer_to *a, struct error *e)
+{
+    int rc = node_flush(a->n, e);
+    if (rc != 0) {
+        a->failed = rc;
+        a->error = *e;
+    }
+    return rc;
+}
+
+static int
+audit(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    struct node *n = a->n;
+    int rc = commit(a, e);
+    if (rc == 0)
+        ledger_audit(n->store, n->plan, n->index, n->replica,
+                     (uint64_t)json_integer_value(json_object_get(request, "from")), reply);
+    return rc;
+}
+
+static int
+trace(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    json_t *ordinal = json_object_get(request, "ordinal");
+    const char *id = json_string_value(json_object_get(request, "id"));
+    uint64_t at = (uint64_t)json_integer_value(ordinal);
+    if (id && !ledger_find(a->n->store, id, &at))
+        return error_set(e, ERROR_input, "node '%s' knows no rollout '%.100s'", a->n->self->id, id);
+    if (!id && !json_is_integer(ordinal))
+        return error_set(e, ERROR_input, "trace wants an ordinal or an id");
+    return ledger_trace(a->n->store, a->n->plan, a->n->index, at, reply, e);
+}
+
+static int
+dead(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    const char *what = json_string_value(json_object_get(request, "do"));
+    json_t *id = json_object_get(request, "id");
+    uint64_t number_of = (uint64_t)json_integer_value(id);
+    if (!what || strcmp(what, "list") == 0) {
+        json_t *list = json_array();
+        ledger_dead(a->n->store, (uint64_t)json_integer_value(json_object_get(request, "from")),
+                    DEAD_LISTED_MAX, list);
+        json_object_set_new(reply, "letters", list);
+        return 0;
+    }
+    if (!json_is_integer(id))
+        return error_set(e, ERROR_input, "dead %s wants an id", what);
+    if (strcmp(what, "show") == 0)
+        return ledger_dead_show(a->n->store, a->n->plan, a->n->index, number_of, reply, e);
+    int rc;
+    if (strcmp(what, "retry") == 0)
+        rc = dead_retry(a->n, number_of, e);
+    else if (strcmp(what, "drop") == 0)
+        rc = dead_drop(a->n, number_of, e);
+    else
+        return error_set(e, ERROR_input, "dead does list, show, retry and drop, not '%.40s'", what);
+    return rc != 0 ? rc : commit(a, e);
+}
+
+static int
+set(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    const char *option = json_string_value(json_object_get(request, "option"));
+    const char *value = json_string_value(json_object_get(request, "value"));
+    (void)reply;
+    if (!option || !value)
+        return error_set(e, ERROR_input, "set wants an option and a value, both text");
+    return node_set_option(a->n, option, value, e);
+}
+
+static int
+stop(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    (void)request;
+    (void)reply;
+    int rc = commit(a, e);
+    if (rc == 0)
+        a->n->stopping = true;
+    return rc;
+}
+
+static int
+leave(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    (void)request;
+    (void)reply;
+    if (!a->n->finished)
+        return error_set(e, ERROR_input, "node '%s' has not finished", a->n->self->id);
+    int rc = commit(a, e);
+    if (rc == 0)
+        a->n->leave = true;
+    return rc;
+}
+
+static int
+drain(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    (void)request;
+    (void)reply;
+    (void)e;
+    a->n->draining = true;
+    a->n->pump_wanted = true;
+    return 0;
+}
+
+/* The source commits the final sizes in its pump, before we answer. */
+static int
+end(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    struct node *n = a->n;
+    (void)request;
+    (void)reply;
+    if (!n->kind->source)
+        return error_set(e, ERROR_input, "node '%s' is not a source: it ends when its inputs do", n->self->id);
+    if (n->ended)
+        return 0;
+    n->end_asked = true;
+    store_set_number(n->store, "end asked", 1);
+    node_touch(n);
+    int rc = n->started && n->kind->pump ? n->kind->pump(n, e) : 0;
+    if (rc < 0) {
+        a->failed = rc;
+        a->error = *e;
+        return rc;
+    }
+    n->pump_wanted = true;
+    return commit(a, e);
+}
+
+static int
+hold(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    struct node *n = a->n;
+    (void)request;
+    if (!n->kind->source)
+        return error_set(e, ERROR_input, "node '%s' is not a source", n->self->id);
+    if (n->ended || n->finishing)
+        return error_set(e, ERROR_input, "node '%s' has ended: no row of replicas can follow", n->self->id);
+    if (!n->hold) {
+        n->hold = true;
+        n->hold_at = n->emitted_end;
+        store_set_number(n->store, "hold", 1);
+        store_set_number(n->store, "hold at", n->hold_at);
+        node_touch(n);
+    }
+    json_object_set_new(reply, "hold_at", number(n->hold_at));
+    return commit(a, e);
+}
+
+static int
+resume(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    struct node *n = a->n;
+    (void)request;
+    (void)reply;
+    n->hold = false;
+    n->pump_wanted = true;
+    store_set_number(n->store, "hold", 0);
+    node_touch(n);
+    return commit(a, e);
+}
+
+static int
+copy(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    const char *folder = json_string_value(json_object_get(request, "folder"));
+    if (!folder || folder[0] != '/')
+        return error_set(e, ERROR_input, "copy wants an absolute folder");
+    int rc = audit(a, request, reply, e);
+    return rc != 0 ? rc : store_copy(a->n->store, folder, e);
+}
+
+static const struct {
+    const char *ask;
+    int (*answer)(struct answer_to *a, json_t *request, json_t *reply, struct error *e);
+} asks[] = {
+    {"status", status}, {"audit", audit}, {"trace", trace}, {"dead", dead}, {"set", set},
+    {"stop", stop}, {"leave", leave}, {"drain", drain}, {"end", end}, {"hold", hold},
+    {"resume", resume}, {"copy", copy},
+};
+
+int
+answer_control(void *own, const char *ask, json_t *request, json_t *reply, struct error *e)
+{
+    for (size_t i = 0; i < sizeof(asks) / sizeof(asks[0]); i++)
+        if (strcmp(ask, asks[i].ask) == 0)
+            return asks[i].answer(own, request, reply, e);
+    return error_set(e, ERROR_input, "a node does not answer '%.40s'", ask);
+}
