@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/ledger.h"
-
-#define DEAD_LISTED_MAX 1000    /* headers in one answer */
+#include "graph/account.h"
+#include "graph/letter.h"
+#include "graph/trace.h"
 
 static const char *const metric_names[METRIC_count] = {
 #define METRIC(name, unit, kind, meaning) #name,
@@ -99,50 +99,40 @@ static int
 audit(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
     struct node *n = a->n;
+    struct account account;
+    (void)request;
     int rc = commit(a, e);
-    if (rc == 0)
-        ledger_audit(n->store, n->plan, n->index, n->replica,
-                     (uint64_t)json_integer_value(json_object_get(request, "from")), reply);
+    if (rc == 0) {
+        rc = account_read(&account, n->store, n->plan, n->index, e);
+        if (rc == 0) {
+            json_t *books = account_json(&account);
+            json_object_update(reply, books);
+            json_decref(books);
+        }
+        account_free(&account);
+    }
     return rc;
 }
 
 static int
 trace(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
-    json_t *ordinal = json_object_get(request, "ordinal");
-    const char *id = json_string_value(json_object_get(request, "id"));
-    uint64_t at = (uint64_t)json_integer_value(ordinal);
-    if (id && !ledger_find(a->n->store, id, &at))
-        return error_set(e, ERROR_input, "node '%s' knows no rollout '%.100s'", a->n->self->id, id);
-    if (!id && !json_is_integer(ordinal))
-        return error_set(e, ERROR_input, "trace wants an ordinal or an id");
-    return ledger_trace(a->n->store, a->n->plan, a->n->index, at, reply, e);
+    return trace_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
 }
 
+/* Listing and showing only read; a retry or drop is durable before it is answered. */
 static int
 dead(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
     json_t *id = json_object_get(request, "id");
-    uint64_t number_of = (uint64_t)json_integer_value(id);
-    if (!what || strcmp(what, "list") == 0) {
-        json_t *list = json_array();
-        ledger_dead(a->n->store, (uint64_t)json_integer_value(json_object_get(request, "from")),
-                    DEAD_LISTED_MAX, list);
-        json_object_set_new(reply, "letters", list);
-        return 0;
-    }
+    uint64_t letter = (uint64_t)json_integer_value(id);
+    bool retry = what && strcmp(what, "retry") == 0, drop = what && strcmp(what, "drop") == 0;
+    if (!retry && !drop)
+        return letter_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
     if (!json_is_integer(id))
         return error_set(e, ERROR_input, "dead %s wants an id", what);
-    if (strcmp(what, "show") == 0)
-        return ledger_dead_show(a->n->store, a->n->plan, a->n->index, number_of, reply, e);
-    int rc;
-    if (strcmp(what, "retry") == 0)
-        rc = dead_retry(a->n, number_of, e);
-    else if (strcmp(what, "drop") == 0)
-        rc = dead_drop(a->n, number_of, e);
-    else
-        return error_set(e, ERROR_input, "dead does list, show, retry and drop, not '%.40s'", what);
+    int rc = retry ? dead_retry(a->n, letter, e) : dead_drop(a->n, letter, e);
     return rc != 0 ? rc : commit(a, e);
 }
 

@@ -1,9 +1,9 @@
 /* answer: what a node process says on its control socket. See graph/control.h for the protocol.
  *
  *   status                 {id, replica, kind, pid, state, why, epoch, in, out, in_flight, dead, position, finished, metrics ...}
- *   audit {from?}          graph/ledger.h
- *   trace {ordinal|id}     graph/ledger.h
- *   dead {do: list|show|retry|drop, id}
+ *   audit                  graph/account.h, as of a commit made for it
+ *   trace {ordinal|id}     graph/trace.h
+ *   dead {do: list|show|retry|drop, id}    graph/letter.h
  *   set {option, value}    a live option
  *   stop, leave            end the process in good order (leave: only once finished)
  *   drain                  sources stop reading; everything else goes on

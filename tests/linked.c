@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
+#include "graph/account.h"
 #include "graph/control.h"
-#include "graph/ledger.h"
 #include "graph/runner.h"
 #include "tests/linked.h"
 
@@ -412,15 +412,18 @@ linked_verify(struct linked *l)
         fail_msg("%s", e.text);
     store_scan(s, TABLE_state, span_of(NULL, 0), verify_visit, &v);
     assert_int_equal(v.next, l->total);
-    json_t *audit = json_object(), *ranges, *want = json_pack("[[i,i]]", 0, l->total);
-    ledger_audit(s, &plan, LINKED_tally, 0, 0, audit);
-    ranges = json_object_get(json_object_get(audit, "settled"), "ranges");
-    assert_true(json_equal(ranges, want));
-    assert_int_equal(json_integer_value(json_object_get(audit, "samples")), l->total);
-    assert_int_equal(json_integer_value(json_object_get(audit, "doubled")), 0);
-    assert_int_equal(json_integer_value(json_object_get(audit, "parked")), 0);
-    json_decref(audit);
-    json_decref(want);
+    struct account a;
+    assert_int_equal(account_read(&a, s, &plan, LINKED_tally, &e), 0);
+    assert_int_equal(a.settled.count, 1);
+    assert_int_equal(a.settled.at[0].start, 0);
+    assert_int_equal(a.settled.at[0].end, l->total);
+    assert_int_equal(a.samples, l->total);
+    assert_int_equal(a.doubled, 0);
+    for (int k = 0; k < a.link_count; k++) {
+        assert_int_equal(intervals_total(&a.received[k]), l->total);
+        assert_int_equal(intervals_total(&a.kept[k]), 0);
+    }
+    account_free(&a);
     store_close(s);
     free(path);
     free(lock);
