@@ -6,11 +6,78 @@
 
 #include "commands/commands.h"
 #include "commands/flags.h"
+#include "graph/message_table.h"
 #include "graph/plan.h"
 
 static const char about[] =
     "Reads a topology and everything it names, and prints every error as file:line:column. Nothing is\n"
     "started and no store is opened. Exit code 0 when it can run, 78 when it cannot.";
+
+/* The rollout by which --plan measures: what a message of each kind takes in a store. */
+#define TYPICAL_PROMPT   256
+#define TYPICAL_RESPONSE 1024
+#define TYPICAL_STEPS    8
+#define TYPICAL_WORD     32
+
+/* Fill a message as it is for the typical rollout: reals and arrays as long as steps, text by its name. */
+static void
+typical(enum message m, char *out, struct arena *arena)
+{
+    for (const struct field *f = message_row(m)->fields; f->kind != FIELD_end; f++) {
+        void       *at = out + f->offset;
+        size_t      length = strcmp(f->name, "response") == 0 ? TYPICAL_RESPONSE
+                             : strcmp(f->name, "prompt") == 0 ? TYPICAL_PROMPT : TYPICAL_WORD;
+        struct u8s *array = at;     /* all arrays share this shape */
+
+        switch (f->kind) {
+        case FIELD_nest: typical(f->inner, at, arena); break;
+        case FIELD_text: *(struct span *)at = span_of(arena_take(arena, length), length); break;
+        case FIELD_u64:
+        case FIELD_f64: break;
+        default:
+            array->count = TYPICAL_STEPS;
+            array->at = arena_take(arena, TYPICAL_STEPS * sizeof(struct span));
+            break;
+        }
+    }
+}
+
+static int64_t
+typical_bytes(enum message m)
+{
+    struct arena  arena = {0};
+    struct buffer packed = {0};
+    void         *in = arena_take(&arena, message_size(m));
+    int64_t       bytes;
+
+    typical(m, in, &arena);
+    message_write(m, in, &packed);
+    bytes = (int64_t)packed.length;
+    buffer_free(&packed);
+    arena_free(&arena);
+    return bytes;
+}
+
+/* What a port sends, looked up through ports that take anything. -> MESSAGE_any when nobody says. */
+static enum message
+sent(const struct plan *p, int node, int port)
+{
+    const struct plan_node *n = &p->nodes[node];
+
+    if (n->kind->ports[port].message == MESSAGE_any && n->link_count > 0)
+        return sent(p, n->links[0].node, n->links[0].output);
+    return n->kind->ports[port].message;
+}
+
+static bool
+is_read(const struct plan *p, int node, int port)
+{
+    for (int i = 0; i < p->node_count; i++)
+        for (int k = 0; k < p->nodes[i].link_count; k++)
+            if (p->nodes[i].links[k].node == node && p->nodes[i].links[k].output == port)
+                return true;
+    return false;
+}
 
 static const struct plan_option *
 given(const struct plan_node *n, const char *name)
@@ -50,10 +117,12 @@ print_options(const struct plan *p, const struct plan_node *n, const struct opti
     }
 }
 
-static void
+/* -> bytes its outputs keep per rollout. */
+static int64_t
 print_node(const struct plan *p, int index)
 {
     const struct plan_node *n = &p->nodes[index];
+    int64_t                 total = 0;
 
     printf("\n%s: %s", n->id, n->kind->name);
     if (plan_replicas(n) > 1)
@@ -67,21 +136,34 @@ print_node(const struct plan *p, int index)
         printf("  %s <- %s/%s (%s)\n", n->kind->ports[l->port].name, from->id,
                from->kind->ports[l->output].name, message_name(from->kind->ports[l->output].message));
     }
+    for (int i = 0; n->kind->ports[i].direction != PORT_END; i++)
+        if (n->kind->ports[i].direction == PORT_OUT && is_read(p, index, i)) {
+            enum message m = sent(p, index, i);
+            int64_t      bytes = m == MESSAGE_any ? 0 : typical_bytes(m);
+
+            printf("  %s -> %s, %lld bytes per rollout kept\n", n->kind->ports[i].name, message_name(m),
+                   (long long)bytes);
+            total += bytes;
+        }
     print_options(p, n, n->kind->options);
     print_options(p, n, node_common_options);
+    return total;
 }
 
 static void
 print_plan(const struct plan *p)
 {
-    int processes = 0;
+    int     processes = 0;
+    int64_t bytes = 0;
 
     for (int i = 0; i < p->node_count; i++)
         processes += plan_replicas(&p->nodes[i]);
     printf("%s: %d nodes, %d processes, seed %llu, max_lead %llu\n", p->name, p->node_count, processes,
            (unsigned long long)p->seed, (unsigned long long)p->max_lead);
     for (int i = 0; i < p->node_count; i++)
-        print_node(p, i);
+        bytes += print_node(p, i);
+    printf("\nkept in stores: at most %lld bytes per rollout, for a prompt of %d bytes, a response of %d and "
+           "%d steps\n", (long long)bytes, TYPICAL_PROMPT, TYPICAL_RESPONSE, TYPICAL_STEPS);
 }
 
 int
