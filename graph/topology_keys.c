@@ -18,7 +18,7 @@ const struct option node_key_options[] = {
     OPT_INT(struct node_keys, replicas, LIVE, "1", 1, PLAN_REPLICAS_MAX,
             "processes that share the node's work"),
     OPT_TEXT(struct node_keys, listen, LIVE, "",
-             "tcp://host:port for consumers on other hosts; replica r takes port + r"),
+             "tcp://host:port for consumers on other hosts; not in this version: leave it away"),
     OPT_END,
 };
 
