@@ -428,6 +428,15 @@ harness_restart(struct harness *h)
     again(h, false);
 }
 
+int
+harness_restart_try(struct harness *h, struct error *e)
+{
+    int index = h->node->index, rc = node_flush(h->node, e);
+    node_shut(h->node);
+    h->node = NULL;
+    return rc == 0 ? start(h, index, false, e) : rc;
+}
+
 void
 harness_crash(struct harness *h)
 {

@@ -46,6 +46,8 @@ struct harness *harness_open_kind(const struct node_kind *kind, const char *cons
 /* What harness_give() packs on a link whose port takes any message (a rollout unless said here). */
 void harness_message(struct harness *h, int link, enum message m);
 void harness_give_bytes(struct harness *h, int link, uint64_t ordinal, uint64_t first, uint32_t size, struct span body);
+/* As harness_restart for a source that may refuse to start: its error, after which only harness_close() may follow. */
+int  harness_restart_try(struct harness *h, struct error *e);
 void harness_crash_own(struct harness *h);  /* as harness_crash, and the node caused it itself (SIGSEGV, abort) */
 struct node *harness_node(struct harness *h);
 

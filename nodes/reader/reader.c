@@ -37,7 +37,6 @@ struct reader {
     struct line_how how;
     uint64_t        next_ordinal;
     bool            dirty;          /* something to save with the next commit */
-    bool            open;           /* start() came through: stop() has something to close */
     bool            read_all;       /* no input is left */
     bool            finished;
     bool            rescan;         /* the timer came: look for new files */
@@ -122,7 +121,6 @@ reader_start(struct node *n, struct error *e)
     struct stream_how            how = {(enum stream_format)o->format, o->line_bytes_max, false};
     int                          rc;
 
-    r->open = true;
     r->how = (struct line_how){
         .prompt_field = o->prompt_field, .response_field = o->response_field, .answer_field = o->answer_field,
         .reward_field = o->reward_field, .id_field = o->id_field, .verify = (enum line_verify)o->verify,
@@ -362,8 +360,6 @@ reader_stop(struct node *n)
 {
     struct reader *r = node_state(n);
 
-    if (!r->open)
-        return;
     files_close(&r->files);
     groups_free(r->groups);
     arena_free(&r->arena);

@@ -188,6 +188,7 @@ compare(struct spool *s)
         return n;
     }
     s->compared += (uint64_t)n;
+    s->again = s->compared < s->length;
     return n;
 }
 
@@ -211,14 +212,17 @@ spool_pump(struct spool *s, struct node *n, uint64_t used, struct error *e)
     s->watch = (int64_t)(s->length - used) < SPOOL_AHEAD_BYTES;
     if (!s->watch || !readable(s))
         return 0;
-    bool comparing = s->again && s->compared < s->length;
+    bool comparing = s->again;
     got = comparing ? compare(s) : move(s);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (got < 0)
         return fail(s, comparing ? "compare" : "splice", e);
-    if (comparing && got > 0)
+    if (comparing && got > 0) {
+        if (!s->again)
+            put_state(s, n);    /* from here on this pipe is the one */
         return 1;
+    }
     if (got == 0 && comparing) {
         s->why = "the pipe given again ended before what was read from it: give it again, or `sluice end`";
         close(s->in);
