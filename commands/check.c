@@ -10,8 +10,8 @@
 #include "graph/plan.h"
 
 static const char about[] =
-    "Reads a topology and everything it names, and prints every error as file:line:column. Nothing is\n"
-    "started and no store is opened. Exit code 0 when it can run, 78 when it cannot.";
+    "Reads a topology and everything it names, and prints every error as file:line:column.\n"
+    "Nothing is started and no store is opened. Exit code 0 when it can run, 78 when it cannot.";
 
 /* The rollout by which --plan measures: what a message of each kind takes in a store. */
 #define TYPICAL_PROMPT   256
@@ -19,7 +19,8 @@ static const char about[] =
 #define TYPICAL_STEPS    8
 #define TYPICAL_WORD     32
 
-/* Fill a message as it is for the typical rollout: reals and arrays as long as steps, text by its name. */
+/* Fill a message as it is for the typical rollout: reals and arrays as long as steps, text by its
+ * name. */
 static void
 typical(enum message m, char *out, struct arena *arena)
 {
@@ -58,7 +59,7 @@ typical_bytes(enum message m)
     return bytes;
 }
 
-/* What a port sends, looked up through ports that take anything. -> MESSAGE_any when nobody says. */
+/* What a port sends, also through ports that take anything. -> MESSAGE_any when nobody says. */
 static enum message
 sent(const struct plan *p, int node, int port)
 {
@@ -127,22 +128,23 @@ print_node(const struct plan *p, int index)
     printf("\n%s: %s", n->id, n->kind->name);
     if (plan_replicas(n) > 1)
         printf(", %d replicas", plan_replicas(n));
-    printf("%s%s%s\n", plan_is_terminal(p, index) ? ", terminal" : "", *n->listen ? ", listens on " : "",
-           n->listen);
+    printf("%s%s%s\n", plan_is_terminal(p, index) ? ", terminal" : "",
+           *n->listen ? ", listens on " : "", n->listen);
     for (int i = 0; i < n->link_count; i++) {
         const struct plan_link *l = &n->links[i];
         const struct plan_node *from = &p->nodes[l->node];
 
         printf("  %s <- %s/%s (%s)\n", n->kind->ports[l->port].name, from->id,
-               from->kind->ports[l->output].name, message_name(from->kind->ports[l->output].message));
+               from->kind->ports[l->output].name,
+               message_name(from->kind->ports[l->output].message));
     }
     for (int i = 0; n->kind->ports[i].direction != PORT_END; i++)
         if (n->kind->ports[i].direction == PORT_OUT && is_read(p, index, i)) {
             enum message m = sent(p, index, i);
             int64_t      bytes = m == MESSAGE_any ? 0 : typical_bytes(m);
 
-            printf("  %s -> %s, %lld bytes per rollout kept\n", n->kind->ports[i].name, message_name(m),
-                   (long long)bytes);
+            printf("  %s -> %s, %lld bytes per rollout kept\n", n->kind->ports[i].name,
+                   message_name(m), (long long)bytes);
             total += bytes;
         }
     print_options(p, n, n->kind->options);
@@ -158,12 +160,13 @@ print_plan(const struct plan *p)
 
     for (int i = 0; i < p->node_count; i++)
         processes += plan_replicas(&p->nodes[i]);
-    printf("%s: %d nodes, %d processes, seed %llu, max_lead %llu\n", p->name, p->node_count, processes,
-           (unsigned long long)p->seed, (unsigned long long)p->max_lead);
+    printf("%s: %d nodes, %d processes, seed %llu, max_lead %llu\n", p->name, p->node_count,
+           processes, (unsigned long long)p->seed, (unsigned long long)p->max_lead);
     for (int i = 0; i < p->node_count; i++)
         bytes += print_node(p, i);
-    printf("\nkept in stores: at most %lld bytes per rollout, for a prompt of %d bytes, a response of %d and "
-           "%d steps\n", (long long)bytes, TYPICAL_PROMPT, TYPICAL_RESPONSE, TYPICAL_STEPS);
+    printf("\nkept in stores: at most %lld bytes per rollout, for a prompt of %d bytes, a response "
+           "of %d and %d steps\n",
+           (long long)bytes, TYPICAL_PROMPT, TYPICAL_RESPONSE, TYPICAL_STEPS);
 }
 
 int
@@ -172,7 +175,8 @@ command_check(int argc, char **argv)
     bool              show = false;
     struct many       sets = {0};
     const struct flag flags[] = {
-        {FLAG_on, 0, "plan", NULL, &show, "print the resolved plan: options, where they come from, links"},
+        {FLAG_on, 0, "plan", NULL, &show,
+         "print the resolved plan: options, where they come from, links"},
         {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets, "override an option; may be repeated"},
         {.kind = FLAG_end},
     };
@@ -180,7 +184,7 @@ command_check(int argc, char **argv)
     struct plan   plan;
     struct buffer problems = {0};
     struct error  e = {0};
-    int           code = flags_read(flags, "check TOPOLOGY [flags]", about, argc, argv, 1, 1, &words), rc;
+    int code = flags_read(flags, "check TOPOLOGY [flags]", about, argc, argv, 1, 1, &words), rc;
 
     if (code >= 0)
         return code;

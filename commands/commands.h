@@ -1,5 +1,6 @@
-/* commands: every sub-command of `sluice`, declared from the rows of commands.def. Each stands in commands/<name>.c,
- * is given argv beginning with its own name, understands --help, and returns the exit code of the process. */
+/* commands: every sub-command of `sluice`, declared from the rows of commands.def. Each stands in
+ * commands/<name>.c, is given argv beginning with its own name, understands --help, and returns the
+ * exit code of the process. */
 #ifndef COMMANDS_COMMANDS_H
 #define COMMANDS_COMMANDS_H
 

@@ -6,8 +6,9 @@
 #include "commands/flags.h"
 #include "graph/plan.h"
 
-static const char about[] = "Draws a topology: each node with what it sends and who reads it. With --dot for Graphviz\n"
-                            "(sluice graph t.yaml --dot | dot -Tsvg), with --mermaid for Markdown.";
+static const char about[] =
+    "Draws a topology: each node with what it sends and who reads it. With --dot for Graphviz\n"
+    "(sluice graph t.yaml --dot | dot -Tsvg), with --mermaid for Markdown.";
 
 /* Who reads output `port` of `node`: " reader.input, ..."; returns how many. */
 static int
@@ -90,7 +91,8 @@ draw_mermaid(const struct plan *p)
         for (int k = 0; k < p->nodes[i].link_count; k++) {
             const struct plan_link *l = &p->nodes[i].links[k];
 
-            printf("    n%d -- %s --> n%d\n", l->node, p->nodes[l->node].kind->ports[l->output].name, i);
+            printf("    n%d -- %s --> n%d\n", l->node,
+                   p->nodes[l->node].kind->ports[l->output].name, i);
         }
 }
 
@@ -109,7 +111,7 @@ command_graph(int argc, char **argv)
     struct plan   plan;
     struct buffer problems = {0};
     struct error  e = {0};
-    int           code = flags_read(flags, "graph TOPOLOGY [flags]", about, argc, argv, 1, 1, &words), rc;
+    int code = flags_read(flags, "graph TOPOLOGY [flags]", about, argc, argv, 1, 1, &words), rc;
 
     if (code >= 0)
         return code;

@@ -1,4 +1,4 @@
-/* help: `sluice help`: the commands and kinds there are; `sluice help KIND`: its ports and options. */
+/* help: `sluice help`: commands and kinds; `sluice help KIND`: its ports and options. */
 #include <stdio.h>
 #include <string.h>
 
@@ -69,9 +69,9 @@ command_help(int argc, char **argv)
     const struct flag       flags[] = {{.kind = FLAG_end}};
     struct words            words;
     const struct node_kind *kind;
-    int                     code = flags_read(flags, "help [KIND|COMMAND]",
-                                              "An overview, or the ports and options of a kind of node.",
-                                              argc, argv, 0, 1, &words);
+    int code = flags_read(flags, "help [KIND|COMMAND]",
+                          "An overview, or the ports and options of a kind of node.", argc, argv, 0,
+                          1, &words);
 
     if (code >= 0)
         return code;

@@ -1,4 +1,5 @@
-/* main: finds the sub-command and calls it, nothing else. A command that no file defines is not in the table. */
+/* main: finds the sub-command and calls it, nothing else. A command that no file defines is not in
+ * the table. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,8 @@ main(int argc, char **argv)
         name = "version";
     for (int i = 0; i < ROWS; i++)
         if (rows[i].run && strcmp(rows[i].name, name) == 0) {
-            int rc = argc > 1 ? rows[i].run(argc - 1, argv + 1) : rows[i].run(1, (char *[]){"help", NULL});
+            int rc = argc > 1 ? rows[i].run(argc - 1, argv + 1)
+                              : rows[i].run(1, (char *[]){"help", NULL});
 
             if (fflush(stdout) != 0 && rc == 0) {
                 perror("sluice: standard output");

@@ -1,5 +1,5 @@
-/* schema: `sluice schema`: what a topology may hold, as JSON Schema, from the same rows that check it; and the
- * manuals in Markdown (--manual), which are committed and compared by a test. */
+/* schema: `sluice schema`: what a topology may hold, as JSON Schema, from the same rows that check
+ * it; and the manuals in Markdown (--manual), which are committed and compared by a test. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,8 @@
 #include "graph/topology.h"
 
 static const char about[] =
-    "Prints the JSON schema of topologies. Name it in the first line of a topology and the editor checks\n"
+    "Prints the JSON schema of topologies. Name it in the first line of a topology and the editor "
+    "checks\n"
     "and completes: # yaml-language-server: $schema=../schemas/topology.schema.json";
 
 /* ---- JSON schema ---- */
@@ -46,7 +47,9 @@ schema_kind(struct buffer *out, const struct node_kind *k)
     text_json(out, span_text(k->summary));
     buffer_text(out, ",\"properties\":{\n      \"inputs\": ");
     schema_inputs(out, k);
-    buffer_text(out, ",\n      \"with\": {\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+    buffer_text(
+        out,
+        ",\n      \"with\": {\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
     options_schema(k->options, out);
     if (option_count(k->options) > 0)
         buffer_text(out, ",");
@@ -57,12 +60,16 @@ schema_kind(struct buffer *out, const struct node_kind *k)
 static void
 schema_node(struct buffer *out)
 {
-    buffer_text(out, "  \"node\": {\"type\":\"object\",\"required\":[\"id\",\"kind\"],\"additionalProperties\":false,"
-                     "\"properties\":{");
+    buffer_text(
+        out, "  \"node\": "
+             "{\"type\":\"object\",\"required\":[\"id\",\"kind\"],\"additionalProperties\":false,"
+             "\"properties\":{");
     options_schema(node_key_options, out);
-    buffer_text(out, ",\n        \"inputs\": {\"type\":\"object\",\"description\":\"input port: node/output, or a list\"},"
-                     "\n        \"with\": {\"type\":\"object\",\"description\":\"options of the kind\"}},\n"
-                     "   \"allOf\":[\n    {\"properties\":{\"kind\":{\"enum\":[");
+    buffer_text(
+        out, ",\n        \"inputs\": {\"type\":\"object\",\"description\":\"input port: "
+             "node/output, or a list\"},"
+             "\n        \"with\": {\"type\":\"object\",\"description\":\"options of the kind\"}},\n"
+             "   \"allOf\":[\n    {\"properties\":{\"kind\":{\"enum\":[");
     for (int i = 0; node_kind_at(i); i++) {
         if (i)
             buffer_text(out, ",");
@@ -87,8 +94,10 @@ print_schema(void)
     options_schema(topology_key_options, &out);
     buffer_print(&out, ",\n        \"nodes\": {\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,"
                        "\"items\":{\"$ref\":\"#/$defs/node\"}}},\n \"$defs\":{\n", PLAN_NODES_MAX);
-    buffer_text(&out, "  \"link\": {\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[^/]+/[^/]+$\"},"
-                      "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[^/]+/[^/]+$\"}}]},\n");
+    buffer_text(
+        &out,
+        "  \"link\": {\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[^/]+/[^/]+$\"},"
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[^/]+/[^/]+$\"}}]},\n");
     schema_node(&out);
     buffer_text(&out, " }}\n");
     fwrite(out.at, 1, out.length, stdout);
@@ -100,11 +109,14 @@ print_schema(void)
 static void
 manual_schemas(void)
 {
-    printf("# Messages, metrics and errors\n\nMade by `make manual` from the rows in `schemas/` and `base/errors.def`; do not edit.\n\n"
-           "## Messages\n\nA message is a msgpack map from field name to value, with `v` for the version. A missing\n"
+    printf("# Messages, metrics and errors\n\nMade by `make manual` from the rows in `schemas/` "
+           "and `base/errors.def`; do not edit.\n\n"
+           "## Messages\n\nA message is a msgpack map from field name to value, with `v` for the "
+           "version. A missing\n"
            "field reads as zero or empty; one we do not know is kept and passed on.\n\n");
     message_manual(stdout);
-    printf("## Metrics\n\nCounters are kept in the store and only grow; gauges say what is now.\n\n");
+    printf(
+        "## Metrics\n\nCounters are kept in the store and only grow; gauges say what is now.\n\n");
     metrics_manual(stdout);
     printf("\n## Errors\n\n| name | exit code | meaning |\n|---|---|---|\n");
     for (int i = 0; i < error_count(); i++)
@@ -115,8 +127,8 @@ manual_schemas(void)
 static void
 manual_kind(const struct node_kind *k)
 {
-    printf("\n## %s\n\n%s\n\n| port | direction | message | meaning |\n|---|---|---|---|\n", k->name,
-           k->summary);
+    printf("\n## %s\n\n%s\n\n| port | direction | message | meaning |\n|---|---|---|---|\n",
+           k->name, k->summary);
     for (const struct port *p = k->ports; p->direction != PORT_END; p++)
         printf("| `%s` | %s | %s | %s%s%s |\n", p->name, p->direction == PORT_IN ? "in" : "out",
                message_name(p->message), p->help, p->flags & PORT_MANY ? "; one or more links" : "",
@@ -128,16 +140,21 @@ manual_kind(const struct node_kind *k)
 static void
 manual_nodes(void)
 {
-    printf("# Kinds of nodes\n\nMade by `make manual` from the tables in the kinds' own files; do not edit.\n"
-           "A *fixed* option is part of what makes a checkpoint: an existing run refuses another value. A *live*\n"
-           "one may change while the run lives (`sluice set`). Times are written with a unit (200ms, 30s, 5m, 2h),\n"
+    printf("# Kinds of nodes\n\nMade by `make manual` from the tables in the kinds' own files; do "
+           "not edit.\n"
+           "A *fixed* option is part of what makes a checkpoint: an existing run refuses another "
+           "value. A *live*\n"
+           "one may change while the run lives (`sluice set`). Times are written with a unit "
+           "(200ms, 30s, 5m, 2h),\n"
            "sizes too (64KiB, 2GiB).\n\n## Keys of a topology\n\n");
     options_manual(topology_key_options, stdout);
-    printf("| `nodes` | list | required |  | fixed | the nodes, in any order |\n\n## Keys of a node\n\n");
+    printf("| `nodes` | list | required |  | fixed | the nodes, in any order |\n\n## Keys of a "
+           "node\n\n");
     options_manual(node_key_options, stdout);
-    printf("| `inputs` | mapping | unset |  | fixed | input port: node/output, or a list of them |\n"
-           "| `with` | mapping | unset |  |  | options of the kind, and those of every node |\n"
-           "\n## Options of every node\n\n");
+    printf(
+        "| `inputs` | mapping | unset |  | fixed | input port: node/output, or a list of them |\n"
+        "| `with` | mapping | unset |  |  | options of the kind, and those of every node |\n"
+        "\n## Options of every node\n\n");
     options_manual(node_common_options, stdout);
     for (int i = 0; node_kind_at(i); i++)
         manual_kind(node_kind_at(i));
@@ -148,7 +165,8 @@ command_schema(int argc, char **argv)
 {
     const char       *manual = NULL;
     const struct flag flags[] = {
-        {FLAG_text, 0, "manual", "schemas|nodes", &manual, "instead, the manual of messages or of kinds"},
+        {FLAG_text, 0, "manual", "schemas|nodes", &manual,
+         "instead, the manual of messages or of kinds"},
         {.kind = FLAG_end},
     };
     struct words words;

@@ -17,8 +17,8 @@ command_version(int argc, char **argv)
 {
     const struct flag flags[] = {{.kind = FLAG_end}};
     struct words      words;
-    int               code = flags_read(flags, "version", "The version of this program and its libraries.",
-                                        argc, argv, 0, 0, &words);
+    int code = flags_read(flags, "version", "The version of this program and its libraries.", argc,
+                          argv, 0, 0, &words);
     int               major, minor, patch;
 
     if (code >= 0)

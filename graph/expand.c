@@ -41,13 +41,15 @@ one(const char *p, struct buffer *out, struct error *e)
     memcpy(name, p, n);
     name[n] = 0;
     if (n == 0 || isdigit((unsigned char)name[0]) || n == NAME_BYTES_MAX) {
-        error_set(e, ERROR_topology, "'${%.*s}' names no variable", (int)(end - p > 60 ? 60 : end - p), p);
+        error_set(e, ERROR_topology, "'${%.*s}' names no variable",
+                  (int)(end - p > 60 ? 60 : end - p), p);
         return NULL;
     }
     if (p[n] == ':' && (p[n + 1] == '-' || p[n + 1] == '+'))
         mode = p[n + 1];
     if ((!mode && p + n != end) || (mode && memmem(p, (size_t)(end - p), "${", 2))) {
-        error_set(e, ERROR_topology, "'${%s...': write ${NAME}, ${NAME:-default} or ${NAME:+word}", name);
+        error_set(e, ERROR_topology, "'${%s...': write ${NAME}, ${NAME:-default} or ${NAME:+word}",
+                  name);
         return NULL;
     }
     value = getenv(name);
@@ -57,8 +59,10 @@ one(const char *p, struct buffer *out, struct error *e)
         return end + 1;
     }
     if (secret(name)) {
-        error_set(e, ERROR_topology, "${%s}: a secret may not be written into a run's plan; options that "
-                  "need one take the variable's name (api_key_env)", name);
+        error_set(e, ERROR_topology,
+                  "${%s}: a secret may not be written into a run's plan; options that "
+                  "need one take the variable's name (api_key_env)",
+                  name);
         return NULL;
     }
     if (mode == '-' && !(value && *value)) {
@@ -66,8 +70,8 @@ one(const char *p, struct buffer *out, struct error *e)
         return end + 1;
     }
     if (!value) {
-        error_set(e, ERROR_topology, "${%s}: the variable is not set and has no default (${%s:-...})", name,
-                  name);
+        error_set(e, ERROR_topology,
+                  "${%s}: the variable is not set and has no default (${%s:-...})", name, name);
         return NULL;
     }
     buffer_text(out, value);

@@ -96,7 +96,8 @@ log_set_floor(struct log *l, enum log_level floor)
     l->floor = floor;
 }
 
-/* path.1 -> path.2 and so on, path -> path.1. A rename that fails only makes the file longer than asked. */
+/* path.1 -> path.2 and so on, path -> path.1. A rename that fails only makes the file longer than
+ * asked. */
 static void
 rotate(struct log *l)
 {

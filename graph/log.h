@@ -4,8 +4,8 @@
  *    "event":"start","text":"epoch 3"}
  *
  * A line is one write(2) to a file opened for appending, so a kill never leaves two lines mixed. A
- * log that cannot be written (full disk) never stops the process: lines are counted, and the count is
- * the next line that goes through. Text that is not UTF-8 is repaired. */
+ * log that cannot be written (full disk) never stops the process: lines are counted, and the count
+ * is the next line that goes through. Text that is not UTF-8 is repaired. */
 #ifndef GRAPH_LOG_H
 #define GRAPH_LOG_H
 
@@ -34,13 +34,13 @@ void log_close(struct log *l);      /* NULL: nothing */
  * people. `l` may be NULL. */
 void log_event(struct log *l, enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void log_event_v(struct log *l, enum log_level level, const char *event, const char *format, va_list args)
-    __attribute__((format(printf, 4, 0)));
+void log_event_v(struct log *l, enum log_level level, const char *event, const char *format,
+                 va_list args) __attribute__((format(printf, 4, 0)));
 
 void           log_set_floor(struct log *l, enum log_level floor);
 const char    *log_level_name(enum log_level level);        /* "info" */
 /* "info" -> LOG_info; false: not a level. */
 bool           log_level_find(const char *name, enum log_level *level);
-extern const char *const log_level_names[];                 /* NULL-terminated, in the order of enum log_level */
+extern const char *const log_level_names[]; /* NULL-terminated, in the order of enum log_level */
 
 #endif

@@ -1,8 +1,10 @@
-/* message: the tables made from messages.def, and the one reader and one writer that walk them. The check of
- * raw bytes (message_check) and the JSON and manual views are in message_check.c and message_page.c.
+/* message: the tables made from messages.def, and the one reader and one writer that walk them. The
+ * check of raw bytes (message_check) and the JSON and manual views are in message_check.c and
+ * message_page.c.
  *
- * On the wire: text is str, u8s is bin, other arrays are arrays, a nested message is a map. The top map begins
- * with "v", the version; rows follow in their order, then the pairs that were not known when it was read. */
+ * On the wire: text is str, u8s is bin, other arrays are arrays, a nested message is a map. The top
+ * map begins with "v", the version; rows follow in their order, then the pairs that were not known
+ * when it was read. */
 #include "graph/message_table.h"
 
 #include <math.h>
@@ -26,8 +28,13 @@
 static const struct message_row rows[MESSAGE_count] = {
     [MESSAGE_any] = {"any", 0, "Whatever is linked.", 0, 0, 0, NULL},
 #define MESSAGE(name, id, meaning)                                                                 \
-    [MESSAGE_##name] = {#name, id, meaning, sizeof(struct name), offsetof(struct name, unknown_count), \
-                        offsetof(struct name, unknown), name##_fields},
+    [MESSAGE_##name] = {#name,                                                                     \
+                        id,                                                                        \
+                        meaning,                                                                   \
+                        sizeof(struct name),                                                       \
+                        offsetof(struct name, unknown_count),                                      \
+                        offsetof(struct name, unknown),                                            \
+                        name##_fields},
 #define FIELD(message, kind, name, meaning)
 #define NEST(message, inner, name, meaning)
 #define END(message)
@@ -205,7 +212,8 @@ field_at(const struct field *fields, const msgpack_object *key)
 
 /* Pairs we do not know are kept byte for byte, in one piece, in the order they came. */
 static void
-keep_unknown(const struct message_row *r, void *out, struct span pair, size_t most, struct arena *arena)
+keep_unknown(const struct message_row *r, void *out, struct span pair, size_t most,
+             struct arena *arena)
 {
     struct span *unknown = (struct span *)((char *)out + r->unknown);
 
@@ -216,8 +224,8 @@ keep_unknown(const struct message_row *r, void *out, struct span pair, size_t mo
     ++*(int64_t *)((char *)out + r->unknown_count);
 }
 
-/* `bytes` are those of the map itself: the objects do not say where they came from, and unknown pairs are
- * copied from there. */
+/* `bytes` are those of the map itself: the objects do not say where they came from, and unknown
+ * pairs are copied from there. */
 static int
 read_map(enum message m, const msgpack_object *o, struct span bytes, void *out, struct arena *arena,
          struct error *e)
@@ -240,8 +248,8 @@ read_map(enum message m, const msgpack_object *o, struct span bytes, void *out, 
             const struct field *f = &r->fields[k];
 
             seen |= 1ULL << k;
-            rc = read_field(f, &kv->val, span_of(bytes.at + value, end - value), (char *)out + f->offset,
-                            arena, e);
+            rc = read_field(f, &kv->val, span_of(bytes.at + value, end - value),
+                            (char *)out + f->offset, arena, e);
             if (rc != 0)
                 return error_wrap(e, "field '%s'", f->name);
         } else if (kv->key.type == MSGPACK_OBJECT_STR &&

@@ -1,5 +1,5 @@
-/* message_check: walks raw msgpack with budgets and allocates nothing. Everything that came over a socket, out
- * of a file or from a child passes here first. */
+/* message_check: walks raw msgpack with budgets and allocates nothing. Everything that came over a
+ * socket, out of a file or from a child passes here first. */
 #include <string.h>
 
 #include "graph/message_table.h"
@@ -25,7 +25,7 @@ big_endian(const unsigned char *p, size_t n)
 /* Types 0xc0..0xdf by row: bytes of a length field, fixed bytes, what it is. */
 static const struct form {
     unsigned char width, fixed;
-    char          what;     /* s scalar, b body of `length` bytes, e ext (one byte more), a array, m map, - never */
+    char          what;     /* s scalar, b body, e ext (a byte more), a array, m map, - never */
 } forms[32] = {
     {0, 0, 's'}, {0, 0, '-'}, {0, 0, 's'}, {0, 0, 's'},     /* nil, never used, false, true */
     {1, 0, 'b'}, {2, 0, 'b'}, {4, 0, 'b'},                  /* bin */
@@ -116,7 +116,8 @@ message_check(struct span bytes, struct error *e)
         left[++depth] = h.children;
     }
     if (at != bytes.length)
-        return error_set(e, ERROR_input, "%zu bytes after the end of the message", bytes.length - at);
+        return error_set(e, ERROR_input, "%zu bytes after the end of the message",
+                         bytes.length - at);
     return 0;
 }
 
@@ -139,5 +140,6 @@ message_header_length(struct span bytes)
 {
     struct head h;
 
-    return head_read((const unsigned char *)bytes.at, bytes.length, &h) == 0 ? h.length : bytes.length;
+    return head_read((const unsigned char *)bytes.at, bytes.length, &h) == 0 ? h.length
+                                                                             : bytes.length;
 }

@@ -154,11 +154,12 @@ message_manual(FILE *out)
     for (int m = 1; m < MESSAGE_count; m++) {
         const struct message_row *r = message_row((enum message)m);
 
-        fprintf(out, "### %s (%d)\n\n%s\n\n| field | kind | meaning |\n|---|---|---|\n", r->name, r->id,
-                r->meaning);
+        fprintf(out, "### %s (%d)\n\n%s\n\n| field | kind | meaning |\n|---|---|---|\n", r->name,
+                r->id, r->meaning);
         for (const struct field *f = r->fields; f->kind != FIELD_end; f++)
             fprintf(out, "| `%s` | %s | %s |\n", f->name,
-                    f->kind == FIELD_nest ? message_name(f->inner) : kind_names[f->kind], f->meaning);
+                    f->kind == FIELD_nest ? message_name(f->inner) : kind_names[f->kind],
+                    f->meaning);
         fprintf(out, "\n");
     }
 }

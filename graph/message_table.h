@@ -1,4 +1,5 @@
-/* message_table: the rows of messages.def as data, for the files that walk them (codec, JSON, manual, tests). */
+/* message_table: the rows of messages.def as data, for the files that walk them (codec, JSON,
+ * manual, tests). */
 #ifndef GRAPH_MESSAGE_TABLE_H
 #define GRAPH_MESSAGE_TABLE_H
 
@@ -41,7 +42,8 @@ struct message_row {
 const struct message_row *message_row(enum message m);
 const char               *field_kind_name(enum field_kind kind);
 
-/* Of bytes that passed message_check(): where the value at `at` ends, and how long a container's header is. */
+/* Of bytes that passed message_check(): where the value at `at` ends, and how long a container's
+ * header is. */
 size_t message_skip(struct span bytes, size_t at);
 size_t message_header_length(struct span bytes);
 

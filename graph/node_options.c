@@ -14,8 +14,9 @@ const struct option node_common_options[] = {
              "bytes in flight to this node on one link; a larger message goes alone"),
     OPT_SIZE(struct node_common, quota, LIVE, "64GiB", 1 << 20, 1LL << 46,
              "bytes of one process's store; when full the stream pauses"),
-    OPT_CHOICE(struct node_common, on_dead, FIXED, "close", on_dead_names,
-               "for a message that cannot be handled: close its ordinal, or hold its place for a retry"),
+    OPT_CHOICE(
+        struct node_common, on_dead, FIXED, "close", on_dead_names,
+        "for a message that cannot be handled: close its ordinal, or hold its place for a retry"),
     OPT_CHOICE(struct node_common, log_level, LIVE, "info", log_level_names,
                "least level that is logged"),
     OPT_END,

@@ -1,5 +1,5 @@
-/* node_options: the settings every node has whatever its kind, written in `with:` beside the kind's own.
- * The runtime reads them (plan_common()); a kind never sees them. */
+/* node_options: the settings every node has whatever its kind, written in `with:` beside the kind's
+ * own. The runtime reads them (plan_common()); a kind never sees them. */
 #ifndef GRAPH_NODE_OPTIONS_H
 #define GRAPH_NODE_OPTIONS_H
 

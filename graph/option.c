@@ -1,5 +1,5 @@
-/* option: reads values into options structs. What a kind of value is lives in one row of kinds[]; how tables
- * are shown (help, manual, JSON schema) is in option_page.c. */
+/* option: reads values into options structs. What a kind of value is lives in one row of kinds[];
+ * how tables are shown (help, manual, JSON schema) is in option_page.c. */
 #include "graph/option.h"
 
 #include <ctype.h>
@@ -178,8 +178,8 @@ read_choice(const struct option *o, void *field, const char *value, struct error
     }
     near = nearest(value, o->choices);
     if (near)
-        return error_set(e, ERROR_topology, "'%.60s' is not one of %s; did you mean '%s'?", value, list,
-                         near);
+        return error_set(e, ERROR_topology, "'%.60s' is not one of %s; did you mean '%s'?", value,
+                         list, near);
     return error_set(e, ERROR_topology, "'%.60s' is not one of %s", value, list);
 }
 
@@ -260,7 +260,8 @@ static const struct kind {
 const char *
 option_kind_name(enum option_kind kind)
 {
-    return kind > OPTION_end && (size_t)kind < sizeof(kinds) / sizeof(kinds[0]) ? kinds[kind].name : "";
+    return kind > OPTION_end && (size_t)kind < sizeof(kinds) / sizeof(kinds[0]) ? kinds[kind].name
+                                                                                : "";
 }
 
 /* ---- tables ---- */
@@ -340,7 +341,8 @@ options_set(const struct option *table, void *options, const char *name, const c
         return read_row(o, options, value, e);
     near = option_nearest(table, name);
     if (near)
-        return error_set(e, ERROR_topology, "option '%.60s' is unknown; did you mean '%s'?", name, near);
+        return error_set(e, ERROR_topology, "option '%.60s' is unknown; did you mean '%s'?", name,
+                         near);
     return error_set(e, ERROR_topology, "option '%.60s' is unknown", name);
 }
 
@@ -350,7 +352,8 @@ options_clear(const struct option *table, void *options, const char *name, struc
     const struct option *o = option_find(table, name);
 
     if (!o || o->kind != OPTION_texts)
-        return error_set(e, ERROR_topology, "option '%.60s': an empty list where one value belongs", name);
+        return error_set(e, ERROR_topology, "option '%.60s': an empty list where one value belongs",
+                         name);
     texts_free((struct texts *)((char *)options + o->offset));
     return 0;
 }
@@ -432,7 +435,8 @@ distance(const char *a, const char *b)
                 best = up[j] + 1;
             if (now[j - 1] + 1 < best)
                 best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && upup[j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                upup[j - 2] + 1 < best)
                 best = upup[j - 2] + 1;
             now[j] = best;
         }

@@ -1,5 +1,5 @@
-/* option_page: an option table as people and tools see it: `sluice help KIND`, the Markdown manual, and the
- * JSON schema of topologies. */
+/* option_page: an option table as people and tools see it: `sluice help KIND`, the Markdown manual,
+ * and the JSON schema of topologies. */
 #include <string.h>
 
 #include "graph/option.h"
@@ -77,7 +77,9 @@ options_help(const struct option *table, FILE *out)
 void
 options_manual(const struct option *table, FILE *out)
 {
-    fprintf(out, "| option | value | default | accepts | change | meaning |\n|---|---|---|---|---|---|\n");
+    fprintf(
+        out,
+        "| option | value | default | accepts | change | meaning |\n|---|---|---|---|---|---|\n");
     for (int i = 0; i < option_count(table); i++) {
         const struct option *o = &table[i];
         struct buffer        values = {0}, usual = {0};
@@ -88,7 +90,8 @@ options_manual(const struct option *table, FILE *out)
             if (values.at[k] == '|')
                 values.at[k] = ' ';
         fprintf(out, "| `%s` | %s | ", o->name, option_kind_name(o->kind));
-        fprintf(out, o->standard && *o->standard ? "`%.*s` | " : "%.*s | ", (int)usual.length, usual.at);
+        fprintf(out, o->standard && *o->standard ? "`%.*s` | " : "%.*s | ", (int)usual.length,
+                usual.at);
         fprintf(out, "%.*s | %s | %s |\n", (int)values.length, values.length ? values.at : "",
                 o->change == LIVE ? "live" : "fixed", o->help);
         buffer_free(&values);
@@ -96,7 +99,8 @@ options_manual(const struct option *table, FILE *out)
     }
 }
 
-/* What a value may look like in YAML. Numbers and times are also accepted as text because of ${NAME}. */
+/* What a value may look like in YAML. Numbers and times are also accepted as text because of
+ * ${NAME}. */
 static void
 schema_type(const struct option *o, struct buffer *out)
 {
@@ -122,8 +126,9 @@ schema_type(const struct option *o, struct buffer *out)
         buffer_text(out, "]},{\"type\":\"string\",\"pattern\":\"[$][{]\"}]");
         break;
     case OPTION_texts:
-        buffer_text(out, "\"anyOf\":[{\"type\":\"string\"},"
-                         "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\",\"boolean\"]}}]");
+        buffer_text(
+            out, "\"anyOf\":[{\"type\":\"string\"},"
+                 "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\",\"boolean\"]}}]");
         break;
     case OPTION_time:
         buffer_text(out, "\"type\":[\"string\",\"integer\"],"

@@ -38,7 +38,8 @@ next(struct reader *r)
                          r->parser.problem, r->parser.problem_offset);
     }
     refuse(r, r->parser.problem_mark, "");
-    return error_set(r->e, ERROR_topology, "%s%s%s", r->parser.problem ? r->parser.problem : "not YAML",
+    return error_set(r->e, ERROR_topology, "%s%s%s",
+                     r->parser.problem ? r->parser.problem : "not YAML",
                      r->parser.context ? " " : "", r->parser.context ? r->parser.context : "");
 }
 

@@ -1,7 +1,7 @@
 /* outline: a YAML file as a tree with the place of every value. libyaml scans; this file bounds it.
  *
- * One document; no anchors, aliases, tags or merge keys (a topology needs none, and without them nothing can
- * grow: a file's tree is never larger than the file). Keys are scalars and unique. */
+ * One document; no anchors, aliases, tags or merge keys (a topology needs none, and without them
+ * nothing can grow: a file's tree is never larger than the file). Keys are scalars and unique. */
 #ifndef GRAPH_OUTLINE_H
 #define GRAPH_OUTLINE_H
 
@@ -28,11 +28,11 @@ struct outline {
     struct outline  **keys;            /* mapping: scalars */
 };
 
-/* -> the tree, outline_free() it; or NULL with ERROR_topology and the place in *line and *column (0 when the file
- * cannot be read at all). An empty file gives an empty mapping. */
+/* -> the tree, outline_free() it; or NULL with ERROR_topology and the place in *line and *column (0
+ * when the file cannot be read at all). An empty file gives an empty mapping. */
 struct outline *outline_read(const char *path, int *line, int *column, struct error *e);
 void         outline_free(struct outline *y);
 
-struct outline *outline_find(const struct outline *mapping, const char *key);     /* NULL: not there */
+struct outline *outline_find(const struct outline *mapping, const char *key); /* NULL: not there */
 
 #endif

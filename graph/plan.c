@@ -1,4 +1,5 @@
-/* plan: questions about a plan. It is written and read in plan_file.c, made from YAML in topology.c. */
+/* plan: questions about a plan. It is written and read in plan_file.c, made from YAML in
+ * topology.c. */
 #include "graph/plan.h"
 
 #include <stdlib.h>
@@ -60,8 +61,8 @@ plan_replicas(const struct plan_node *n)
     return most;
 }
 
-/* The mix is part of the run's format: another one would send stored messages elsewhere. It spreads groups,
- * whose first ordinals are often multiples of one size. */
+/* The mix is part of the run's format: another one would send stored messages elsewhere. It spreads
+ * groups, whose first ordinals are often multiples of one size. */
 int
 plan_route(const struct plan_node *n, uint64_t first)
 {
@@ -132,8 +133,8 @@ is_folder(const char *path)
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
 }
 
-/* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay. So does
- * a model's name that is no folder there: some server knows it. */
+/* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay.
+ * So does a model's name that is no folder there: some server knows it. */
 void
 plan_resolve_paths(const struct option *table, void *options, const char *folder)
 {
@@ -141,8 +142,8 @@ plan_resolve_paths(const struct option *table, void *options, const char *folder
         const char **path = (const char **)((char *)options + o->offset);
         char        *whole;
 
-        if ((o->kind != OPTION_path && o->kind != OPTION_model) || !*path || !**path || **path == '/' ||
-            strcmp(*path, "-") == 0)
+        if ((o->kind != OPTION_path && o->kind != OPTION_model) || !*path || !**path ||
+            **path == '/' || strcmp(*path, "-") == 0)
             continue;
         whole = xprint("%s/%s", folder, *path);
         if (o->kind == OPTION_model && !is_folder(whole)) {

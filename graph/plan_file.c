@@ -1,4 +1,5 @@
-/* plan_file: RUN/plan.json, written aside, fsynced and renamed, and read back with every index checked. */
+/* plan_file: RUN/plan.json, written aside, fsynced and renamed, and read back with every index
+ * checked. */
 #include "graph/plan.h"
 
 #include <errno.h>
@@ -40,8 +41,8 @@ node_json(const struct plan_node *n)
                                               "count", n->rows[i].count));
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:b, s:I, s:s, s:i, s:i}", "id", n->id, "kind",
                      n->kind->name, "options", options, "links", links, "rows", rows, "generation",
-                     (json_int_t)n->generation, "serve", n->serve, "cut", (json_int_t)n->cut, "listen",
-                     n->listen ? n->listen : "", "line", n->line, "column", n->column);
+                     (json_int_t)n->generation, "serve", n->serve, "cut", (json_int_t)n->cut,
+                     "listen", n->listen ? n->listen : "", "line", n->line, "column", n->column);
 }
 
 static json_t *
@@ -51,10 +52,10 @@ plan_json(const struct plan *p)
 
     for (int i = 0; i < p->node_count; i++)
         json_array_append_new(nodes, node_json(&p->nodes[i]));
-    return json_pack("{s:i, s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:o}", "version", PLAN_VERSION, "name",
-                     p->name, "seed", (json_int_t)p->seed, "run_id", p->run_id ? p->run_id : "", "file",
-                     p->file, "folder", p->folder, "max_lead", (json_int_t)p->max_lead, "revision",
-                     (json_int_t)p->revision, "nodes", nodes);
+    return json_pack("{s:i, s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:o}", "version", PLAN_VERSION,
+                     "name", p->name, "seed", (json_int_t)p->seed, "run_id",
+                     p->run_id ? p->run_id : "", "file", p->file, "folder", p->folder, "max_lead",
+                     (json_int_t)p->max_lead, "revision", (json_int_t)p->revision, "nodes", nodes);
 }
 
 static int
@@ -100,7 +101,8 @@ plan_write(const struct plan *p, const char *run_dir, struct error *e)
     }
     fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0 || write_all(fd, text, strlen(text)) != 0 || rename(aside, path) != 0) {
-        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "'%s': %s", path, strerror(errno));
+        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "'%s': %s", path,
+                       strerror(errno));
         unlink(aside);
     } else {
         rc = sync_folder(run_dir, e);

@@ -1,5 +1,5 @@
-/* topology: from a YAML file to a plan. This file reads keys and nodes; topology_options.c a node's options,
- * topology_links.c what concerns more than one node. */
+/* topology: from a YAML file to a plan. This file reads keys and nodes; topology_options.c a node's
+ * options, topology_links.c what concerns more than one node. */
 #include "graph/topology.h"
 
 #include <ctype.h>
@@ -37,7 +37,8 @@ topology_problem(struct topology *t, int line, int column, const char *format, .
 }
 
 void
-topology_fault(struct topology *t, struct draft *d, const struct outline *at, const char *format, ...)
+topology_fault(struct topology *t, struct draft *d, const struct outline *at, const char *format,
+               ...)
 {
     char    text[ERROR_TEXT_MAX];
     va_list args;
@@ -78,8 +79,8 @@ report(struct topology *t, struct buffer *out, struct error *e)
         }
     for (int i = 0; i < kept; i++) {
         const struct problem *p = &t->problems[i];
-        char                 *line = p->line ? xprint("%s:%d:%d: %s", t->path, p->line, p->column, p->text)
-                                             : xprint("%s: %s", t->path, p->text);
+        char *line = p->line ? xprint("%s:%d:%d: %s", t->path, p->line, p->column, p->text)
+                             : xprint("%s: %s", t->path, p->text);
 
         if (i == 0)
             error_set(e, ERROR_topology, "%s", line);
@@ -98,7 +99,9 @@ report(struct topology *t, struct buffer *out, struct error *e)
 const char *
 topology_value_kind(const struct outline *y)
 {
-    return y->kind == OUTLINE_scalar ? "one value" : y->kind == OUTLINE_sequence ? "a list" : "a mapping";
+    return y->kind == OUTLINE_scalar     ? "one value"
+           : y->kind == OUTLINE_sequence ? "a list"
+                                         : "a mapping";
 }
 
 const char *
@@ -136,8 +139,8 @@ topology_text(struct topology *t, struct draft *d, struct outline *y, const char
 
 /* A key that is neither a row nor structured. */
 static void
-unknown_keys(struct topology *t, struct draft *d, const struct outline *map, const struct option *rows,
-             const char *const *structured)
+unknown_keys(struct topology *t, struct draft *d, const struct outline *map,
+             const struct option *rows, const char *const *structured)
 {
     const char *names[16];
     int         n = 0;
@@ -182,8 +185,8 @@ key_problem(struct topology *t, struct draft *d, const struct outline *at, const
 }
 
 static void
-read_key(struct topology *t, struct draft *d, struct outline *map, const struct option *rows, void *out,
-         const char *key)
+read_key(struct topology *t, struct draft *d, struct outline *map, const struct option *rows,
+         void *out, const char *key)
 {
     struct outline *y = outline_find(map, key);
     const char  *text = y ? topology_text(t, d, y, key) : NULL;
@@ -205,13 +208,14 @@ check_id(struct topology *t, struct draft *d, const struct outline *at)
                          "node id '%.60s': use a-z, 0-9, _ and -, beginning with a letter", d->id);
         d->broken = true;
     } else if (n > TOPOLOGY_ID_BYTES_MAX) {
-        topology_problem(t, at->line, at->column, "node id '%.60s': longer than %d characters", d->id,
-                         TOPOLOGY_ID_BYTES_MAX);
+        topology_problem(t, at->line, at->column, "node id '%.60s': longer than %d characters",
+                         d->id, TOPOLOGY_ID_BYTES_MAX);
         d->broken = true;
     }
     for (struct draft *other = t->drafts; other < d; other++)
         if (n > 0 && strcmp(other->id, d->id) == 0) {
-            topology_problem(t, at->line, at->column, "node id '%s' is there twice; first at line %d", d->id,
+            topology_problem(t, at->line, at->column,
+                             "node id '%s' is there twice; first at line %d", d->id,
                              other->yaml->line);
             d->broken = true;
             return;
@@ -232,7 +236,8 @@ find_kind(struct topology *t, struct draft *d, const struct outline *at)
         names[n] = node_kind_at(n)->name;
     names[n] = NULL;
     near = nearest(at->text, names);
-    topology_fault(t, d, at, near ? "kind '%.60s' is unknown; did you mean '%s'?" : "kind '%.60s' is unknown",
+    topology_fault(t, d, at,
+                   near ? "kind '%.60s' is unknown; did you mean '%s'?" : "kind '%.60s' is unknown",
                    at->text, near);
 }
 
@@ -242,7 +247,8 @@ present(const char *when)
     return *when && strcmp(when, "no") != 0 && strcmp(when, "false") != 0 && strcmp(when, "0") != 0;
 }
 
-/* The key is known and its place is kept, but an address that nobody would listen on may not pass in silence. */
+/* The key is known and its place is kept, but an address that nobody would listen on may not pass
+ * in silence. */
 static void
 check_listen(struct topology *t, struct draft *d)
 {
@@ -262,7 +268,8 @@ read_node(struct topology *t, struct draft *d)
     d->place = -1;
     options_init(node_key_options, &d->keys, &e);
     if (d->yaml->kind != OUTLINE_mapping) {
-        topology_fault(t, d, NULL, "%s where a mapping with id and kind belongs", topology_value_kind(d->yaml));
+        topology_fault(t, d, NULL, "%s where a mapping with id and kind belongs",
+                       topology_value_kind(d->yaml));
         return;
     }
     id = outline_find(d->yaml, "id");
@@ -295,14 +302,16 @@ static void
 finish_node(struct topology *t, struct draft *d)
 {
     const struct option *follow;
-    const struct outline   *at = d->yaml->kind == OUTLINE_mapping ? outline_find(d->yaml, "replicas") : NULL;
+    const struct outline *at =
+        d->yaml->kind == OUTLINE_mapping ? outline_find(d->yaml, "replicas") : NULL;
 
     if (!d->node.kind || d->absent)
         return;
     topology_read_options(t, d);
     check_listen(t, d);
     if (d->keys.replicas > 1 && (d->node.kind->source || d->node.kind->terminal))
-        topology_fault(t, d, at, "a %s has one replica, not %d", d->node.kind->name, (int)d->keys.replicas);
+        topology_fault(t, d, at, "a %s has one replica, not %d", d->node.kind->name,
+                       (int)d->keys.replicas);
     follow = option_find(d->node.kind->options, "follow");
     d->endless = d->node.kind->source && follow && follow->kind == OPTION_bool &&
                  *(bool *)((char *)d->options + follow->offset);

@@ -1,7 +1,8 @@
-/* topology: the working state of one reading of a topology file, shared by its stages only: topology.c (keys,
- * nodes, options), topology_links.c (ports, links, cycles, order) and topology_keys.c (the keys as rows). What others call
- * is topology_read() in plan.h. Stages report every problem and go on; a node marked broken is spared the
- * checks that would only repeat what is known. */
+/* topology: the working state of one reading of a topology file, shared by its stages only:
+ * topology.c (keys, nodes, options), topology_links.c (ports, links, cycles, order) and
+ * topology_keys.c (the keys as rows). What others call is topology_read() in plan.h. Stages report
+ * every problem and go on; a node marked broken is spared the checks that would only repeat what is
+ * known. */
 #ifndef GRAPH_TOPOLOGY_H
 #define GRAPH_TOPOLOGY_H
 
@@ -11,8 +12,8 @@
 #define TOPOLOGY_PROBLEMS_MAX 100
 #define TOPOLOGY_ID_BYTES_MAX 40
 
-/* The keys of a topology and of a node, as option rows, so that reading, manual and schema agree. The structured
- * ones (nodes, inputs, with) are not among them. */
+/* The keys of a topology and of a node, as option rows, so that reading, manual and schema agree.
+ * The structured ones (nodes, inputs, with) are not among them. */
 struct topology_keys {
     const char *name;
     int64_t     seed, max_lead;
@@ -64,18 +65,18 @@ struct topology {
 void topology_problem(struct topology *t, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* ... of a node, which is broken from now on. `at` NULL: the node as a whole. */
-void topology_fault(struct topology *t, struct draft *d, const struct outline *at, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void topology_fault(struct topology *t, struct draft *d, const struct outline *at,
+                    const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The expanded text of a scalar, or NULL with a problem reported; `what` names it. */
 const char *topology_text(struct topology *t, struct draft *d, struct outline *y, const char *what);
 
-const char *topology_value_kind(const struct outline *y);      /* "one value", "a list", "a mapping" */
+const char *topology_value_kind(const struct outline *y); /* "one value", "a list", "a mapping" */
 
 struct draft *topology_find(struct topology *t, const char *id);
 
 /* Stages. */
 void topology_read_with(struct topology *t, struct draft *d);
-/* One --set. *fresh: which option the --set before this one gave (-1 none), so that lists can grow. */
+/* One --set. *fresh: the option the --set before this one gave (-1 none), so that lists can grow. */
 void topology_set(struct topology *t, const char *set, int *fresh);
 void topology_read_options(struct topology *t, struct draft *d);
 void topology_read_nodes(struct topology *t);

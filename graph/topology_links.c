@@ -1,5 +1,5 @@
-/* topology_links: what concerns more than one node: inputs, port types, leaves, cycles, the order of nodes, and
- * the kinds' own checks. */
+/* topology_links: what concerns more than one node: inputs, port types, leaves, cycles, the order
+ * of nodes, and the kinds' own checks. */
 #include "graph/topology.h"
 
 #include <stdlib.h>
@@ -33,7 +33,8 @@ port_hint(const struct node_kind *kind, enum port_direction direction, const cha
     names[n] = NULL;
     near = nearest(name, names);
     if (near || n == 0) {
-        snprintf(text, room, near ? "; did you mean '%s'?" : "; a %s has none", near ? near : kind->name);
+        snprintf(text, room, near ? "; did you mean '%s'?" : "; a %s has none",
+                 near ? near : kind->name);
         return;
     }
     snprintf(text, room, "; there is");
@@ -58,7 +59,8 @@ split(const char *text, char id[WORD_BYTES_MAX + 1], const char **output)
 }
 
 static void
-unknown_node(struct topology *t, struct draft *d, const struct outline *at, const char *what, const char *id)
+unknown_node(struct topology *t, struct draft *d, const struct outline *at, const char *what,
+             const char *id)
 {
     const char **names = xarray((size_t)t->count + 1, sizeof(*names));
     const char  *near;
@@ -127,8 +129,8 @@ link_one(struct topology *t, struct draft *d, int port, struct outline *y, const
         return 0;
     out = &from->node.kind->ports[k];
     if (in->message != MESSAGE_any && out->message != MESSAGE_any && in->message != out->message) {
-        topology_fault(t, d, y, "%s takes '%s', but '%s' sends '%s'", what, message_name(in->message), text,
-                       message_name(out->message));
+        topology_fault(t, d, y, "%s takes '%s', but '%s' sends '%s'", what,
+                       message_name(in->message), text, message_name(out->message));
         return 1;
     }
     link_add(t, d, y, what, (struct plan_link){port, (int)(from - t->drafts), k});
@@ -186,8 +188,8 @@ link_node(struct topology *t, struct draft *d)
             topology_fault(t, d, NULL, "input '%s' is missing: %s", ports[i].name, ports[i].help);
 }
 
-/* Links stand in the order of the kind's ports, and within a port by the producer's id: the order in which a
- * user wrote them changes nothing. */
+/* Links stand in the order of the kind's ports, and within a port by the producer's id: the order
+ * in which a user wrote them changes nothing. */
 static void
 sort_links(struct topology *t, struct plan_node *n)
 {
@@ -249,8 +251,9 @@ ready(const struct topology *t, const struct draft *d)
     return true;
 }
 
-/* Follow unplaced producers from an unplaced node until one comes again: from there on it is a cycle, walked
- * against the stream. It is told along the stream, beginning with the node that stands first in the file. */
+/* Follow unplaced producers from an unplaced node until one comes again: from there on it is a
+ * cycle, walked against the stream. It is told along the stream, beginning with the node that
+ * stands first in the file. */
 static void
 name_cycle(struct topology *t, int start)
 {
@@ -277,7 +280,8 @@ name_cycle(struct topology *t, int start)
         if (step[count - 1 - i] < step[count - 1 - first])
             first = i;
     for (int i = 0; i <= length; i++)
-        buffer_print(&text, "%s%s", i ? " -> " : "", t->drafts[step[count - 1 - (first + i) % length]].id);
+        buffer_print(&text, "%s%s", i ? " -> " : "",
+                     t->drafts[step[count - 1 - (first + i) % length]].id);
     buffer_add(&text, "", 1);
     topology_fault(t, &t->drafts[step[count - 1 - first]], NULL, "a cycle: %s", text.at);
     buffer_free(&text);
@@ -318,7 +322,8 @@ topology_order(struct topology *t)
     for (;;) {
         int i = 0;
 
-        while (i < t->count && (t->drafts[i].absent || t->drafts[i].place >= 0 || !ready(t, &t->drafts[i])))
+        while (i < t->count &&
+               (t->drafts[i].absent || t->drafts[i].place >= 0 || !ready(t, &t->drafts[i])))
             i++;
         if (i == t->count)
             break;

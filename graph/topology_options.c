@@ -1,4 +1,5 @@
-/* topology_options: `with:` and --set: what was given to each node, as text for the plan and as values for checks. */
+/* topology_options: `with:` and --set: what was given to each node, as text for the plan and as
+ * values for checks. */
 #include "graph/topology.h"
 
 #include <stdlib.h>
@@ -89,7 +90,8 @@ topology_read_with(struct topology *t, struct draft *d)
     }
 }
 
-/* Read what was given into the kind's struct: the range and form of every value, and what is missing. */
+/* Read what was given into the kind's struct: the range and form of every value, and what is
+ * missing. */
 void
 topology_read_options(struct topology *t, struct draft *d)
 {
@@ -111,7 +113,8 @@ topology_read_options(struct topology *t, struct draft *d)
         if (own)
             given[option_find(table, o->name) - table] = 1;
         if (o->count == 0 && !d->broken)
-            rc = options_clear(own ? table : node_common_options, own ? d->options : &common, o->name, &e);
+            rc = options_clear(own ? table : node_common_options, own ? d->options : &common,
+                               o->name, &e);
         for (int k = 0; k < o->count && rc == 0; k++)
             rc = options_set(own ? table : node_common_options, own ? d->options : &common, o->name,
                              o->values[k], &e);
@@ -129,7 +132,8 @@ topology_read_options(struct topology *t, struct draft *d)
 void
 topology_set(struct topology *t, const char *set, int *fresh)
 {
-    const char   *equals = strchr(set, '='), *dot = memchr(set, '.', equals ? (size_t)(equals - set) : 0);
+    const char *equals = strchr(set, '='),
+               *dot = memchr(set, '.', equals ? (size_t)(equals - set) : 0);
     char         *id = NULL, *name = NULL;
     struct draft *d = NULL;
     struct error  e = {0};

@@ -1,4 +1,5 @@
-/* Logs: lines are JSON, files rotate and are bounded, and what cannot be written is counted and told. */
+/* Logs: lines are JSON, files rotate and are bounded, and what cannot be written is counted and
+ * told. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -156,9 +157,19 @@ lost_lines_are_counted(void **state)
 static void
 utf8_is_strict(void **state)
 {
-    static const char *const good[] = {"", "a", "é", "日本", "\xf0\x9f\x92\x8e", "\xf4\x8f\xbf\xbf", "\x7f"};
-    static const char *const bad[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
-                                      "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "a\xff", "\xc3"};
+    static const char *const good[] = {
+        "", "a", "é", "日本", "\xf0\x9f\x92\x8e", "\xf4\x8f\xbf\xbf", "\x7f"};
+    static const char *const bad[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc1\xbf",
+                                      "\xe0\x80\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf0\x80\x80\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xe2\x82",
+                                      "a\xff",
+                                      "\xc3"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)

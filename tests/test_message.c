@@ -1,5 +1,5 @@
 /* Messages: every message of messages.def, whatever its fields, keeps what it holds, refuses every
- * truncation, survives every flipped byte, and has the bytes that are committed in schemas/golden. */
+ * truncation, survives every flipped byte, and has the bytes that are in schemas/golden. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -29,7 +29,7 @@ roll(void)
 static uint64_t
 roll_number(void)
 {
-    uint64_t bits = roll();     /* one after the other: C does not order two calls in one expression */
+    uint64_t bits = roll(); /* one after the other: C does not order two calls in one expression */
 
     return bits >> roll() % 64;
 }
@@ -37,7 +37,8 @@ roll_number(void)
 static struct span
 roll_text(struct arena *a)
 {
-    static const char *const pieces[] = {"a", "\n", "é", "日", "\xf0\x9f\x92\x8e", "\"", "\\", " wait", "3 + 4 = 7"};
+    static const char *const pieces[] = {"a",  "\n", "é",     "日",       "\xf0\x9f\x92\x8e",
+                                         "\"", "\\", " wait", "3 + 4 = 7"};
     struct buffer            b = {0};
     struct span              s;
 
@@ -86,7 +87,8 @@ same_span(struct span a, struct span b)
 static bool
 same(enum message m, const char *x, const char *y)
 {
-    static const size_t sizes[] = {[FIELD_u64s] = 8, [FIELD_u8s] = 1, [FIELD_u32s] = 4, [FIELD_f32s] = 4};
+    static const size_t sizes[] = {
+        [FIELD_u64s] = 8, [FIELD_u8s] = 1, [FIELD_u32s] = 4, [FIELD_f32s] = 4};
 
     for (const struct field *f = message_row(m)->fields; f->kind != FIELD_end; f++) {
         const void *a = x + f->offset, *b = y + f->offset;
@@ -167,7 +169,7 @@ every_message_comes_back_as_it_went(void **state)
         for (int i = 0; i < 200; i++) {
             struct arena  a = {0};
             struct buffer b = {0}, again = {0};
-            void         *in = arena_take(&a, message_size(m)), *out = arena_take(&a, message_size(m));
+            void *in = arena_take(&a, message_size(m)), *out = arena_take(&a, message_size(m));
 
             seed = (uint64_t)m * 1000 + (uint64_t)i;
             fill(m, in, &a);
@@ -284,10 +286,16 @@ wrong_types_are_refused_by_field(void **state)
     REFUSED(rollout, "\x81\xa6reward\xcb\x7f\xf8\0\0\0\0\0\0", ERROR_input, "not a finite number");
     REFUSED(rollout, "\x82\xa2id\xa1x\xa2id\xa1y", ERROR_input, "field 'id' is there twice");
     REFUSED(steps, "\x81\xa7rollout\x01", ERROR_input, "field 'rollout': not a rollout");
-    REFUSED(steps, "\x81\xa7rollout\x81\xa6prompt\xc0", ERROR_input, "field 'rollout': field 'prompt': not text");
-    REFUSED(steps, "\x81\xa4" "ends\x93\x01\x02\xff", ERROR_input, "field 'ends': element 2: not a whole");
-    REFUSED(vote, "\x81\xa4said\x91\xcd\x01\x00", ERROR_input, "field 'said': element 0: 256 is above 255");
-    REFUSED(vote, "\x81\xa6scores\x91\xcb\x7f\xef\0\0\0\0\0\0", ERROR_input, "too large for float32");
+    REFUSED(steps, "\x81\xa7rollout\x81\xa6prompt\xc0", ERROR_input,
+            "field 'rollout': field 'prompt': not text");
+    REFUSED(steps,
+            "\x81\xa4"
+            "ends\x93\x01\x02\xff",
+            ERROR_input, "field 'ends': element 2: not a whole");
+    REFUSED(vote, "\x81\xa4said\x91\xcd\x01\x00", ERROR_input,
+            "field 'said': element 0: 256 is above 255");
+    REFUSED(vote, "\x81\xa6scores\x91\xcb\x7f\xef\0\0\0\0\0\0", ERROR_input,
+            "too large for float32");
     REFUSED(vote, "\x81\xa6scores\xa1x", ERROR_input, "field 'scores': not an array");
     REFUSED(rollout, "\x81\xa1v\x02", ERROR_version, "version 2; this program reads up to 1");
     REFUSED(rollout, "\x81\xa1v\x00", ERROR_input, "not a version");
@@ -303,7 +311,8 @@ missing_fields_read_as_nothing(void **state)
     (void)state;
     assert_int_equal(message_read(MESSAGE_vote, span_of("\x80", 1), &v, &a, &e), 0);
     assert_true(v.voter.length == 0 && v.scores.count == 0 && v.usd == 0 && v.unknown_count == 0);
-    assert_int_equal(message_read(MESSAGE_steps, span_of("\x81\xa7rollout\x80", 10), &s, &a, &e), 0);
+    assert_int_equal(message_read(MESSAGE_steps, span_of("\x81\xa7rollout\x80", 10), &s, &a, &e),
+                     0);
     assert_true(s.rollout.reward == 0 && s.ends.count == 0);
     arena_free(&a);
 }
@@ -312,13 +321,15 @@ missing_fields_read_as_nothing(void **state)
 static void
 other_spellings_of_a_value_are_read(void **state)
 {
-    static const char bytes[] = "\x83\xa3usd\xff\xa6scores\x92\x01\xca\x3f\0\0\0\xa4said\x92\x01\xcd\x00\x00";
+    static const char bytes[] =
+        "\x83\xa3usd\xff\xa6scores\x92\x01\xca\x3f\0\0\0\xa4said\x92\x01\xcd\x00\x00";
     struct arena      a = {0};
     struct vote       v;
 
     (void)state;
     assert_int_equal(message_read(MESSAGE_vote, span_of(bytes, sizeof(bytes) - 1), &v, &a, &e), 0);
-    assert_true(v.usd == -1 && v.scores.count == 2 && v.scores.at[0] == 1 && v.scores.at[1] == 0.5f);
+    assert_true(v.usd == -1 && v.scores.count == 2 && v.scores.at[0] == 1 &&
+                v.scores.at[1] == 0.5f);
     assert_true(v.said.count == 2 && v.said.at[0] == 1 && v.said.at[1] == 0);
     arena_free(&a);
 }
@@ -344,9 +355,11 @@ unknown_fields_are_passed_on_byte_for_byte(void **state)
     assert_memory_equal(out.at + out.length - (sizeof(pairs) - 1), pairs, sizeof(pairs) - 1);
     message_json(MESSAGE_steps, &s, &json);
     buffer_add(&json, "", 1);
-    assert_string_equal(json.at, "{\"rollout\":{\"id\":\"r\",\"prompt\":\"\",\"response\":\"\",\"answer\":\"\",\"reward\":0,"
-                        "\"group_mean\":0,\"group_std\":0,\"source\":\"\",\"new\":7,\"5\":[null,true]},"
-                        "\"ends\":[],\"new\":7,\"5\":[null,true]}");
+    assert_string_equal(
+        json.at,
+        "{\"rollout\":{\"id\":\"r\",\"prompt\":\"\",\"response\":\"\",\"answer\":\"\",\"reward\":0,"
+        "\"group_mean\":0,\"group_std\":0,\"source\":\"\",\"new\":7,\"5\":[null,true]},"
+        "\"ends\":[],\"new\":7,\"5\":[null,true]}");
     assert_int_equal(message_read(MESSAGE_steps, buffer_span(&out), &s, &a, &e), 0);
     assert_int_equal(s.rollout.unknown_count, 2);
     buffer_free(&in);
@@ -355,7 +368,8 @@ unknown_fields_are_passed_on_byte_for_byte(void **state)
     arena_free(&a);
 }
 
-/* One example of each message, its bytes committed: a change of the encoding is a change of every store. */
+/* One example of each message, its bytes committed: a change of the encoding is a change of every
+ * store. */
 static void
 encodings_equal_the_committed_ones(void **state)
 {

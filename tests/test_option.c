@@ -1,5 +1,5 @@
-/* Options: every kind of value is read or refused in words, defaults go through the same reader, and the
- * tables of all registered kinds are sound. */
+/* Options: every kind of value is read or refused in words, defaults go through the same reader,
+ * and the tables of all registered kinds are sound. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -135,7 +135,8 @@ bad_values_are_refused_in_words(void **state)
     refused("window", " 5", "option 'window': ' 5' is not a whole number");
     refused("window", "1.5", "option 'window': '1.5' is not a whole number");
     refused("window", "0x10", "option 'window': '0x10' is not a whole number");
-    refused("window", "99999999999999999999", "option 'window': '99999999999999999999' is not a whole number");
+    refused("window", "99999999999999999999",
+            "option 'window': '99999999999999999999' is not a whole number");
     refused("beta", "nan", "option 'beta': 'nan' is not a number");
     refused("beta", "inf", "option 'beta': 'inf' is not a number");
     refused("beta", "1e999", "option 'beta': '1e999' is not a number");
@@ -143,7 +144,8 @@ bad_values_are_refused_in_words(void **state)
     refused("loud", "maybe", "option 'loud': 'maybe' is not true, false, yes or no");
     refused("mode", "fial", "option 'mode': 'fial' is not one of skip, fail; did you mean 'fail'?");
     refused("mode", "explode", "option 'mode': 'explode' is not one of skip, fail");
-    refused("wait", "30", "option 'wait': '30' is not a time; write a number and one of us ms s m h d");
+    refused("wait", "30",
+            "option 'wait': '30' is not a time; write a number and one of us ms s m h d");
     refused("wait", "2h", "option 'wait': 2h is above 1h");
     refused("wait", "1us", "option 'wait': 1us is below 1ms");
     refused("room", "1 KQ", "option 'room': '1 KQ' is not a size; write a number and one of "
@@ -188,11 +190,12 @@ the_nearest_word_is_near_or_nothing(void **state)
     assert_string_equal(nearest("modle", words), "model");
     assert_null(nearest("xyz", words));
     assert_null(nearest("", words));
-    assert_null(nearest("a_word_that_is_far_longer_than_any_option_name_can_be_in_this_program", words));
+    assert_null(
+        nearest("a_word_that_is_far_longer_than_any_option_name_can_be_in_this_program", words));
 }
 
-/* Every default of every registered kind is accepted by its own row, every row is complete and no name is
- * said twice, also not by an option common to all nodes. */
+/* Every default of every registered kind is accepted by its own row, every row is complete and no
+ * name is said twice, also not by an option common to all nodes. */
 static void
 check_table(const char *owner, const struct option *rows, size_t size)
 {

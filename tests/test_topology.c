@@ -1,5 +1,6 @@
-/* Topologies: what is accepted becomes the plan it says, in one order; what is not is refused at its place in
- * words. The kinds here are the test's own, so that this test stands when kinds change. */
+/* Topologies: what is accepted becomes the plan it says, in one order; what is not is refused at
+ * its place in words. The kinds here are the test's own, so that this test stands when kinds
+ * change. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -63,7 +64,8 @@ judge_check(struct check *c, struct error *e)
 #define STOP                      {.direction = PORT_END}
 
 static const struct port source_ports[] = {OUT("out", rollout), STOP};
-static const struct port cut_ports[] = {IN("in", rollout, 0), OUT("steps", steps), OUT("passed", rollout), STOP};
+static const struct port cut_ports[] = {IN("in", rollout, 0), OUT("steps", steps),
+                                        OUT("passed", rollout), STOP};
 static const struct port judge_ports[] = {IN("in", steps, 0), OUT("votes", vote), STOP};
 static const struct port join_ports[] = {IN("steps", steps, 0), IN("votes", vote, PORT_MANY),
                                          OUT("out", labelled), STOP};
@@ -71,7 +73,8 @@ static const struct port end_ports[] = {IN("labelled", labelled, PORT_OPTIONAL),
                                         IN("passed", rollout, PORT_OPTIONAL), STOP};
 static const struct port loop_ports[] = {IN("in", any, PORT_MANY), OUT("out", any), STOP};
 
-#define JUDGE .options = judge_options, .options_size = sizeof(struct judge_options), .check = judge_check
+#define JUDGE                                                                                      \
+    .options = judge_options, .options_size = sizeof(struct judge_options), .check = judge_check
 static const struct node_kind kinds[] = {
     {.name = "reader", .summary = "s", .ports = source_ports, .options = source_options,
      .options_size = sizeof(struct source_options), .source = true},
@@ -199,7 +202,8 @@ a_topology_becomes_its_plan(void **state)
            "- {id: c, kind: consensus, inputs: {votes: [k/votes, j/votes], steps: s/steps}}\n"
            "- {id: k, kind: judge, inputs: {in: s/steps}, replicas: 3}\n"
            "- id: j\n  kind: judge\n  inputs: {in: [s/steps]}\n"
-           "  with: {in_flight: 9, words: [a, \"\"], wait: \"${STATIC_WAIT:-200ms}\", commit_count: 1,\n"
+           "  with: {in_flight: 9, words: [a, \"\"], wait: \"${STATIC_WAIT:-200ms}\",\n"
+           "         commit_count: 1,\n"
            "         on_dead: hold}\n"
            "- {id: s, kind: segmenter, inputs: {in: r/out}, with: {mode: paragraph, words: []}}\n"
            "- {id: r, kind: reader, with: {path: \"data/${STATIC_MODEL}.jsonl\"}}\n");
@@ -215,7 +219,7 @@ a_topology_becomes_its_plan(void **state)
     assert_true(plan_is_terminal(&plan, l) && !plan_is_terminal(&plan, c));
     assert_int_equal(plan.nodes[c].link_count, 3);
     assert_int_equal(plan.nodes[c].links[0].port, 0);
-    assert_string_equal(plan.nodes[plan.nodes[c].links[1].node].id, "j");       /* votes by producer id */
+    assert_string_equal(plan.nodes[plan.nodes[c].links[1].node].id, "j"); /* votes by producer id */
     assert_string_equal(plan.nodes[plan.nodes[c].links[2].node].id, "k");
     assert_int_equal(plan_replicas(&plan.nodes[plan_find(&plan, "k")]), 3);
     assert_int_equal(plan_options(&plan, j, &o, &e), 0);
@@ -225,7 +229,8 @@ a_topology_becomes_its_plan(void **state)
     assert_true(o.mode == 1 && o.words.count == 0);
     options_fini(judge_options, &o);
     assert_int_equal(plan_common(&plan, j, &common, &e), 0);
-    assert_true(common.commit_count == 1 && common.on_dead == ON_DEAD_hold && common.commit_interval == 0.02);
+    assert_true(common.commit_count == 1 && common.on_dead == ON_DEAD_hold &&
+                common.commit_interval == 0.02);
     assert_int_equal(plan_options(&plan, 0, &s, &e), 0);
     assert_memory_equal(s.path, plan.folder, strlen(plan.folder));
     assert_string_equal(s.path + strlen(plan.folder), "/data/m.jsonl");
@@ -259,7 +264,8 @@ static void
 an_absent_node_takes_its_links_along(void **state)
 {
     static const char text[] =
-        TOP "  - {id: k, kind: judge, when: \"${STATIC_URL:+yes}\", inputs: {in: s/steps}, with: {model: \"${STATIC_URL}\"}}\n"
+        TOP "  - {id: k, kind: judge, when: \"${STATIC_URL:+yes}\", inputs: {in: s/steps}, with: "
+            "{model: \"${STATIC_URL}\"}}\n"
             "  - {id: c, kind: consensus, inputs: {steps: s/steps, votes: [j/votes, k/votes]}}\n";
 
     (void)state;
@@ -296,40 +302,49 @@ keys_are_checked(void **state)
     refuse("", "1:1: nodes: a list of nodes belongs here\n");
     refuse("- a\n", "1:1: a list where name, seed and nodes belong\n");
     refuse(TOP JOIN "  - 5\n", "8:5: node: one value where a mapping with id and kind belongs\n");
-    refuse(TOP JOIN "  - {id: [x], knid: loop}\n", "8:5: node: kind is missing\n"
-                                                   "8:10: node: id is missing\n"
-                                                   "8:15: node: key 'knid' is unknown; did you mean 'kind'?\n");
+    refuse(TOP JOIN "  - {id: [x], knid: loop}\n",
+           "8:5: node: kind is missing\n"
+           "8:10: node: id is missing\n"
+           "8:15: node: key 'knid' is unknown; did you mean 'kind'?\n");
     refuse(TOP JOIN "  - {id: X1, kind: juge}\n",
            "8:10: node id 'X1': use a-z, 0-9, _ and -, beginning with a letter\n"
            "8:20: node 'X1': kind 'juge' is unknown; did you mean 'judge'?\n");
-    refuse(TOP JOIN "  - {id: a123456789012345678901234567890123456789x, kind: learner}\n",
-           "8:10: node id 'a123456789012345678901234567890123456789x': longer than 40 characters\n");
-    refuse(TOP JOIN "  - {id: l, kind: learner}\n", "8:10: node id 'l' is there twice; first at line 6\n");
+    refuse(
+        TOP JOIN "  - {id: a123456789012345678901234567890123456789x, kind: learner}\n",
+        "8:10: node id 'a123456789012345678901234567890123456789x': longer than 40 characters\n");
+    refuse(TOP JOIN "  - {id: l, kind: learner}\n",
+           "8:10: node id 'l' is there twice; first at line 6\n");
     refuse(TOP JOIN "  - {id: m, kind: learner, replicas: 2}\n",
            "8:38: node 'm': a learner has one replica, not 2\n");
-    refuse(TOP JOIN "  - {id: m, kind: learner, replicas: 65}\n", "8:38: node 'm': replicas: 65 is above 64\n");
+    refuse(TOP JOIN "  - {id: m, kind: learner, replicas: 65}\n",
+           "8:38: node 'm': replicas: 65 is above 64\n");
     refuse(TOP JOIN "  - {id: m, kind: learner, listen: here}\n",
-           "8:36: node 'm': listen: this version links processes of one machine only; leave it away\n");
+           "8:36: node 'm': listen: this version links processes of one machine only; leave it "
+           "away\n");
 }
 
 static void
 options_are_checked(void **state)
 {
     (void)state;
-    refuse(TOP JOIN "  - id: m\n    kind: learner\n    with: {in_flihgt: 2, threshold: 1.5, words: {a: 1},\n"
-                    "           mode: [line], wait: 30, commit_cuont: 1, log_level: loud}\n",
-           "10:12: node 'm': option 'in_flihgt' is unknown; did you mean 'in_flight'?\n"
-           "10:37: node 'm': option 'threshold': 1.5 is above 1\n"
-           "10:49: node 'm': option 'words': a mapping where one value belongs\n"
-           "11:18: node 'm': option 'mode': a list where one value belongs\n"
-           "11:32: node 'm': option 'wait': '30' is not a time; write a number and one of us ms s m h d\n"
-           "11:36: node 'm': option 'commit_cuont' is unknown; did you mean 'commit_count'?\n"
-           "11:64: node 'm': option 'log_level': 'loud' is not one of debug, info, warning, error\n");
+    refuse(
+        TOP JOIN
+        "  - id: m\n    kind: learner\n    with: {in_flihgt: 2, threshold: 1.5, words: {a: 1},\n"
+        "           mode: [line], wait: 30, commit_cuont: 1, log_level: loud}\n",
+        "10:12: node 'm': option 'in_flihgt' is unknown; did you mean 'in_flight'?\n"
+        "10:37: node 'm': option 'threshold': 1.5 is above 1\n"
+        "10:49: node 'm': option 'words': a mapping where one value belongs\n"
+        "11:18: node 'm': option 'mode': a list where one value belongs\n"
+        "11:32: node 'm': option 'wait': '30' is not a time; write a number and one of us ms s m h "
+        "d\n"
+        "11:36: node 'm': option 'commit_cuont' is unknown; did you mean 'commit_count'?\n"
+        "11:64: node 'm': option 'log_level': 'loud' is not one of debug, info, warning, error\n");
     refuse("nodes:\n- {id: r, kind: reader}\n- {id: l, kind: learner, inputs: {passed: r/out}}\n",
            "2:3: node 'r': option 'path' is missing: where the rollouts are\n");
     refuse(TOP JOIN "  - {id: m, kind: learner, with: {model: /nowhere/m}}\n",
            "8:42: node 'm': option 'model': '/nowhere/m' cannot be read\n");
-    refuse(TOP JOIN "  - {id: m, kind: learner, with: {in_flight: 13}}\n", "8:5: node 'm': 13 brings bad luck\n");
+    refuse(TOP JOIN "  - {id: m, kind: learner, with: {in_flight: 13}}\n",
+           "8:5: node 'm': 13 brings bad luck\n");
     refuse("nodes:\n- {id: r, kind: reader, with: {path: x, follow: yes}}\n"
            "- {id: p, kind: loop, inputs: {in: r/out}}\n"
            "- {id: l, kind: learner, inputs: {passed: p/out}, with: {threshold: 1}}\n",
@@ -340,11 +355,13 @@ static void
 links_are_checked(void **state)
 {
     (void)state;
-    refuse(TOP "  - {id: c, kind: consensus, inputs: {steps: t/steps, votes: j/vote, vots: j/votes}}\n",
+    refuse(TOP
+           "  - {id: c, kind: consensus, inputs: {steps: t/steps, votes: j/vote, vots: j/votes}}\n",
            "7:46: node 'c': input 'steps': there is no node 't'; did you mean 'r'?\n"
            "7:62: node 'c': input 'votes': node 'j' has no output 'vote'; did you mean 'votes'?\n"
            "7:70: node 'c': there is no input 'vots'; did you mean 'votes'?\n");
-    refuse(TOP "  - {id: c, kind: consensus, inputs: {steps: s/passed, votes: [j/votes, j/votes]}}\n",
+    refuse(TOP
+           "  - {id: c, kind: consensus, inputs: {steps: s/passed, votes: [j/votes, j/votes]}}\n",
            "7:46: node 'c': input 'steps' takes 'steps', but 's/passed' sends 'rollout'\n"
            "7:73: node 'c': input 'votes': 'j/votes' is linked twice\n");
     refuse(TOP "  - {id: c, kind: consensus, inputs: {steps: [s/steps, s/passed], votes: []}}\n",
@@ -358,7 +375,8 @@ links_are_checked(void **state)
            "7:5: node 'c': input 'votes' is missing: takes vote\n");
     refuse("nodes:\n- {id: r, kind: reader, inputs: {in: r/out}, with: {path: x}}\n",
            "2:34: node 'r': there is no input 'in'; a reader has none\n");
-    refuse("nodes:\n- {id: r, kind: reader, with: {path: x}}\n", "2:3: node 'r': nobody reads what it sends\n");
+    refuse("nodes:\n- {id: r, kind: reader, with: {path: x}}\n",
+           "2:3: node 'r': nobody reads what it sends\n");
 }
 
 static void
@@ -372,14 +390,16 @@ a_cycle_is_named_along_the_stream(void **state)
            "- {id: d, kind: loop, inputs: {in: c/out}}\n"
            "- {id: l, kind: learner, inputs: {passed: d/out}}\n",
            "3:3: node 'a': a cycle: a -> b -> c -> a\n");
-    refuse("nodes:\n- {id: a, kind: loop, inputs: {in: a/out}}\n", "2:3: node 'a': a cycle: a -> a\n");
+    refuse("nodes:\n- {id: a, kind: loop, inputs: {in: a/out}}\n",
+           "2:3: node 'a': a cycle: a -> a\n");
 }
 
 static void
 two_sources_may_not_meet(void **state)
 {
     (void)state;
-    refuse("nodes:\n- {id: r1, kind: reader, with: {path: x}}\n- {id: r2, kind: reader, with: {path: x}}\n"
+    refuse("nodes:\n- {id: r1, kind: reader, with: {path: x}}\n- {id: r2, kind: reader, with: "
+           "{path: x}}\n"
            "- {id: a, kind: loop, inputs: {in: r1/out}}\n"
            "- {id: b, kind: loop, inputs: {in: [a/out, r2/out]}}\n"
            "- {id: l, kind: learner, inputs: {passed: b/out}}\n",
@@ -437,16 +457,24 @@ all_problems_are_told_but_not_without_end(void **state)
 static void
 variables_are_expanded_or_named(void **state)
 {
-    static const struct { const char *text, *want; } good[] = {
-        {"a${STATIC_A}b", "aoneboneb"}, {"${STATIC_A}${STATIC_A}", "oneboneonebone"}, {"${STATIC_NO:-x y}", "x y"},
-        {"${STATIC_NO:+x}", ""}, {"${STATIC_A:+yes}", "yes"}, {"${STATIC_KEY:+yes}", "yes"},
-        {"$${STATIC_A}", "${STATIC_A}"}, {"$5 $", "$5 $"}, {"${STATIC_EMPTY}", ""}, {"${STATIC_EMPTY:-d}", "d"},
+    static const struct { const char *text, *want;
+    } good[] = {
+        {"a${STATIC_A}b", "aoneboneb"},  {"${STATIC_A}${STATIC_A}", "oneboneonebone"},
+        {"${STATIC_NO:-x y}", "x y"},    {"${STATIC_NO:+x}", ""},
+        {"${STATIC_A:+yes}", "yes"},     {"${STATIC_KEY:+yes}", "yes"},
+        {"$${STATIC_A}", "${STATIC_A}"}, {"$5 $", "$5 $"},
+        {"${STATIC_EMPTY}", ""},         {"${STATIC_EMPTY:-d}", "d"},
     };
-    static const struct { const char *text, *words; } bad[] = {
+    static const struct { const char *text, *words;
+    } bad[] = {
         {"${STATIC_NO}", "${STATIC_NO}: the variable is not set and has no default"},
-        {"${STATIC_KEY}", "a secret may not be written"}, {"${static_token:-x}", "a secret may not"},
-        {"${}", "names no variable"}, {"${1A}", "names no variable"}, {"${STATIC_A", "has no '}'"},
-        {"${STATIC_A-x}", "write ${NAME}"}, {"${STATIC_NO:-${STATIC_A}}", "write ${NAME}"},
+        {"${STATIC_KEY}", "a secret may not be written"},
+        {"${static_token:-x}", "a secret may not"},
+        {"${}", "names no variable"},
+        {"${1A}", "names no variable"},
+        {"${STATIC_A", "has no '}'"},
+        {"${STATIC_A-x}", "write ${NAME}"},
+        {"${STATIC_NO:-${STATIC_A}}", "write ${NAME}"},
     };
     struct buffer out = {0};
 
@@ -510,12 +538,15 @@ only_what_could_change_a_byte_is_a_difference(void **state)
     struct buffer out = {0};
 
     (void)state;
-    accept(TOP JOIN "  - {id: m, kind: learner, with: {threshold: 0.25, wait: 2s, words: [a, b], mode: line}}\n");
+    accept(TOP JOIN "  - {id: m, kind: learner, with: {threshold: 0.25, wait: 2s, words: [a, b], "
+                    "mode: line}}\n");
     first = plan;
-    accept(TOP JOIN "  - {id: m, kind: learner, with: {threshold: 25e-2, wait: 3s, words: [a, b], commit_count: 5}}\n");
+    accept(TOP JOIN "  - {id: m, kind: learner, with: {threshold: 25e-2, wait: 3s, words: [a, b], "
+                    "commit_count: 5}}\n");
     assert_int_equal(plan_difference(&first, &plan, &out), 0);
     plan_free(&plan);
-    accept("seed: 3\n" TOP "  - {id: c, kind: consensus, inputs: {steps: s/steps, votes: [j/votes, k/votes]}}\n"
+    accept("seed: 3\n" TOP
+           "  - {id: c, kind: consensus, inputs: {steps: s/steps, votes: [j/votes, k/votes]}}\n"
            "  - {id: k, kind: judge, inputs: {in: s/steps}}\n"
            "  - {id: m, kind: learner, with: {words: a, on_dead: hold}}\n");
     assert_int_equal(plan_difference(&first, &plan, &out), 6);
