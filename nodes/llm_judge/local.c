@@ -63,6 +63,8 @@ local_check(struct check *c, const struct llm_options *o, struct error *e)
 
     if (!o->model[0])
         return check_fail(c, "model", e, "backend local needs the folder of a model");
+    if (o->model[0] != '/')
+        return check_fail(c, "model", e, "there is no folder '%s' beside the topology", o->model);
     if (scorer_check(o->model, 0, &t, &why) != 0)
         return check_fail(c, "model", e, "%s", why.text);
     if (verdict_id(t, o->yes_token) < 0)
