@@ -165,7 +165,8 @@ env_open(struct store *s, unsigned flags, int64_t map, struct error *e)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(s->env, STORE_TABLES);
     if (rc == 0)
-        rc = mdb_env_open(s->env, s->path, flags | MDB_NOTLS | MDB_NOMEMINIT, 0666);
+        /* Not MDB_NOMEMINIT: a page of fresh heap may hold what was freed there, a judge's key for one. */
+        rc = mdb_env_open(s->env, s->path, flags | MDB_NOTLS, 0666);
     return rc == 0 ? 0 : lmdb_error(s, rc, "open", e);
 }
 
