@@ -127,21 +127,38 @@ static void
 panel_fill(const struct isa *isa, int64_t length, int64_t dim, const float *x, int64_t stride,
            float *panels)
 {
-    int64_t padded = round_up(length, isa->columns);
+    int64_t w = isa->columns;
 
-    for (int64_t j = 0; j < length; j++)
-        panel_put(isa, dim, j, x + j * stride, panels);
-    for (int64_t j = length; j < padded; j++)
-        for (int64_t d = 0; d < dim; d++)
-            panels[j / isa->columns * isa->columns * dim + d * isa->columns + j % isa->columns] = 0.0f;
+    for (int64_t first = 0; first < length; first += w, panels += w * dim) {
+        int64_t here = least(length - first, w);
+
+        for (int64_t j = 0; j < here; j++, x += stride)
+            for (int64_t d = 0; d < dim; d++)
+                panels[d * w + j] = x[d];
+        for (int64_t d = 0; d < dim && here < w; d++)
+            memset(panels + d * w + here, 0, (size_t)(w - here) * sizeof *panels);
+    }
+}
+
+/* Rows are short, so they are copied in place and not by memcpy. */
+static void
+row_copy(int64_t dim, const float *from, float *to)
+{
+    int64_t i = 0;
+
+    for (; i + LANES <= dim; i += LANES)
+        lanes_store(to + i, lanes_load(from + i));
+    for (; i < dim; i++)
+        to[i] = from[i];
 }
 
 static void
 rows_fill(int64_t length, int64_t dim, int64_t wide, const float *x, int64_t stride, float *rows)
 {
-    for (int64_t j = 0; j < length; j++) {
-        memcpy(rows + j * wide, x + j * stride, (size_t)dim * sizeof *rows);
-        memset(rows + j * wide + dim, 0, (size_t)(wide - dim) * sizeof *rows);
+    for (int64_t j = 0; j < length; j++, x += stride, rows += wide) {
+        row_copy(dim, x, rows);
+        for (int64_t i = dim; i < wide; i++)
+            rows[i] = 0.0f;
     }
 }
 
@@ -149,7 +166,7 @@ static void
 rows_take(int64_t length, int64_t dim, int64_t wide, const float *rows, float *x, int64_t stride)
 {
     for (int64_t j = 0; j < length; j++)
-        memcpy(x + j * stride, rows + j * wide, (size_t)dim * sizeof *x);
+        row_copy(dim, rows + j * wide, x + j * stride);
 }
 
 static void
@@ -173,7 +190,7 @@ forward_head(struct attention *a, int64_t length, const float *q, int64_t stride
         product(isa, mix, rows, a->wide);
         for (int64_t r = 0; r < rows; r++) {
             isa->scale(a->wide, inverse[(i + r) * a->heads], a->out + r * a->wide);
-            memcpy(out + (i + r) * out_row, a->out + r * a->wide, (size_t)a->dim * sizeof *out);
+            row_copy(a->dim, a->out + r * a->wide, out + (i + r) * out_row);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* Products by tiles. The right factor is packed into panels: isa->columns wide, `inner` long, zero beyond
- * the last column, so a tile reads it in a straight line. The left one is read where it lies when one of
- * its strides is 1, which is always so here. Blocks of MATMUL_INNER along the sum keep a panel in the
+ * the last column, so a tile reads it in a straight line. The left one has a stride of 1, so a tile can
+ * read it where it lies; only where every step of the sum would touch another page is it packed. Blocks of MATMUL_INNER along the sum keep a panel in the
  * first cache; a tile then goes on from what the last block left in c, which does not change the chain. */
 #include "kernels/matmul.h"
 
@@ -15,23 +15,26 @@
 #define MATMUL_COLUMNS 512      /* columns packed at a time: 512 KiB of panels, half a second cache */
 #define MATMUL_ROWS    96       /* rows that go over a panel before the next: a multiple of every tile */
 #define MATMUL_DIRECT  24       /* with fewer rows, a right factor that lies well is not packed */
+#define MATMUL_FAR     128      /* a left factor with its rows side by side is packed where the sum's ... */
+#define MATMUL_REUSE   96       /* ... stride is longer than this, and so many columns share the work */
 
 void
 matmul_free(struct matmul *s)
 {
     free(s->panels);
+    free(s->strips);
     *s = (struct matmul){0};
 }
 
 static float *
-panels_of(struct matmul *s, int64_t room)
+grown(float **at, int64_t *room, int64_t count)
 {
-    if (room > s->panels_room) {
-        free(s->panels);
-        s->panels = xaligned((size_t)room * sizeof(float));
-        s->panels_room = room;
+    if (count > *room) {
+        free(*at);
+        *at = xaligned((size_t)count * sizeof(float));
+        *room = count;
     }
-    return s->panels;
+    return *at;
 }
 
 static int64_t
@@ -52,9 +55,15 @@ pack_panel(int64_t columns, int64_t wide, int64_t inner, const float *b, int64_t
            int64_t b_column, float *out)
 {
     if (b_column == 1) {
-        for (int64_t p = 0; p < inner; p++, out += wide) {
-            memcpy(out, b + p * b_inner, (size_t)columns * sizeof *out);
-            memset(out + columns, 0, (size_t)(wide - columns) * sizeof *out);
+        for (int64_t p = 0; p < inner; p++, out += wide, b += b_inner) {
+            int64_t j = 0;
+
+            for (; j + LANES <= columns; j += LANES)
+                lanes_store(out + j, lanes_load(b + j));
+            for (; j < columns; j++)
+                out[j] = b[j];
+            for (; j < wide; j++)
+                out[j] = 0.0f;
         }
         return;
     }
@@ -118,14 +127,14 @@ tile_edge(const struct isa *isa, const struct isa_tile *t, int64_t columns)
         memcpy(t->c + i * t->c_row, c + i * t->columns, (size_t)columns * sizeof *c);
 }
 
-/* All rows over one panel of `columns` columns at b. */
+/* All rows over one panel of `columns` columns at b; row i of the left factor is at a + i stride. */
 static void
 run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t columns, const float *a,
-          float *c)
+          int64_t stride, float *c)
 {
     for (int64_t i = 0; i < rows; i += isa->rows) {
         t->rows = least(rows - i, isa->rows);
-        t->a = a + i * t->a_row;
+        t->a = a + i * stride;
         t->c = c + i * t->c_row;
         if (columns == t->columns)
             isa->tile(t);
@@ -134,25 +143,40 @@ run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t colum
     }
 }
 
-/* Rows [0, rows) times packed panels. Rows go in blocks, so that a block of a stays near while the panels
- * pass over it. */
+/* Rows of the left factor, a_row = 1, as strips: out[i inner + p isa->rows + r], i the strip's first row. */
+static void
+pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, int64_t a_inner, float *out)
+{
+    for (int64_t i = 0; i < rows; i += isa->rows) {
+        int64_t here = least(rows - i, isa->rows);
+
+        for (int64_t p = 0; p < inner; p++, out += isa->rows)
+            for (int64_t r = 0; r < here; r++)
+                out[r] = a[p * a_inner + i + r];
+    }
+}
+
+/* Rows times packed panels. Rows go in blocks, so that a block of a stays near while the panels pass over
+ * it. strips: room to pack such a block, or NULL to read it where it lies. */
 static void
 run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, int64_t columns,
-           int64_t inner, const float *a, const float *panels, const float *bias, float *c)
+           int64_t inner, const float *a, const float *panels, float *strips, const float *bias, float *c)
 {
     for (int64_t i = 0; i < q->rows; i += MATMUL_ROWS) {
-        const float *b = panels;
+        int64_t rows = least(q->rows - i, MATMUL_ROWS), stride = strips == NULL ? q->a_row : inner;
+        const float *b = panels, *left = strips == NULL ? a + i * q->a_row : strips;
 
+        if (strips != NULL)
+            pack_strips(isa, rows, inner, a + i, q->a_inner, strips);
         for (int64_t j = 0; j < columns; j += isa->columns) {
             int64_t here = least(columns - j, isa->columns), wide = round_up(here, LANES);
             struct isa_tile t = {
-                .columns = wide, .inner = inner, .a_row = q->a_row, .a_inner = q->a_inner, .b = b,
-                .b_inner = wide, .c_row = q->c_row, .bias = bias + (start == ISA_START_bias ? j : 0),
-                .start = start,
+                .columns = wide, .inner = inner, .a_row = q->a_row,
+                .a_inner = strips == NULL ? q->a_inner : isa->rows, .b = b, .b_inner = wide,
+                .c_row = q->c_row, .bias = bias + (start == ISA_START_bias ? j : 0), .start = start,
             };
 
-            run_panel(isa, &t, least(q->rows - i, MATMUL_ROWS), here, a + i * q->a_row,
-                      c + i * q->c_row + j);
+            run_panel(isa, &t, rows, here, left, stride, c + i * q->c_row + j);
             b += wide * inner;
         }
     }
@@ -171,7 +195,7 @@ run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
             .start = start,
         };
 
-        run_panel(isa, &t, q->rows, here, a, c + j);
+        run_panel(isa, &t, q->rows, here, a, q->a_row, c + j);
         j += here;
     }
 }
@@ -189,17 +213,21 @@ matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const
         return;
     }
     for (int64_t j = 0; j < q->columns; j += MATMUL_COLUMNS) {
-        int64_t columns = least(q->columns - j, MATMUL_COLUMNS);
-        int64_t p = 0;
+        int64_t columns = least(q->columns - j, MATMUL_COLUMNS), p = 0;
+        float  *strips = NULL;
+
+        if (q->a_row == 1 && q->a_inner > MATMUL_FAR && columns >= MATMUL_REUSE)
+            strips = grown(&s->strips, &s->strips_room, MATMUL_ROWS * MATMUL_INNER);
 
         do {    /* once even where inner is 0: c still gets its start */
             int64_t inner = least(q->inner - p, MATMUL_INNER);
-            float  *panels = panels_of(s, round_up(columns, LANES) * inner);
+            float  *panels = grown(&s->panels, &s->panels_room, round_up(columns, LANES) * inner);
 
-            pack_panels(isa, columns, inner, b + p * q->b_inner + j * q->b_column, q->b_inner,
-                        q->b_column, panels);
+            if (inner > 0)
+                pack_panels(isa, columns, inner, b + p * q->b_inner + j * q->b_column, q->b_inner,
+                            q->b_column, panels);
             run_panels(isa, q, p == 0 ? start : ISA_START_add, columns, inner, a + p * q->a_inner,
-                       panels, q->bias == NULL ? c : q->bias + j, c + j);
+                       panels, strips, q->bias == NULL ? c : q->bias + j, c + j);
             p += inner;
         } while (p < q->inner);
     }
@@ -261,7 +289,8 @@ matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w)
     }
     p->m = m;
     p->k = k;
-    pack_panels(isa_now(), m, k, w, 1, k, p->panels);
+    if (k > 0)
+        pack_panels(isa_now(), m, k, w, 1, k, p->panels);
 }
 
 void
@@ -273,7 +302,7 @@ matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const fl
 
     if (n > 0 && p->m > 0)
         run_panels(isa_now(), &q, bias == NULL ? ISA_START_zero : ISA_START_bias, p->m, p->k, x,
-                   p->panels, bias == NULL ? y : bias, y);
+                   p->panels, NULL, bias == NULL ? y : bias, y);
 }
 
 void

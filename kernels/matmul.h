@@ -14,7 +14,9 @@
 /* Scratch for packed panels; grows to what the largest product needs and is then reused. Zero-initialise. */
 struct matmul {
     float  *panels;             /* the right factor, by columns of a tile */
+    float  *strips;             /* the left factor, by rows of a tile */
     int64_t panels_room;        /* floats */
+    int64_t strips_room;        /* floats */
 };
 
 void matmul_free(struct matmul *s);
