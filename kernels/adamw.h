@@ -1,5 +1,5 @@
-/* adamw: the optimiser (Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm
- * 2, with the learning rate times the decay as in PyTorch):
+/* adamw: the optimiser (Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019,
+ * Algorithm 2, with the learning rate times the decay as in PyTorch):
  *      m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
  *      p = p - lr decay p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
  * and the global gradient norm. Elementwise and in float32; every sum in one order. */
@@ -26,8 +26,9 @@ double adamw_norm(const float *grads, int64_t count);
 void adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale, float *params,
                   const float *grads, float *m, float *v);
 
-/* Clips and updates every tensor of the model; grads, m, v are laid out like params. Returns the norm
- * before clipping. A norm that is not finite changes nothing: the caller counts it and goes on or stops. */
+/* Clips and updates every tensor of the model; grads, m, v are laid out like params. Returns the
+ * norm before clipping. A norm that is not finite changes nothing: the caller counts it and goes
+ * on or stops. */
 double adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads, float *m,
                   float *v);
 

@@ -1,6 +1,6 @@
-/* Attention by tiles: scores of ATTENTION_ROWS queries against all keys so far, softmax row by row, then
- * the weighted values. Each head's keys and values are first copied to where tiles want them. All blocks
- * are counted from the sequence's own beginning. */
+/* Attention by tiles: scores of ATTENTION_ROWS queries against all keys so far, softmax row by
+ * row, then the weighted values. Each head's keys and values are first copied to where tiles want
+ * them. All blocks are counted from the sequence's own beginning. */
 #include "kernels/attention.h"
 
 #include <math.h>
@@ -91,7 +91,8 @@ product(const struct isa *isa, struct isa_tile t, int64_t rows, int64_t columns)
     }
 }
 
-/* c(rows, keys) = a(rows, dim) times panels, for at least `keys` keys; c_row covers whole panels. */
+/* c(rows, keys) = a(rows, dim) times panels, for at least `keys` keys; c_row covers whole panels.
+ */
 static void
 against_panels(const struct isa *isa, int64_t rows, int64_t keys, int64_t dim, const float *a,
                int64_t a_row, const float *panels, float *c, int64_t c_row)
@@ -112,7 +113,8 @@ against_panels(const struct isa *isa, int64_t rows, int64_t keys, int64_t dim, c
     }
 }
 
-/* One token into panels: element d of token j lies at (j / w) w dim + d w + j % w, w = isa->columns. */
+/* One token into panels: element d of token j lies at (j / w) w dim + d w + j % w, w =
+ * isa->columns. */
 static void
 panel_put(const struct isa *isa, int64_t dim, int64_t place, const float *x, float *panels)
 {
@@ -211,8 +213,8 @@ attention_forward(struct attention *a, int64_t length, const float *qkv, float *
     }
 }
 
-/* Probabilities and score slopes of the queries [first, last) into scores and slopes; dq into their rows
- * of a->queries' place in dqkv. */
+/* Probabilities and score slopes of the queries [first, last) into scores and slopes; dq into
+ * their rows of a->queries' place in dqkv. */
 static void
 backward_block(struct attention *a, int64_t first, int64_t last, int64_t room, const float *largest,
                const float *inverse, float *dq, int64_t stride)
@@ -244,8 +246,8 @@ backward_block(struct attention *a, int64_t first, int64_t last, int64_t room, c
     }
 }
 
-/* dv += p^T do and dk += ds^T q for the queries [first, last): per block of keys the queries from the
- * block's own first on, the earlier ones being masked. */
+/* dv += p^T do and dk += ds^T q for the queries [first, last): per block of keys the queries from
+ * the block's own first on, the earlier ones being masked. */
 static void
 backward_keys(struct attention *a, int64_t first, int64_t last, int64_t room)
 {

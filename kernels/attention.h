@@ -2,9 +2,9 @@
  *
  * For query t of head h, with the keys and values of head h / (heads / kv_heads):
  *      s_j = (q_t . k_j) / sqrt(dim), j <= t;  p = softmax(s);  o_t = sum_j p_j v_j
- * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). q . k is a chain of fma over dim, the
- * softmax sum runs in the lanes of lanes.h, o a chain of fma over j. Masked keys enter as exact zeros, so
- * the bits of o_t depend on tokens 0..t only. */
+ * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). q . k is a chain of fma over dim,
+ * the softmax sum runs in the lanes of lanes.h, o a chain of fma over j. Masked keys enter as
+ * exact zeros, so the bits of o_t depend on tokens 0..t only. */
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H
 
@@ -27,8 +27,8 @@ void attention_init(struct attention *a, int64_t heads, int64_t kv_heads, int64_
                     int backward);
 void attention_free(struct attention *a);
 
-/* qkv (length, (heads + 2 kv_heads) dim): q, k, v of a token next to each other, q and k rotated. Writes
- * out (length, heads dim) and the softmax's largest and 1/sum (length, heads). */
+/* qkv (length, (heads + 2 kv_heads) dim): q, k, v of a token next to each other, q and k rotated.
+ * Writes out (length, heads dim) and the softmax's largest and 1/sum (length, heads). */
 void attention_forward(struct attention *a, int64_t length, const float *qkv, float *out, float *largest,
                        float *inverse);
 

@@ -1,5 +1,6 @@
-/* The decoder over packed batches. What backward needs of a layer is kept per layer (struct kept); without
- * backward all layers share one set. Normalised inputs are not kept but computed again from the factor. */
+/* The decoder over packed batches. What backward needs of a layer is kept per layer (struct kept);
+ * without backward all layers share one set. Normalised inputs are not kept but computed again
+ * from the factor. */
 #include "kernels/decoder.h"
 
 #include <stdlib.h>
@@ -11,8 +12,9 @@
 #include "kernels/matmul.h"
 #include "kernels/rope.h"
 
-/* Whole sequences of about DECODER_CHUNK tokens go through all layers before the next ones begin: what one
- * operation writes is still near when the next reads it. Nothing crosses a sequence, so no bit changes. */
+/* Whole sequences of about DECODER_CHUNK tokens go through all layers before the next ones begin:
+ * what one operation writes is still near when the next reads it. Nothing crosses a sequence, so
+ * no bit changes. */
 #define DECODER_CHUNK 512
 
 struct kept {
@@ -217,7 +219,8 @@ keep_batch(struct decoder *d, const struct batch *b)
     d->batch.starts = d->starts;
 }
 
-/* q and k of the rows of sequences [first, last), at qkv, turned to (or back from) their positions. */
+/* q and k of the rows of sequences [first, last), at qkv, turned to (or back from) their positions.
+ */
 static void
 turn_rows(const struct decoder *d, int64_t first, int64_t last, int back, float *qkv)
 {

@@ -1,12 +1,15 @@
-/* decoder: the transformer between token ids and hidden states, over packed batches, forward and backward.
+/* decoder: the transformer between token ids and hidden states, over packed batches, forward and
+ * backward.
  *
- * x = embed[id]; per layer x += o(attention(rope(q, k), v)) of rmsnorm(x), x += down(silu(gate) * up) of
- * rmsnorm(x); then the final rmsnorm (Qwen2 as in transformers' modeling_qwen2; RoPE in the half-split
- * layout, positions from 0 in each sequence; grouped-query attention, causal, scale 1/sqrt(head_dim)).
+ * x = embed[id]; per layer x += o(attention(rope(q, k), v)) of rmsnorm(x), x += down(silu(gate) *
+ * up) of rmsnorm(x); then the final rmsnorm (Qwen2 as in transformers' modeling_qwen2; RoPE in the
+ * half-split layout, positions from 0 in each sequence; grouped-query attention, causal, scale
+ * 1/sqrt(head_dim)).
  *
- * A batch is sequences laid end to end without padding. Nothing crosses a sequence: a token's hidden bits
- * are a function of the weights and the tokens before it in its own sequence. They do not depend on the
- * batch, on the place in it, or on whether decoder_forward or the key-value cache computed them. */
+ * A batch is sequences laid end to end without padding. Nothing crosses a sequence: a token's
+ * hidden bits are a function of the weights and the tokens before it in its own sequence. They do
+ * not depend on the batch, on the place in it, or on whether decoder_forward or the key-value
+ * cache computed them. */
 #ifndef KERNELS_DECODER_H
 #define KERNELS_DECODER_H
 
@@ -21,35 +24,38 @@ struct batch {
     const int64_t *starts;      /* (sequences + 1): starts[0] = 0, rising (empty ones allowed), last = tokens */
 };
 
-/* What decoder_forward needs to be true; the first fault found. For batches built from outside data. */
+/* What decoder_forward needs to be true; the first fault found. For batches built from outside
+ * data. */
 int batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, struct error *e);
 
 struct decoder;
 
-/* Room for batches of up to tokens_max tokens (allocated here, once). With `backward` the activations
- * are kept: about tokens_max * layers * (3 hidden + 2 (q + 2 kv) + 2 intermediate) floats. */
+/* Room for batches of up to tokens_max tokens (allocated here, once). With `backward` the
+ * activations are kept: about tokens_max * layers * (3 hidden + 2 (q + 2 kv) + 2 intermediate)
+ * floats. */
 struct decoder *decoder_new(const struct model *m, int64_t tokens_max, int backward);
 void            decoder_free(struct decoder *d);
 
-/* (tokens, hidden) after the final norm; the decoder's own, until the next call. The model must have the
- * config the decoder was made for. */
+/* (tokens, hidden) after the final norm; the decoder's own, until the next call. The model must
+ * have the config the decoder was made for. */
 const float *decoder_forward(struct decoder *d, const struct model *m, const struct batch *b);
 
-/* After decoder_forward of the same batch and weights: dhidden (tokens, hidden) is dL/d(its result);
- * grads (model's count, laid out like params) is added to. */
+/* After decoder_forward of the same batch and weights: dhidden (tokens, hidden) is dL/d(its
+ * result); grads (model's count, laid out like params) is added to. */
 void decoder_backward(struct decoder *d, const struct model *m, const float *dhidden, float *grads);
 
 /* Key-value cache: rows are sequences that grow by a token at a time. */
 struct decoder_cache;
 
-/* rows_max sequences of up to length_max tokens. The model stays alive as long as the cache; its products'
- * weights are packed here as they are now. After changing weights call cache_load, which empties all rows. */
+/* rows_max sequences of up to length_max tokens. The model stays alive as long as the cache; its
+ * products' weights are packed here as they are now. After changing weights call cache_load, which
+ * empties all rows. */
 struct decoder_cache *cache_new(const struct model *m, int64_t rows_max, int64_t length_max);
 void                  cache_free(struct decoder_cache *c);
 void                  cache_load(struct decoder_cache *c, const struct model *m);
 
-/* Appends ids[i] to sequence rows[i] (all different, each shorter than length_max) and writes its hidden
- * state after the final norm to hidden (count, hidden_size). */
+/* Appends ids[i] to sequence rows[i] (all different, each shorter than length_max) and writes its
+ * hidden state after the final norm to hidden (count, hidden_size). */
 void    cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const int32_t *ids,
                      float *hidden);
 void    cache_reset(struct decoder_cache *c, int64_t row);              /* an empty sequence again */

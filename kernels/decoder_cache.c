@@ -1,5 +1,6 @@
-/* The key-value cache: the decoder one token at a time for many sequences at once. Each product, norm and
- * softmax runs the same chains as decoder.c does, so the hidden states have the same bits. */
+/* The key-value cache: the decoder one token at a time for many sequences at once. Each product,
+ * norm and softmax runs the same chains as decoder.c does, so the hidden states have the same
+ * bits. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
-/* The head, HEAD_ROWS rows by HEAD_COLUMNS classes of logits at a time. Rows that count are first gathered,
- * so that the others cost nothing. The softmax runs over the tiles of a row with a running maximum. */
+/* The head, HEAD_ROWS rows by HEAD_COLUMNS classes of logits at a time. Rows that count are first
+ * gathered, so that the others cost nothing. The softmax runs over the tiles of a row with a
+ * running maximum. */
 #include "kernels/head.h"
 
 #include <math.h>

@@ -1,9 +1,11 @@
-/* head: from hidden states to token statistics and back, without ever holding rows x vocabulary logits.
+/* head: from hidden states to token statistics and back, without ever holding rows x vocabulary
+ * logits.
  *
  * With z = x W^T (+ bias), p = softmax(z), y the target of the row:
  *      lse = m + log sum exp(z - m),   log p = (z_y - m) - log sum exp(z - m)   (so log p <= 0, always)
  *      H = -sum p log p
- * and every objective acts on the logits as (architecture, "Kernels: one shape for every objective")
+ * and every objective acts on the logits as (architecture, "Kernels: one shape for every
+ * objective")
  *      dL/dz_v = c (1[v = y] - p_v)  +  e p_v  +  h (-p_v (log p_v + H))  +  g_v
  * with c = dL/d log p, e = dL/d lse, h = dL/dH and up to HEAD_ENTRIES_MAX named logits g.
  *
@@ -40,8 +42,9 @@ struct head_work;                               /* scratch, reused between calls
 struct head_work *head_work_new(void);
 void              head_work_free(struct head_work *w);
 
-/* targets (rows): the class y of each row, in [0, vocab), or negative. x (rows, hidden). Writes logp, lse
- * (rows) and, unless NULL, entropy (rows). A row's bits depend on the row, its target and the weights. */
+/* targets (rows): the class y of each row, in [0, vocab), or negative. x (rows, hidden). Writes
+ * logp, lse (rows) and, unless NULL, entropy (rows). A row's bits depend on the row, its target
+ * and the weights. */
 void head_statistics(struct head_work *w, const struct head *head, int64_t rows, const float *x,
                      const int32_t *targets, float *logp, float *lse, float *entropy);
 
@@ -52,8 +55,9 @@ struct head_gradient {
     int64_t      entry_count;
 };
 
-/* lse from head_statistics; entropy too where g->h is given. dx (rows, hidden) is written, zeros where a
- * row was left out; dweight (vocab, hidden) and dbias (vocab) are added to (NULL: not wanted). */
+/* lse from head_statistics; entropy too where g->h is given. dx (rows, hidden) is written, zeros
+ * where a row was left out; dweight (vocab, hidden) and dbias (vocab) are added to (NULL: not
+ * wanted). */
 void head_backward(struct head_work *w, const struct head *head, int64_t rows, const float *x,
                    const int32_t *targets, const float *lse, const float *entropy,
                    const struct head_gradient *g, float *dx, float *dweight, float *dbias);

@@ -1,5 +1,5 @@
-/* isa: the inner loops, compiled for each instruction set and chosen at run time. All rows of the table
- * compute the same bits; the choice is only speed. */
+/* isa: the inner loops, compiled for each instruction set and chosen at run time. All rows of the
+ * table compute the same bits; the choice is only speed. */
 #ifndef KERNELS_ISA_H
 #define KERNELS_ISA_H
 
@@ -8,7 +8,8 @@
 enum isa_start { ISA_START_zero, ISA_START_bias, ISA_START_add };
 
 /* One tile of a product: c(rows, columns) over `inner`, columns a multiple of 16 and at most
- * isa->columns, rows at most isa->rows. a(i,p) = a[i * a_row + p * a_inner]; b(p,j) = b[p * b_inner + j]. */
+ * isa->columns, rows at most isa->rows. a(i,p) = a[i * a_row + p * a_inner]; b(p,j) = b[p *
+ * b_inner + j]. */
 struct isa_tile {
     int64_t rows, columns, inner;
     const float *a;
@@ -38,15 +39,17 @@ struct isa {
     void (*add)(int64_t n, const float *x, float *y);                      /* y += x */
     void (*sum)(int64_t n, const float *a, const float *b, float *y);      /* y = a + b */
 
-    /* Rotates `heads` heads of `dim` (half-split) at x by cos, sin (dim / 2); sign -1 turns back. */
+    /* Rotates `heads` heads of `dim` (half-split) at x by cos, sin (dim / 2); sign -1 turns back.
+     */
     void (*rotate)(int64_t heads, int64_t dim, float sign, const float *cosine, const float *sine, float *x);
 
-    /* y(rows, width) = silu(g) u with g, u the halves of gu(rows, 2 width); and back: dgu from dy. */
+    /* y(rows, width) = silu(g) u with g, u the halves of gu(rows, 2 width); and back: dgu from dy.
+     */
     void (*swiglu)(int64_t rows, int64_t width, const float *gu, float *y);
     void (*swiglu_back)(int64_t rows, int64_t width, const float *gu, const float *dy, float *dgu);
 
-    /* s[0..valid) := exp(scale s - m), the rest up to room := 0; m is the largest scaled score, *inverse
-     * one over the sum. */
+    /* s[0..valid) := exp(scale s - m), the rest up to room := 0; m is the largest scaled score,
+     * *inverse one over the sum. */
     void (*attend)(int64_t valid, int64_t room, float scale, float *s, float *largest, float *inverse);
     /* s := the probabilities, from m and the inverse as attend gave them. */
     void (*attend_again)(int64_t valid, int64_t room, float scale, float largest, float inverse, float *s);
@@ -54,7 +57,8 @@ struct isa {
     void (*attend_back)(int64_t valid, int64_t room, float scale, const float *p, float *dp);
     void (*scale)(int64_t n, float factor, float *x);                      /* x = x factor + 0 */
 
-    /* Goes on with a running softmax over n more logits: m, sum of exp(z - m), sum of exp(z - m)(z - m). */
+    /* Goes on with a running softmax over n more logits: m, sum of exp(z - m), sum of exp(z - m)(z
+     * - m). */
     void (*softmax)(int64_t n, const float *z, float *largest, float *sum, float *moment);
     /* z := (e - c) p - h p (log p + entropy), p = exp(z - lse). */
     void (*softmax_back)(int64_t n, float lse, float entropy, float c, float e, float h, float *z);
@@ -68,8 +72,8 @@ struct isa {
 /* The widest one that this machine has, or the one chosen by isa_use(). */
 const struct isa *isa_now(void);
 
-/* 0, or -1 where the name is unknown or the machine lacks it. For tests; not while others compute. Packed
- * weights (matmul_pack, cache_new) belong to the set they were packed with. */
+/* 0, or -1 where the name is unknown or the machine lacks it. For tests; not while others compute.
+ * Packed weights (matmul_pack, cache_new) belong to the set they were packed with. */
 int isa_use(const char *name);
 
 extern const struct isa isa_scalar, isa_avx2, isa_avx512;

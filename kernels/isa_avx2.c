@@ -1,4 +1,5 @@
-/* The inner loops for AVX2 with FMA: tiles of 6 rows by 16 columns, 12 of the 16 registers being sums. */
+/* The inner loops for AVX2 with FMA: tiles of 6 rows by 16 columns, 12 of the 16 registers being
+ * sums. */
 #include "kernels/isa.h"
 
 #if defined(__x86_64__)

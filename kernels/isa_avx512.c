@@ -1,4 +1,5 @@
-/* The inner loops for AVX-512: tiles of 12 rows by 32 columns, 24 of the 32 registers being sums. */
+/* The inner loops for AVX-512: tiles of 12 rows by 32 columns, 24 of the 32 registers being sums.
+ */
 #include "kernels/isa.h"
 
 #if defined(__x86_64__)

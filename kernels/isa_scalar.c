@@ -1,4 +1,5 @@
-/* The inner loops for any machine: what the compiler makes of plain C, and fmaf() from the C library. */
+/* The inner loops for any machine: what the compiler makes of plain C, and fmaf() from the C
+ * library. */
 #include "kernels/isa.h"
 
 #include <math.h>

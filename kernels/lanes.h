@@ -1,8 +1,8 @@
-/* lanes: sixteen floats at a time, written once and compiled for every instruction set. Only +, -, *, /,
- * sqrt, comparison and integer operations are used, all of which IEEE 754 rounds in one way, and no
- * contraction: so a row has the same bits on every machine. Sums over a row go to sixteen partial sums
- * (element j to lane j mod 16) that are joined by one fixed tree; a row is padded with neutral elements,
- * so that its length never changes the order. */
+/* lanes: sixteen floats at a time, written once and compiled for every instruction set. Only +, -,
+ * *, /, sqrt, comparison and integer operations are used, all of which IEEE 754 rounds in one way,
+ * and no contraction: so a row has the same bits on every machine. Sums over a row go to sixteen
+ * partial sums (element j to lane j mod 16) that are joined by one fixed tree; a row is padded
+ * with neutral elements, so that its length never changes the order. */
 #ifndef KERNELS_LANES_H
 #define KERNELS_LANES_H
 
@@ -16,7 +16,8 @@ typedef int32_t lanes_int __attribute__((vector_size(4 * LANES)));
 typedef uint32_t lanes_uint __attribute__((vector_size(4 * LANES)));
 typedef float   lanes_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* Every function of this file is a part of its caller, compiled for the caller's instruction set. */
+/* Every function of this file is a part of its caller, compiled for the caller's instruction set.
+ */
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 LANES_INLINE lanes
@@ -37,8 +38,8 @@ lanes_store(float *at, lanes v)
     *(lanes_any *)at = v;
 }
 
-/* The first n < LANES elements, the rest `fill`. LANES_MASKED says that the machine does this in one
- * instruction (isa_avx512.c). */
+/* The first n < LANES elements, the rest `fill`. LANES_MASKED says that the machine does this in
+ * one instruction (isa_avx512.c). */
 LANES_INLINE lanes
 lanes_load_part(const float *at, int64_t n, float fill)
 {

@@ -1,9 +1,10 @@
 /* math: exp and log of float32 with the same bits on every instruction set and C library.
  *
- * exp: x = n ln 2 + r, |r| <= ln 2 / 2, by adding and taking away 1.5 * 2^23; ln 2 in two parts, so that
- * n times the first is exact; a polynomial of degree 6 in r (Cephes expf); 2^n through the exponent bits.
- * At most 2 units in the last place; exp(0) is exactly 1; below -87.3 (and at -inf) it is 0, above 88.37
- * it is inf. log: Cephes logf, for finite positive normal arguments; log(1) is exactly 0. */
+ * exp: x = n ln 2 + r, |r| <= ln 2 / 2, by adding and taking away 1.5 * 2^23; ln 2 in two parts,
+ * so that n times the first is exact; a polynomial of degree 6 in r (Cephes expf); 2^n through the
+ * exponent bits. At most 2 units in the last place; exp(0) is exactly 1; below -87.3 (and at -inf)
+ * it is 0, above 88.37 it is inf. log: Cephes logf, for finite positive normal arguments; log(1)
+ * is exactly 0. */
 #ifndef KERNELS_MATH_H
 #define KERNELS_MATH_H
 

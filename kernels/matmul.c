@@ -1,7 +1,8 @@
-/* Products by tiles. The right factor is packed into panels: isa->columns wide, `inner` long, zero beyond
- * the last column, so a tile reads it in a straight line. The left one has a stride of 1, so a tile can
- * read it where it lies; only where every step of the sum would touch another page is it packed. Blocks of MATMUL_INNER along the sum keep a panel in the
- * first cache; a tile then goes on from what the last block left in c, which does not change the chain. */
+/* Products by tiles. The right factor is packed into panels: isa->columns wide, `inner` long, zero
+ * beyond the last column, so a tile reads it in a straight line. The left one has a stride of 1,
+ * so a tile can read it where it lies; only where every step of the sum would touch another page
+ * is it packed. Blocks of MATMUL_INNER along the sum keep a panel in the first cache; a tile then
+ * goes on from what the last block left in c, which does not change the chain. */
 #include "kernels/matmul.h"
 
 #include <stdlib.h>
@@ -88,8 +89,8 @@ pack_panel(int64_t columns, int64_t wide, int64_t inner, const float *b, int64_t
             out[p * wide + j] = b[p * b_inner + j * b_column];
 }
 
-/* Panels of the columns, the last as narrow as LANES allows; returns the floats written. Panel number i
- * begins at i * isa->columns * inner. */
+/* Panels of the columns, the last as narrow as LANES allows; returns the floats written. Panel
+ * number i begins at i * isa->columns * inner. */
 static int64_t
 pack_panels(const struct isa *isa, int64_t columns, int64_t inner, const float *b, int64_t b_inner,
             int64_t b_column, float *out)
@@ -127,7 +128,8 @@ tile_edge(const struct isa *isa, const struct isa_tile *t, int64_t columns)
         memcpy(t->c + i * t->c_row, c + i * t->columns, (size_t)columns * sizeof *c);
 }
 
-/* All rows over one panel of `columns` columns at b; row i of the left factor is at a + i stride. */
+/* All rows over one panel of `columns` columns at b; row i of the left factor is at a + i stride.
+ */
 static void
 run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t columns, const float *a,
           int64_t stride, float *c)
@@ -143,7 +145,8 @@ run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t colum
     }
 }
 
-/* Rows of the left factor, a_row = 1, as strips: out[i inner + p isa->rows + r], i the strip's first row. */
+/* Rows of the left factor, a_row = 1, as strips: out[i inner + p isa->rows + r], i the strip's
+ * first row. */
 static void
 pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, int64_t a_inner, float *out)
 {
@@ -156,8 +159,8 @@ pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, 
     }
 }
 
-/* Rows times packed panels. Rows go in blocks, so that a block of a stays near while the panels pass over
- * it. strips: room to pack such a block, or NULL to read it where it lies. */
+/* Rows times packed panels. Rows go in blocks, so that a block of a stays near while the panels
+ * pass over it. strips: room to pack such a block, or NULL to read it where it lies. */
 static void
 run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, int64_t columns,
            int64_t inner, const float *a, const float *panels, float *strips, const float *bias, float *c)

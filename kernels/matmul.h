@@ -2,16 +2,17 @@
  *
  *      c = start;  for (p = 0; p < inner; p++)  c = fmaf(a(i,p), b(p,j), c);
  *
- * whatever the tile, the instruction set or the row's place, so a row's bits depend on that row and the
- * other factor alone. matmul_naive() is that loop and shares no code with the fast one; the two are equal
- * bit for bit on every instruction set. Row-major everywhere; counts are in elements, any count may be 0.
- * Not reentrant over one struct matmul: a thread owns its own. */
+ * whatever the tile, the instruction set or the row's place, so a row's bits depend on that row
+ * and the other factor alone. matmul_naive() is that loop and shares no code with the fast one;
+ * the two are equal bit for bit on every instruction set. Row-major everywhere; counts are in
+ * elements, any count may be 0. Not reentrant over one struct matmul: a thread owns its own. */
 #ifndef KERNELS_MATMUL_H
 #define KERNELS_MATMUL_H
 
 #include <stdint.h>
 
-/* Scratch for packed panels; grows to what the largest product needs and is then reused. Zero-initialise. */
+/* Scratch for packed panels; grows to what the largest product needs and is then reused.
+ * Zero-initialise. */
 struct matmul {
     float  *panels;             /* the right factor, by columns of a tile */
     float  *strips;             /* the left factor, by rows of a tile */
@@ -36,7 +37,8 @@ void matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const 
 /* db(m) += the rows of dy(n,m), in row order. */
 void matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db);
 
-/* A weight packed once for many small products (one token at a time). The bits are matmul_forward's. */
+/* A weight packed once for many small products (one token at a time). The bits are
+ * matmul_forward's. */
 struct matmul_weight {
     int64_t m, k;
     float  *panels;
@@ -46,7 +48,8 @@ void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w);
 void matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias, float *y);
 void matmul_weight_free(struct matmul_weight *p);
 
-/* The general form: strides in elements, a_row or a_inner being 1; start: NULL and !add is 0, else bias per column, else c itself. */
+/* The general form: strides in elements, a_row or a_inner being 1; start: NULL and !add is 0, else
+ * bias per column, else c itself. */
 struct matmul_shape {
     int64_t rows, columns, inner;
     int64_t a_row, a_inner;     /* a(i,p) = a[i * a_row + p * a_inner] */

@@ -1,4 +1,5 @@
-/* The definition of a product, for tests: one element at a time, no code in common with matmul.c. */
+/* The definition of a product, for tests: one element at a time, no code in common with matmul.c.
+ */
 #include "kernels/matmul.h"
 
 #include <math.h>

@@ -1,10 +1,11 @@
 /* model: the weights of a decoder (Qwen2 family) and where each tensor lies.
  *
- * One allocation holds all weights; a tensor is a name, a shape and an offset into it, and gradients and
- * moments are arrays of the same layout. Names and shapes are those of Hugging Face checkpoints: row-major
- * (out, in), y = x W^T + b. Per layer: input_layernorm, q/k/v_proj with bias, o_proj without,
- * post_attention_layernorm, gate/up/down_proj. Head: `lm_head.weight` (vocab, hidden), or the embedding
- * itself where tied; with num_labels > 0 instead `score.weight` (num_labels, hidden) and `score.bias`. */
+ * One allocation holds all weights; a tensor is a name, a shape and an offset into it, and
+ * gradients and moments are arrays of the same layout. Names and shapes are those of Hugging Face
+ * checkpoints: row-major (out, in), y = x W^T + b. Per layer: input_layernorm, q/k/v_proj with
+ * bias, o_proj without, post_attention_layernorm, gate/up/down_proj. Head: `lm_head.weight`
+ * (vocab, hidden), or the embedding itself where tied; with num_labels > 0 instead `score.weight`
+ * (num_labels, hidden) and `score.bias`. */
 #ifndef KERNELS_MODEL_H
 #define KERNELS_MODEL_H
 
@@ -51,8 +52,8 @@ struct model_tensor {
     int     decay;                          /* weight decay applies: matrices, not biases and norms */
 };
 
-/* Offsets into params. q, k, v lie next to each other, as do their biases, and gate and up: each set is
- * one product. */
+/* Offsets into params. q, k, v lie next to each other, as do their biases, and gate and up: each
+ * set is one product. */
 struct model_layer {
     int64_t input_norm, q, k, v, q_bias, k_bias, v_bias, o, post_norm, gate, up, down;
 };
@@ -70,18 +71,21 @@ struct model {
     float               *params;            /* owned; 64-byte aligned */
 };
 
-/* Small Qwen2 values: tied, theta 10000, eps 1e-6, range 0.02, head_dim 0 (derived), ids -1; sizes 0. */
+/* Small Qwen2 values: tied, theta 10000, eps 1e-6, range 0.02, head_dim 0 (derived), ids -1; sizes
+ * 0. */
 struct model_config model_config_default(void);
 
-/* Is every size in bounds and consistent? head_dim 0 is derived. ERROR_model with the key's name. */
+/* Is every size in bounds and consistent? head_dim 0 is derived. ERROR_model with the key's name.
+ */
 int model_config_check(struct model_config *config, struct error *e);
 
-/* Checks the config, lays the tensors out and allocates params, all zero. model_free() at the end. */
+/* Checks the config, lays the tensors out and allocates params, all zero. model_free() at the end.
+ */
 int  model_init(struct model *m, const struct model_config *config, struct error *e);
 void model_free(struct model *m);
 
-/* Matrices and embeddings normal with initializer_range, norms 1, biases 0. A weight is a function of
- * (seed, tensor name, place in the tensor). */
+/* Matrices and embeddings normal with initializer_range, norms 1, biases 0. A weight is a function
+ * of (seed, tensor name, place in the tensor). */
 void model_randomise(struct model *m, uint64_t seed);
 
 /* A second model with the same weights. */

@@ -1,6 +1,6 @@
-/* naive: the definitions of the row operations and of the decoder in double, one element at a time. They
- * share no code with the fast ones (isa.h, attention.h, decoder.h) and exist to be compared with: values
- * directly, gradients by finite differences of these. */
+/* naive: the definitions of the row operations and of the decoder in double, one element at a
+ * time. They share no code with the fast ones (isa.h, attention.h, decoder.h) and exist to be
+ * compared with: values directly, gradients by finite differences of these. */
 #ifndef KERNELS_NAIVE_H
 #define KERNELS_NAIVE_H
 

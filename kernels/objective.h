@@ -1,11 +1,13 @@
 /* objective: what is minimised. Pure functions from token statistics, rewards, groups, weights and
- * reference values to the coefficients (c, e, h) of head.h and the scalars to log. No model, no device.
+ * reference values to the coefficients (c, e, h) of head.h and the scalars to log. No model, no
+ * device.
  *
- * Rows are the rows of a packed batch: row t holds the statistics of the token that position t predicts. A
- * sample owns the rows [first, first + count): its response. Every other row gets zeros.
+ * Rows are the rows of a packed batch: row t holds the statistics of the token that position t
+ * predicts. A sample owns the rows [first, first + count): its response. Every other row gets
+ * zeros.
  *
- * A step may be cut into batches: objective_measure() over all its samples gives the normalisers, so that
- * the sum of the batches' losses (and gradients) is the step's.
+ * A step may be cut into batches: objective_measure() over all its samples gives the normalisers,
+ * so that the sum of the batches' losses (and gradients) is the step's.
  *   sft, rft, token_class   L = -(1/tokens) sum w lp;  tokens: the weighted-in tokens of the step
  *                           c = -w / tokens             (rl_methods 9.1: RFT; w = 0 on wrong responses)
  *   bcpg, bcpg_nsa          L = (1/groups) sum over groups of
@@ -13,9 +15,10 @@
  *                           S_i = sum_j (lp_ij - ref_ij), b = 1 for bcpg
  *                           c_ij = -(1/(groups G |y_i|)) (b_ij (r_i - rbar) - tau S_i)
  *                           (BCPG-NSA, arXiv 2505.14403, Eq 6 and 7; rl_methods 1.1, 1.2)
- * groups is the sum over the step's samples of 1/G, so that a step of whole groups counts each once; G is
- * the number of rollouts the group emitted, even where some were dropped on the way (dropped ones count 0).
- * S_i and all sums are doubles in row order; with policy = reference S_i is exactly 0. */
+ * groups is the sum over the step's samples of 1/G, so that a step of whole groups counts each
+ * once; G is the number of rollouts the group emitted, even where some were dropped on the way
+ * (dropped ones count 0). S_i and all sums are doubles in row order; with policy = reference S_i
+ * is exactly 0. */
 #ifndef KERNELS_OBJECTIVE_H
 #define KERNELS_OBJECTIVE_H
 
@@ -80,8 +83,8 @@ int objective_check(const struct objective *o, const struct objective_batch *b, 
 void objective_measure(const struct objective *o, const struct objective_batch *b,
                        struct objective_step *step);
 
-/* Writes c (rows) and, unless NULL, e and h (rows); adds to report. None of today's objectives has an
- * e or h term; a step without weight (tokens or groups 0) gives zeros. */
+/* Writes c (rows) and, unless NULL, e and h (rows); adds to report. None of today's objectives has
+ * an e or h term; a step without weight (tokens or groups 0) gives zeros. */
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *settings, const struct objective_step *step,
                    float *c, float *e, float *h, struct objective_report *report);

@@ -1,5 +1,5 @@
-/* ops_body: the row operations, for one instruction set. Included by isa_*.c; plain lanes.h code, so the
- * bits are those of every other set. Each function's contract is in isa.h. */
+/* ops_body: the row operations, for one instruction set. Included by isa_*.c; plain lanes.h code,
+ * so the bits are those of every other set. Each function's contract is in isa.h. */
 
 static void
 norm_row(int64_t width, const float *x, const float *w, float inverse, float *y)

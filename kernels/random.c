@@ -1,5 +1,5 @@
-/* Philox4x32-10 and the numbers made from its blocks. Box-Muller uses libm's double log, cos and sin: these
- * numbers seed weights and tests and are not on a hot path. */
+/* Philox4x32-10 and the numbers made from its blocks. Box-Muller uses libm's double log, cos and
+ * sin: these numbers seed weights and tests and are not on a hot path. */
 #include "kernels/random.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-/* rope: rotary positions (Su et al. 2021) in the half-split layout: element j and j + dim/2 of a head turn
- * by position * theta^(-2j/dim). Frequencies, angles and cosines are rounded to float32 as transformers
- * does. */
+/* rope: rotary positions (Su et al. 2021) in the half-split layout: element j and j + dim/2 of a
+ * head turn by position * theta^(-2j/dim). Frequencies, angles and cosines are rounded to float32
+ * as transformers does. */
 #ifndef KERNELS_ROPE_H
 #define KERNELS_ROPE_H
 

@@ -14,8 +14,8 @@ struct schedule {
     int64_t total;                  /* steps of the whole run; later steps stay at lr_min */
 };
 
-/* step counts from 1. Constant: lr after the warm-up. Cosine: lr_min + (lr - lr_min) (1 + cos(pi u)) / 2,
- * u from 0 at the end of the warm-up to 1 at step `total`. */
+/* step counts from 1. Constant: lr after the warm-up. Cosine: lr_min + (lr - lr_min) (1 + cos(pi
+ * u)) / 2, u from 0 at the end of the warm-up to 1 at step `total`. */
 double schedule_lr(const struct schedule *s, int64_t step);
 
 int schedule_find(const char *name);    /* "constant", "cosine": enum schedule_kind; -1: unknown */

@@ -1,10 +1,11 @@
 /* tile_body: the register tile of a product, for one instruction set. Included by isa_avx512.c and
- * isa_avx2.c, which define VEC (a register of VEC_WIDTH floats), VEC_LOAD, VEC_STORE, VEC_ALL, VEC_FMA,
- * TILE_ROWS, TILE_EACH_ROW (a macro applied to 0 .. TILE_ROWS - 1) and TILE_COLUMNS, two registers. Each
- * register element holds one chain of fma over `inner`; no two partial sums are ever joined.
+ * isa_avx2.c, which define VEC (a register of VEC_WIDTH floats), VEC_LOAD, VEC_STORE, VEC_ALL,
+ * VEC_FMA, TILE_ROWS, TILE_EACH_ROW (a macro applied to 0 .. TILE_ROWS - 1) and TILE_COLUMNS, two
+ * registers. Each register element holds one chain of fma over `inner`; no two partial sums are
+ * ever joined.
  *
- * Rows are spelt out by macros and not looped over, because compilers keep an array of registers in
- * memory when they unroll too late. */
+ * Rows are spelt out by macros and not looped over, because compilers keep an array of registers
+ * in memory when they unroll too late. */
 
 #define TILE_SPAN 3         /* rows that one base pointer serves: more pointers would spill */
 
@@ -47,8 +48,8 @@
 #define a10 base3
 #define a11 base3
 
-/* rows, wide and strip are constants at every call. wide: two registers per row, else one. strip: a is
- * contiguous along the rows (a_row = 1), else along inner (a_inner = 1). */
+/* rows, wide and strip are constants at every call. wide: two registers per row, else one. strip:
+ * a is contiguous along the rows (a_row = 1), else along inner (a_inner = 1). */
 static inline __attribute__((always_inline)) void
 tile_of(const int rows, const int wide, const int strip, const struct isa_tile *t)
 {

@@ -1,5 +1,5 @@
-/* sets: runs a test program's tests once per instruction set that this machine has, and says SKIP for each
- * that it lacks. Random inputs and comparisons for tests of kernels. */
+/* sets: runs a test program's tests once per instruction set that this machine has, and says SKIP
+ * for each that it lacks. Random inputs and comparisons for tests of kernels. */
 #ifndef TESTS_SETS_H
 #define TESTS_SETS_H
 

@@ -1,5 +1,5 @@
-/* AdamW's step over a model (clipping, decay, norm), the schedules, and the model's layout and first
- * values. The update itself is compared with torch in test_golden. */
+/* AdamW's step over a model (clipping, decay, norm), the schedules, and the model's layout and
+ * first values. The update itself is compared with torch in test_golden. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* The whole decoder: against the naive one in double, its gradient against finite differences of that; a
- * sample's bits whatever its company; the key-value cache; equal bits on all instruction sets. */
+/* The whole decoder: against the naive one in double, its gradient against finite differences of
+ * that; a sample's bits whatever its company; the key-value cache; equal bits on all instruction
+ * sets. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* The decoder, head and objectives against transformers and torch: hidden states, statistics, losses, and
- * the gradient of every weight, for tied and untied models and a token classifier; AdamW against torch. */
+/* The decoder, head and objectives against transformers and torch: hidden states, statistics,
+ * losses, and the gradient of every weight, for tied and untied models and a token classifier;
+ * AdamW against torch. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,8 @@
 
 static struct golden golden;
 
-/* A case of the file, run forward. Rows are all tokens; a row's target is the next token of its sequence. */
+/* A case of the file, run forward. Rows are all tokens; a row's target is the next token of its
+ * sequence. */
 struct run {
     const char     *name;
     struct model    model;

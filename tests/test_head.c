@@ -1,5 +1,6 @@
-/* The head: statistics against the naive softmax in double, backward against finite differences, rows left
- * out, named logits, hard rows, bits that do not depend on company, tiles of a large vocabulary. */
+/* The head: statistics against the naive softmax in double, backward against finite differences,
+ * rows left out, named logits, hard rows, bits that do not depend on company, tiles of a large
+ * vocabulary. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -212,7 +213,8 @@ backward_is_the_slope(void **state)
     slopes_at(30, 4, 33, 1);
 }
 
-/* Several tiles of classes and of rows: values against the naive ones, and the gradient's sum rule. */
+/* Several tiles of classes and of rows: values against the naive ones, and the gradient's sum rule.
+ */
 static void
 large_vocabulary(void **state)
 {
@@ -224,8 +226,8 @@ large_vocabulary(void **state)
     memset(f.e, 0, (size_t)f.rows * sizeof *f.e);
     memset(f.h, 0, (size_t)f.rows * sizeof *f.h);
     backward(&f);
-    /* With e = h = g = 0 the slopes of a row sum to 0 over the classes, so dweight's columns do too:
-     * sum over v of dweight[v] = sum over rows of x sum over v of dz = 0. */
+    /* With e = h = g = 0 the slopes of a row sum to 0 over the classes, so dweight's columns do
+     * too: sum over v of dweight[v] = sum over rows of x sum over v of dz = 0. */
     for (int64_t i = 0; i < f.hidden; i++) {
         double sum = 0, size = 0;
 

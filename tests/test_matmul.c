@@ -1,4 +1,5 @@
-/* The fast products against the naive loop: equal bits, for many shapes, starts and instruction sets. */
+/* The fast products against the naive loop: equal bits, for many shapes, starts and instruction
+ * sets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Objectives: coefficients against finite differences of their losses, batches of a step against the whole,
- * the first step of a policy that is its own reference, edges, refusals. */
+/* Objectives: coefficients against finite differences of their losses, batches of a step against
+ * the whole, the first step of a policy that is its own reference, edges, refusals. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,8 @@ struct fixture {
     struct objective_batch batch;
 };
 
-/* Two groups of G = 4 of which one sample each was dropped; an empty response; gaps between the samples. */
+/* Two groups of G = 4 of which one sample each was dropped; an empty response; gaps between the
+ * samples. */
 static void
 fixture_begin(struct fixture *f)
 {
@@ -121,7 +122,8 @@ bcpg_by_hand(void **state)
     assert_true(fabs((double)c[0] - -0.25 * (-0.5 - 0.03 * 0.5)) < 1e-8);
 }
 
-/* At step 0 the policy is the reference: S is exactly 0 and c the plain policy gradient's, to the bit. */
+/* At step 0 the policy is the reference: S is exactly 0 and c the plain policy gradient's, to the
+ * bit. */
 static void
 first_step_has_no_pull(void **state)
 {

@@ -1,5 +1,6 @@
-/* The row operations and attention: values against the naive definitions in double, gradients against
- * finite differences of those, on every instruction set; exp and log against the C library. */
+/* The row operations and attention: values against the naive definitions in double, gradients
+ * against finite differences of those, on every instruction set; exp and log against the C
+ * library. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,7 +137,8 @@ swiglu_is_naive(void **state)
 
 /* ---- rope ---- */
 
-/* The naive angle is exact; ours is rounded to float32, so it is off by up to position 2^-24 radians. */
+/* The naive angle is exact; ours is rounded to float32, so it is off by up to position 2^-24
+ * radians. */
 static void
 rope_is_naive(void **state)
 {

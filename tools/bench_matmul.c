@@ -1,7 +1,8 @@
-/* bench_matmul: the rate of the products of a training step next to OpenBLAS's sgemm on the same shapes,
- * one thread each, turns interleaved, medians. A decoder of width 256 on 4096 tokens: the products of
- * attention's and the feed-forward's weights, forward and both backward forms, weighted as in a step.
- * Prints one line per shape and last "ratio R": OpenBLAS's time for all of them over ours. */
+/* bench_matmul: the rate of the products of a training step next to OpenBLAS's sgemm on the same
+ * shapes, one thread each, turns interleaved, medians. A decoder of width 256 on 4096 tokens: the
+ * products of attention's and the feed-forward's weights, forward and both backward forms,
+ * weighted as in a step. Prints one line per shape and last "ratio R": OpenBLAS's time for all of
+ * them over ours. */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
-/* bench_train: tokens per second of whole training steps (forward, statistics, objective, backward, AdamW)
- * of a small random model on random sequences, one thread; where the time goes; and how fast the key-value
- * cache samples. Usage: bench_train [WIDTH [LAYERS [VOCAB [LENGTH [TOKENS]]]]]. Prints "train R tokens/s". */
+/* bench_train: tokens per second of whole training steps (forward, statistics, objective,
+ * backward, AdamW) of a small random model on random sequences, one thread; where the time goes;
+ * and how fast the key-value cache samples. Usage: bench_train [WIDTH [LAYERS [VOCAB [LENGTH
+ * [TOKENS]]]]]. Prints "train R tokens/s". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
