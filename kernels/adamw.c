@@ -24,7 +24,8 @@ adamw_norm(const float *grads, int64_t count)
             sums[j] += (double)grads[i + j] * (double)grads[i + j];
     for (int j = 0; i < count; i++, j++)
         sums[j] += (double)grads[i] * (double)grads[i];
-    return sqrt(((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7])));
+    return sqrt(((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+                ((sums[2] + sums[6]) + (sums[3] + sums[7])));
 }
 
 void
@@ -51,8 +52,8 @@ adamw_step(const struct adamw *a, struct model *model, int64_t step, const float
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
 
-        adamw_update(a, t->count, t->decay, step, scale, model->params + t->offset, grads + t->offset,
-                     m + t->offset, v + t->offset);
+        adamw_update(a, t->count, t->decay, step, scale, model->params + t->offset,
+                     grads + t->offset, m + t->offset, v + t->offset);
     }
     return norm;
 }

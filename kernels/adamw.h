@@ -23,13 +23,13 @@ struct adamw adamw_default(void);   /* lr 0, no decay, clip 1 */
 double adamw_norm(const float *grads, int64_t count);
 
 /* One update of n elements; `step` counts from 1; the gradient is multiplied by scale first. */
-void adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale, float *params,
-                  const float *grads, float *m, float *v);
+void adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale,
+                  float *params, const float *grads, float *m, float *v);
 
 /* Clips and updates every tensor of the model; grads, m, v are laid out like params. Returns the
  * norm before clipping. A norm that is not finite changes nothing: the caller counts it and goes
  * on or stops. */
-double adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads, float *m,
-                  float *v);
+double adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads,
+                  float *m, float *v);
 
 #endif

@@ -34,16 +34,22 @@ floats(int64_t rows, int64_t columns)
 }
 
 void
-attention_init(struct attention *a, int64_t heads, int64_t kv_heads, int64_t dim, int64_t length_max,
-               int backward)
+attention_init(struct attention *a, int64_t heads, int64_t kv_heads, int64_t dim,
+               int64_t length_max, int backward)
 {
     int64_t room = round_up(length_max, ATTENTION_PAD), wide = round_up(dim, LANES);
 
     *a = (struct attention){
-        .heads = heads, .kv_heads = kv_heads, .dim = dim, .length_max = length_max, .wide = wide,
+        .heads = heads,
+        .kv_heads = kv_heads,
+        .dim = dim,
+        .length_max = length_max,
+        .wide = wide,
         .scale = (float)(1.0 / sqrt((double)dim)),
-        .keys = floats(room, dim), .value_rows = floats(room, wide), .out = floats(room, wide),
-        .scores = floats(backward ? ATTENTION_BLOCK : heads > ATTENTION_ROWS ? heads : ATTENTION_ROWS,
+        .keys = floats(room, dim),
+        .value_rows = floats(room, wide),
+        .out = floats(room, wide),
+        .scores = floats(backward ? ATTENTION_BLOCK : heads + ATTENTION_ROWS,
                          room),
     };
     if (!backward)
@@ -98,8 +104,13 @@ against_panels(const struct isa *isa, int64_t rows, int64_t keys, int64_t dim, c
                int64_t a_row, const float *panels, float *c, int64_t c_row)
 {
     struct isa_tile t = {
-        .columns = isa->columns, .inner = dim, .a_row = a_row, .a_inner = 1, .b_inner = isa->columns,
-        .c_row = c_row, .start = ISA_START_zero,
+        .columns = isa->columns,
+        .inner = dim,
+        .a_row = a_row,
+        .a_inner = 1,
+        .b_inner = isa->columns,
+        .c_row = c_row,
+        .start = ISA_START_zero,
     };
 
     for (int64_t j = 0; j < keys; j += isa->columns) {
@@ -226,8 +237,10 @@ backward_block(struct attention *a, int64_t first, int64_t last, int64_t room, c
         int64_t rows = least(last - i, ATTENTION_ROWS), limit = i + rows;
         float  *p = a->scores + (i - first) * room, *ds = a->slopes + (i - first) * room;
 
-        against_panels(isa, rows, limit, a->dim, a->queries + i * a->wide, a->wide, a->keys, p, room);
-        against_panels(isa, rows, limit, a->dim, a->out + i * a->wide, a->wide, a->values, ds, room);
+        against_panels(isa, rows, limit, a->dim, a->queries + i * a->wide, a->wide, a->keys, p,
+                       room);
+        against_panels(isa, rows, limit, a->dim, a->out + i * a->wide, a->wide, a->values, ds,
+                       room);
         for (int64_t r = 0; r < rows; r++) {
             isa->attend_again(i + r + 1, limit, a->scale, largest[(i + r) * a->heads],
                               inverse[(i + r) * a->heads], p + r * room);
@@ -270,8 +283,8 @@ backward_keys(struct attention *a, int64_t first, int64_t last, int64_t room)
 }
 
 static void
-backward_group(struct attention *a, int64_t g, int64_t length, const float *qkv, const float *largest,
-               const float *inverse, const float *dout, float *dqkv)
+backward_group(struct attention *a, int64_t g, int64_t length, const float *qkv,
+               const float *largest, const float *inverse, const float *dout, float *dqkv)
 {
     int64_t stride = (a->heads + 2 * a->kv_heads) * a->dim, group = a->heads / a->kv_heads;
     int64_t k_at = (a->heads + g) * a->dim, v_at = k_at + a->kv_heads * a->dim;
@@ -312,7 +325,8 @@ attention_store_size(const struct attention *a)
 }
 
 void
-attention_store(const struct attention *a, int64_t place, const float *k, const float *v, float *store)
+attention_store(const struct attention *a, int64_t place, const float *k, const float *v,
+                float *store)
 {
     float *rows = store + round_up(a->length_max, ATTENTION_PAD) * a->dim;
 
@@ -321,8 +335,8 @@ attention_store(const struct attention *a, int64_t place, const float *k, const 
 }
 
 void
-attention_step(struct attention *a, int64_t length, int64_t queries, const float *q, const float *store,
-               float *out)
+attention_step(struct attention *a, int64_t length, int64_t queries, const float *q,
+               const float *store, float *out)
 {
     const struct isa *isa = isa_now();
     int64_t room = round_up(length, ATTENTION_PAD);

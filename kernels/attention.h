@@ -23,24 +23,24 @@ struct attention {
 };
 
 /* backward: room for attention_backward too. */
-void attention_init(struct attention *a, int64_t heads, int64_t kv_heads, int64_t dim, int64_t length_max,
-                    int backward);
+void attention_init(struct attention *a, int64_t heads, int64_t kv_heads, int64_t dim,
+                    int64_t length_max, int backward);
 void attention_free(struct attention *a);
 
 /* qkv (length, (heads + 2 kv_heads) dim): q, k, v of a token next to each other, q and k rotated.
  * Writes out (length, heads dim) and the softmax's largest and 1/sum (length, heads). */
-void attention_forward(struct attention *a, int64_t length, const float *qkv, float *out, float *largest,
-                       float *inverse);
+void attention_forward(struct attention *a, int64_t length, const float *qkv, float *out,
+                       float *largest, float *inverse);
 
 /* Writes dqkv from dout, with largest and inverse as attention_forward left them. */
 void attention_backward(struct attention *a, int64_t length, const float *qkv, const float *largest,
                         const float *inverse, const float *dout, float *dqkv);
 
 /* One query against a store of keys and values that grows (the key-value cache): same bits. */
-int64_t attention_store_size(const struct attention *a);    /* floats per kv head of length_max tokens */
+int64_t attention_store_size(const struct attention *a); /* floats: one kv head, length_max tokens */
 void attention_store(const struct attention *a, int64_t place, const float *k, const float *v,
                      float *store);                          /* one kv head's k and v (dim) */
 void attention_step(struct attention *a, int64_t length, int64_t queries, const float *q,
-                    const float *store, float *out);         /* q, out (queries, dim), keys 0..length-1 */
+                    const float *store, float *out); /* q, out (queries, dim), keys 0..length-1 */
 
 #endif

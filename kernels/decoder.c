@@ -68,7 +68,8 @@ batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, st
         if ((i == 0 && b->starts[0] != 0) || b->starts[i + 1] < b->starts[i])
             return error_set(e, ERROR_input, "sequence %lld starts out of order", (long long)i);
         else if (b->starts[i + 1] - b->starts[i] > m->config.max_position_embeddings)
-            return error_set(e, ERROR_limit, "sequence %lld has %lld tokens; the model has %lld positions",
+            return error_set(e, ERROR_limit,
+                             "sequence %lld has %lld tokens; the model has %lld positions",
                              (long long)i, (long long)(b->starts[i + 1] - b->starts[i]),
                              (long long)m->config.max_position_embeddings);
     if (b->sequences > 0 && b->starts[b->sequences] != b->tokens)
@@ -288,11 +289,12 @@ decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
         last = chunk_end(b, first);
         n = b->starts[last] - t;
         for (int64_t i = t; i < t + n; i++)
-            memcpy(d->kept[0].x + i * h, m->params + m->embed + b->ids[i] * h, (size_t)h * sizeof(float));
+            memcpy(d->kept[0].x + i * h, m->params + m->embed + b->ids[i] * h,
+                   (size_t)h * sizeof(float));
         for (int64_t i = 0; i < d->layers; i++)
             forward_layer(d, m, i, first, last, i + 1 < d->layers ? d->kept[i + 1].x : d->last);
-        isa_now()->norm(n, h, (float)m->config.rms_norm_eps, d->last + t * h, m->params + m->final_norm,
-                        d->out + t * h, d->factor + t);
+        isa_now()->norm(n, h, (float)m->config.rms_norm_eps, d->last + t * h,
+                        m->params + m->final_norm, d->out + t * h, d->factor + t);
     }
     return d->out;
 }
@@ -320,8 +322,8 @@ backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t 
 
 /* The same for the attention block of the sequences [first, last). */
 static void
-backward_attention(struct decoder *d, const struct model *m, int64_t layer, int64_t first, int64_t last,
-                   float *grads)
+backward_attention(struct decoder *d, const struct model *m, int64_t layer, int64_t first,
+                   int64_t last, float *grads)
 {
     const struct isa *isa = isa_now();
     const struct model_layer *l = &m->layers[layer];

@@ -21,7 +21,7 @@ struct batch {
     int64_t        tokens;
     const int32_t *ids;         /* (tokens), each in [0, vocab_size) */
     int64_t        sequences;
-    const int64_t *starts;      /* (sequences + 1): starts[0] = 0, rising (empty ones allowed), last = tokens */
+    const int64_t *starts;      /* (sequences + 1): 0 .. tokens, not falling (a sequence may be empty) */
 };
 
 /* What decoder_forward needs to be true; the first fault found. For batches built from outside
@@ -56,10 +56,10 @@ void                  cache_load(struct decoder_cache *c, const struct model *m)
 
 /* Appends ids[i] to sequence rows[i] (all different, each shorter than length_max) and writes its
  * hidden state after the final norm to hidden (count, hidden_size). */
-void    cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const int32_t *ids,
-                     float *hidden);
-void    cache_reset(struct decoder_cache *c, int64_t row);              /* an empty sequence again */
-void    cache_copy(struct decoder_cache *c, int64_t to, int64_t from);  /* to becomes a copy of from */
+void cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const int32_t *ids,
+                  float *hidden);
+void cache_reset(struct decoder_cache *c, int64_t row);             /* an empty sequence again */
+void cache_copy(struct decoder_cache *c, int64_t to, int64_t from); /* to becomes a copy of from */
 int64_t cache_length(const struct decoder_cache *c, int64_t row);       /* tokens held */
 
 /* logits (count, head_rows) of hidden states through the model's head (the packed copy). */

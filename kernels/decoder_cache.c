@@ -146,7 +146,8 @@ mix_row(struct decoder_cache *c, int64_t layer, int64_t row, float *qkv, float *
         float *store = c->stores + row * row_size(c) + (layer * a->kv_heads + g) * c->store;
 
         attention_store(a, place, qkv + c->q + g * a->dim, qkv + c->q + c->kv + g * a->dim, store);
-        attention_step(a, place + 1, group, qkv + g * group * a->dim, store, out + g * group * a->dim);
+        attention_step(a, place + 1, group, qkv + g * group * a->dim, store,
+                       out + g * group * a->dim);
     }
 }
 
@@ -183,8 +184,8 @@ cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const 
                (size_t)c->hidden * sizeof *c->x);
     for (int64_t i = 0; i < c->layers; i++)
         append_layer(c, i, count, rows);
-    isa_now()->norm(count, c->hidden, (float)m->config.rms_norm_eps, c->x, m->params + m->final_norm,
-                    hidden, c->factor);
+    isa_now()->norm(count, c->hidden, (float)m->config.rms_norm_eps, c->x,
+                    m->params + m->final_norm, hidden, c->factor);
     for (int64_t i = 0; i < count; i++)
         c->lengths[rows[i]]++;
 }
@@ -194,5 +195,6 @@ cache_logits(struct decoder_cache *c, int64_t count, const float *hidden, float 
 {
     const struct model *m = c->model;
 
-    matmul_packed(count, &c->head, hidden, m->head_bias < 0 ? NULL : m->params + m->head_bias, logits);
+    matmul_packed(count, &c->head, hidden, m->head_bias < 0 ? NULL : m->params + m->head_bias,
+                  logits);
 }

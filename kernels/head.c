@@ -126,7 +126,8 @@ pack_classes(struct head_work *w, const struct head *head, struct part v)
 }
 
 static void
-tile_logits(struct head_work *w, const struct head *head, struct part v, struct part r, const float *x)
+tile_logits(struct head_work *w, const struct head *head, struct part v, struct part r,
+            const float *x)
 {
     matmul_packed(r.count, &w->panels, x + r.at * head->hidden,
                   head->bias == NULL ? NULL : head->bias + v.at, w->logits);
@@ -166,8 +167,8 @@ head_statistics(struct head_work *w, const struct head *head, int64_t rows, cons
         count++;
     }
     x = gather(w, rows, count, head->hidden, x);
-    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS); count > 0 && v.count > 0;
-         v = part_next(v, head->vocab, HEAD_COLUMNS)) {
+    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS);
+         count > 0 && v.count > 0; v = part_next(v, head->vocab, HEAD_COLUMNS)) {
         pack_classes(w, head, v);
         for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
              r = part_next(r, count, HEAD_ROWS)) {
@@ -187,7 +188,8 @@ head_statistics(struct head_work *w, const struct head *head, int64_t rows, cons
 
 /* Rows with something to say; where each one's named logits begin. */
 static int64_t
-choose_rows(struct head_work *w, int64_t rows, const int32_t *targets, const struct head_gradient *g)
+choose_rows(struct head_work *w, int64_t rows, const int32_t *targets,
+            const struct head_gradient *g)
 {
     int64_t count = 0, entry = 0;
 
@@ -209,8 +211,8 @@ choose_rows(struct head_work *w, int64_t rows, const int32_t *targets, const str
 
 /* Logits to their slopes, in place. */
 static void
-slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targets, const float *lse,
-          const float *entropy, const struct head_gradient *g)
+slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targets,
+          const float *lse, const float *entropy, const struct head_gradient *g)
 {
     const struct isa *isa = isa_now();
 
@@ -232,15 +234,16 @@ slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targ
 }
 
 static void
-backward_part(struct head_work *w, const struct head *head, struct part v, struct part r, const float *x,
-              float *dx, float *dweight, float *dbias)
+backward_part(struct head_work *w, const struct head *head, struct part v, struct part r,
+              const float *x, float *dx, float *dweight, float *dbias)
 {
     int64_t h = head->hidden;
 
     matmul_backward_x(&w->matmul, r.count, v.count, h, w->logits, head->weight + v.at * h, v.at > 0,
                       dx + r.at * h);
     if (dweight != NULL)
-        matmul_backward_w(&w->matmul, r.count, v.count, h, w->logits, x + r.at * h, dweight + v.at * h);
+        matmul_backward_w(&w->matmul, r.count, v.count, h, w->logits, x + r.at * h,
+                          dweight + v.at * h);
     if (dbias != NULL)
         matmul_backward_bias(r.count, v.count, w->logits, dbias + v.at);
 }
@@ -260,8 +263,8 @@ head_backward(struct head_work *w, const struct head *head, int64_t rows, const 
         reserve_floats(&w->dx, &w->dx_room, count * h);
         slopes = w->dx;
     }
-    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS); count > 0 && v.count > 0;
-         v = part_next(v, head->vocab, HEAD_COLUMNS)) {
+    for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS);
+         count > 0 && v.count > 0; v = part_next(v, head->vocab, HEAD_COLUMNS)) {
         pack_classes(w, head, v);
         for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
              r = part_next(r, count, HEAD_ROWS)) {

@@ -2,7 +2,7 @@
  * logits.
  *
  * With z = x W^T (+ bias), p = softmax(z), y the target of the row:
- *      lse = m + log sum exp(z - m),   log p = (z_y - m) - log sum exp(z - m)   (so log p <= 0, always)
+ *      lse = m + log sum exp(z - m),   log p = (z_y - m) - log sum exp(z - m)   (never positive)
  *      H = -sum p log p
  * and every objective acts on the logits as (architecture, "Kernels: one shape for every
  * objective")

@@ -31,17 +31,18 @@ struct isa {
     void (*norm)(int64_t rows, int64_t width, float eps, const float *x, const float *w, float *y,
                  float *inverse);
     /* The same y from a kept factor. */
-    void (*norm_again)(int64_t rows, int64_t width, const float *x, const float *w, const float *inverse,
-                       float *y);
+    void (*norm_again)(int64_t rows, int64_t width, const float *x, const float *w,
+                       const float *inverse, float *y);
     /* dx += the input's gradient; dw += the weight's, in row order. */
-    void (*norm_back)(int64_t rows, int64_t width, const float *x, const float *w, const float *inverse,
-                      const float *dy, float *dx, float *dw);
+    void (*norm_back)(int64_t rows, int64_t width, const float *x, const float *w,
+                      const float *inverse, const float *dy, float *dx, float *dw);
     void (*add)(int64_t n, const float *x, float *y);                      /* y += x */
     void (*sum)(int64_t n, const float *a, const float *b, float *y);      /* y = a + b */
 
     /* Rotates `heads` heads of `dim` (half-split) at x by cos, sin (dim / 2); sign -1 turns back.
      */
-    void (*rotate)(int64_t heads, int64_t dim, float sign, const float *cosine, const float *sine, float *x);
+    void (*rotate)(int64_t heads, int64_t dim, float sign, const float *cosine, const float *sine,
+                   float *x);
 
     /* y(rows, width) = silu(g) u with g, u the halves of gu(rows, 2 width); and back: dgu from dy.
      */
@@ -50,9 +51,11 @@ struct isa {
 
     /* s[0..valid) := exp(scale s - m), the rest up to room := 0; m is the largest scaled score,
      * *inverse one over the sum. */
-    void (*attend)(int64_t valid, int64_t room, float scale, float *s, float *largest, float *inverse);
+    void (*attend)(int64_t valid, int64_t room, float scale, float *s, float *largest,
+                   float *inverse);
     /* s := the probabilities, from m and the inverse as attend gave them. */
-    void (*attend_again)(int64_t valid, int64_t room, float scale, float largest, float inverse, float *s);
+    void (*attend_again)(int64_t valid, int64_t room, float scale, float largest, float inverse,
+                         float *s);
     /* dp := scale p (dp - sum p dp) over valid, zeros up to room. */
     void (*attend_back)(int64_t valid, int64_t room, float scale, const float *p, float *dp);
     void (*scale)(int64_t n, float factor, float *x);                      /* x = x factor + 0 */
@@ -65,8 +68,8 @@ struct isa {
 
     /* AdamW, one tensor: see adamw.h. keep = 1 - lr decay; step = lr / (1 - beta1^t);
      * root = 1 / sqrt(1 - beta2^t). */
-    void (*adamw)(int64_t n, float beta1, float beta2, float keep, float step, float root, float eps,
-                  float scale, float *p, const float *g, float *m, float *v);
+    void (*adamw)(int64_t n, float beta1, float beta2, float keep, float step, float root,
+                  float eps, float scale, float *p, const float *g, float *m, float *v);
 };
 
 /* The widest one that this machine has, or the one chosen by isa_use(). */

@@ -16,7 +16,9 @@ tile(const struct isa_tile *t)
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t j = 0; j < t->columns; j++) {
             float *c = t->c + i * t->c_row + j;
-            float  chain = t->start == ISA_START_zero ? 0.0f : t->start == ISA_START_bias ? t->bias[j] : *c;
+            float chain = t->start == ISA_START_zero   ? 0.0f
+                          : t->start == ISA_START_bias ? t->bias[j]
+                                                       : *c;
 
             for (int64_t p = 0; p < t->inner; p++)
                 chain = fmaf(t->a[i * t->a_row + p * t->a_inner], t->b[p * t->b_inner + j], chain);

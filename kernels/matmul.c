@@ -13,11 +13,11 @@
 #include "kernels/lanes.h"
 
 #define MATMUL_INNER   256      /* longest run of one sum through a panel */
-#define MATMUL_COLUMNS 512      /* columns packed at a time: 512 KiB of panels, half a second cache */
-#define MATMUL_ROWS    96       /* rows that go over a panel before the next: a multiple of every tile */
+#define MATMUL_COLUMNS 512 /* columns packed at a time: 512 KiB of panels, half a second cache */
+#define MATMUL_ROWS    96  /* rows that go over a panel before the next: a multiple of every tile */
 #define MATMUL_DIRECT  24       /* with fewer rows, a right factor that lies well is not packed */
-#define MATMUL_FAR     128      /* a left factor with its rows side by side is packed where the sum's ... */
-#define MATMUL_REUSE   96       /* ... stride is longer than this, and so many columns share the work */
+#define MATMUL_FAR     128 /* a left factor with a_row 1 is packed where a_inner is longer ... */
+#define MATMUL_REUSE   96  /* ... and so many columns share the work */
 
 void
 matmul_free(struct matmul *s)
@@ -148,7 +148,8 @@ run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t colum
 /* Rows of the left factor, a_row = 1, as strips: out[i inner + p isa->rows + r], i the strip's
  * first row. */
 static void
-pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, int64_t a_inner, float *out)
+pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, int64_t a_inner,
+            float *out)
 {
     for (int64_t i = 0; i < rows; i += isa->rows) {
         int64_t here = least(rows - i, isa->rows);
@@ -162,8 +163,9 @@ pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, 
 /* Rows times packed panels. Rows go in blocks, so that a block of a stays near while the panels
  * pass over it. strips: room to pack such a block, or NULL to read it where it lies. */
 static void
-run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, int64_t columns,
-           int64_t inner, const float *a, const float *panels, float *strips, const float *bias, float *c)
+run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start,
+           int64_t columns, int64_t inner, const float *a, const float *panels, float *strips,
+           const float *bias, float *c)
 {
     for (int64_t i = 0; i < q->rows; i += MATMUL_ROWS) {
         int64_t rows = least(q->rows - i, MATMUL_ROWS), stride = strips == NULL ? q->a_row : inner;
@@ -187,14 +189,20 @@ run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
 
 /* Few rows and a right factor with contiguous rows: whole tiles read it in place. */
 static void
-run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start start, const float *a,
-           const float *b, float *c)
+run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start start,
+           const float *a, const float *b, float *c)
 {
     for (int64_t j = 0; j < q->columns;) {
         int64_t left = q->columns - j, here = left >= isa->columns ? isa->columns : LANES;
         struct isa_tile t = {
-            .columns = here, .inner = q->inner, .a_row = q->a_row, .a_inner = q->a_inner, .b = b + j,
-            .b_inner = q->b_inner, .c_row = q->c_row, .bias = q->bias == NULL ? NULL : q->bias + j,
+            .columns = here,
+            .inner = q->inner,
+            .a_row = q->a_row,
+            .a_inner = q->a_inner,
+            .b = b + j,
+            .b_inner = q->b_inner,
+            .c_row = q->c_row,
+            .bias = q->bias == NULL ? NULL : q->bias + j,
             .start = start,
         };
 
@@ -207,7 +215,9 @@ void
 matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
 {
     const struct isa *isa = isa_now();
-    enum isa_start start = q->add ? ISA_START_add : q->bias != NULL ? ISA_START_bias : ISA_START_zero;
+    enum isa_start start = q->add            ? ISA_START_add
+                           : q->bias != NULL ? ISA_START_bias
+                                             : ISA_START_zero;
 
     if (q->rows <= 0 || q->columns <= 0)
         return;
@@ -249,8 +259,8 @@ matmul_forward(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *x
 }
 
 void
-matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *w,
-                  int add, float *dx)
+matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy,
+                  const float *w, int add, float *dx)
 {
     struct matmul_shape q = {
         .rows = n, .columns = k, .inner = m, .a_row = m, .a_inner = 1, .b_inner = k, .b_column = 1,
@@ -261,8 +271,8 @@ matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float
 }
 
 void
-matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *x,
-                  float *dw)
+matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy,
+                  const float *x, float *dw)
 {
     struct matmul_shape q = {
         .rows = m, .columns = k, .inner = n, .a_row = 1, .a_inner = m, .b_inner = k, .b_column = 1,

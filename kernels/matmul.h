@@ -23,16 +23,16 @@ struct matmul {
 void matmul_free(struct matmul *s);
 
 /* y(n,m) = x(n,k) w(m,k)^T; the chain over k starts at bias[j], or 0 where bias is NULL. */
-void matmul_forward(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *x, const float *w,
-                    const float *bias, float *y);
+void matmul_forward(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *x,
+                    const float *w, const float *bias, float *y);
 
 /* dx(n,k) = dy(n,m) w(m,k), a chain over m from 0; with `add` from dx's own value. */
-void matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *w,
-                       int add, float *dx);
+void matmul_backward_x(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy,
+                       const float *w, int add, float *dx);
 
 /* dw(m,k) += dy(n,m)^T x(n,k): the chain over n, in row order, goes on from dw's value. */
-void matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy, const float *x,
-                       float *dw);
+void matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const float *dy,
+                       const float *x, float *dw);
 
 /* db(m) += the rows of dy(n,m), in row order. */
 void matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db);
@@ -44,8 +44,9 @@ struct matmul_weight {
     float  *panels;
 };
 
-void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w);   /* refills p, grows it */
-void matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias, float *y);
+void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w); /* refills p */
+void matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias,
+                   float *y);
 void matmul_weight_free(struct matmul_weight *p);
 
 /* The general form: strides in elements, a_row or a_inner being 1; start: NULL and !add is 0, else
@@ -59,7 +60,8 @@ struct matmul_shape {
     int add;                    /* go on from c's value; bias is then ignored */
 };
 
-void matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c);
+void matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b,
+                float *c);
 
 /* The definition: the loop above, one element at a time. */
 void matmul_naive(const struct matmul_shape *q, const float *a, const float *b, float *c);

@@ -58,16 +58,13 @@ check_heads(struct model_config *c, struct error *e)
 {
     int status;
 
-    if ((status = check_size("num_attention_heads", c->num_attention_heads, 1, MODEL_WIDTH_MAX, e)) != 0
-        || (status = check_size("num_key_value_heads", c->num_key_value_heads, 1,
-                                c->num_attention_heads, e)) != 0)
-        return status;
     if (c->num_attention_heads % c->num_key_value_heads != 0)
         return error_set(e, ERROR_model, "num_key_value_heads: %lld does not divide %lld heads",
                          (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
     if (c->head_dim == 0) {
         if (c->hidden_size % c->num_attention_heads != 0)
-            return error_set(e, ERROR_model, "num_attention_heads: %lld does not divide hidden_size %lld",
+            return error_set(e, ERROR_model,
+                             "num_attention_heads: %lld does not divide hidden_size %lld",
                              (long long)c->num_attention_heads, (long long)c->hidden_size);
         c->head_dim = c->hidden_size / c->num_attention_heads;
     }
@@ -82,19 +79,28 @@ check_heads(struct model_config *c, struct error *e)
 int
 model_config_check(struct model_config *c, struct error *e)
 {
+    const struct {
+        const char *key;
+        int64_t     value, low, high;
+    } sizes[] = {
+        {"vocab_size", c->vocab_size, 1, MODEL_VOCAB_MAX},
+        {"hidden_size", c->hidden_size, 1, MODEL_WIDTH_MAX},
+        {"intermediate_size", c->intermediate_size, 1, MODEL_INNER_MAX},
+        {"num_hidden_layers", c->num_hidden_layers, 1, MODEL_LAYERS_MAX},
+        {"max_position_embeddings", c->max_position_embeddings, 1, MODEL_POSITIONS_MAX},
+        {"num_labels", c->num_labels, 0, MODEL_LABELS_MAX},
+        {"num_attention_heads", c->num_attention_heads, 1, MODEL_WIDTH_MAX},
+        {"num_key_value_heads", c->num_key_value_heads, 1, c->num_attention_heads},
+    };
     int status;
 
     if (strcmp(c->family, "qwen2") != 0)
         return error_set(e, ERROR_model, "model_type: '%.*s' is not supported (qwen2 is)",
                          MODEL_FAMILY_MAX - 1, c->family);
-    if ((status = check_size("vocab_size", c->vocab_size, 1, MODEL_VOCAB_MAX, e)) != 0
-        || (status = check_size("hidden_size", c->hidden_size, 1, MODEL_WIDTH_MAX, e)) != 0
-        || (status = check_size("intermediate_size", c->intermediate_size, 1, MODEL_INNER_MAX, e)) != 0
-        || (status = check_size("num_hidden_layers", c->num_hidden_layers, 1, MODEL_LAYERS_MAX, e)) != 0
-        || (status = check_size("max_position_embeddings", c->max_position_embeddings, 1,
-                                MODEL_POSITIONS_MAX, e)) != 0
-        || (status = check_size("num_labels", c->num_labels, 0, MODEL_LABELS_MAX, e)) != 0
-        || (status = check_heads(c, e)) != 0
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if ((status = check_size(sizes[i].key, sizes[i].value, sizes[i].low, sizes[i].high, e)) != 0)
+            return status;
+    if ((status = check_heads(c, e)) != 0
         || (status = check_id("bos_token_id", c->bos_token_id, c->vocab_size, e)) != 0
         || (status = check_id("eos_token_id", c->eos_token_id, c->vocab_size, e)) != 0
         || (status = check_id("pad_token_id", c->pad_token_id, c->vocab_size, e)) != 0)
@@ -230,11 +236,12 @@ model_randomise(struct model *m, uint64_t seed)
     for (int i = 0; i < m->tensor_count; i++) {
         const struct model_tensor *t = &m->tensors[i];
         uint64_t key = random_bits(seed, RANDOM_init, hash_name(t->name));
+        double range = m->config.initializer_range;
         int is_norm = t->dims == 1 && strstr(t->name, "norm") != NULL;
 
         for (int64_t j = 0; j < t->count; j++)
             m->params[t->offset + j] = t->dims == 1 ? (float)is_norm
-                : (float)(m->config.initializer_range * random_normal(key, RANDOM_init, (uint64_t)j));
+                : (float)(range * random_normal(key, RANDOM_init, (uint64_t)j));
     }
 }
 

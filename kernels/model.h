@@ -32,7 +32,7 @@ struct model_config {
     int64_t num_hidden_layers;
     int64_t num_attention_heads;
     int64_t num_key_value_heads;            /* divides num_attention_heads */
-    int64_t head_dim;                       /* even; hidden_size / num_attention_heads where the file has none */
+    int64_t head_dim;                       /* even; 0: hidden_size / num_attention_heads */
     int64_t max_position_embeddings;
     int64_t num_labels;                     /* 0: a language model; else a token classifier */
     double  rms_norm_eps;
@@ -49,7 +49,7 @@ struct model_tensor {
     int     dims;                           /* 1 or 2 */
     int64_t shape[2];                       /* shape[1] is 1 where dims is 1 */
     int64_t offset, count;                  /* in floats, into params */
-    int     decay;                          /* weight decay applies: matrices, not biases and norms */
+    int     decay;                          /* weight decay applies: to matrices */
 };
 
 /* Offsets into params. q, k, v lie next to each other, as do their biases, and gate and up: each
@@ -91,6 +91,7 @@ void model_randomise(struct model *m, uint64_t seed);
 /* A second model with the same weights. */
 void model_copy(struct model *to, const struct model *from);
 
-const struct model_tensor *model_find(const struct model *m, const char *name);  /* NULL: no such tensor */
+/* NULL: no such tensor. */
+const struct model_tensor *model_find(const struct model *m, const char *name);
 
 #endif

@@ -104,8 +104,8 @@ struct scratch {
 
 /* x (length, hidden) through one layer, in place. */
 static void
-layer_of(const struct model *m, const struct model_layer *l, const double *w, int64_t length, double *x,
-         struct scratch *s)
+layer_of(const struct model *m, const struct model_layer *l, const double *w, int64_t length,
+         double *x, struct scratch *s)
 {
     const struct model_config *c = &m->config;
     int64_t h = c->hidden_size, d = c->head_dim, q = c->num_attention_heads * d;
@@ -142,8 +142,10 @@ naive_decoder(const struct model *m, const double *params, const struct batch *b
     int64_t kv = c->num_key_value_heads * c->head_dim;
     size_t  n = (size_t)b->tokens + 1;
     struct scratch s = {
-        xarray((size_t)h, sizeof(double)), xarray(n * (size_t)(q + 2 * kv), sizeof(double)),
-        xarray(n * (size_t)q, sizeof(double)), xarray((size_t)(2 * c->intermediate_size), sizeof(double)),
+        xarray((size_t)h, sizeof(double)),
+        xarray(n * (size_t)(q + 2 * kv), sizeof(double)),
+        xarray(n * (size_t)q, sizeof(double)),
+        xarray((size_t)(2 * c->intermediate_size), sizeof(double)),
         xarray((size_t)c->intermediate_size, sizeof(double)),
     };
 

@@ -18,14 +18,15 @@ void naive_rotate(int64_t dim, int64_t position, double theta, double *x);
 void naive_swiglu(int64_t width, const double *gu, double *y);
 
 /* As attention.h: qkv (length, (heads + 2 kv_heads) dim), out (length, heads dim). */
-void naive_attention(int64_t length, int64_t heads, int64_t kv_heads, int64_t dim, const double *qkv,
-                     double *out);
+void naive_attention(int64_t length, int64_t heads, int64_t kv_heads, int64_t dim,
+                     const double *qkv, double *out);
 
 /* log p of target, logsumexp and entropy of logits z(classes). */
 void naive_softmax(int64_t classes, const double *z, int64_t target, double *logp, double *lse,
                    double *entropy);
 
 /* The decoder with weights `params` (laid out like m->params): hidden (tokens, hidden). */
-void naive_decoder(const struct model *m, const double *params, const struct batch *b, double *hidden);
+void naive_decoder(const struct model *m, const double *params, const struct batch *b,
+                   double *hidden);
 
 #endif

@@ -27,8 +27,8 @@ measure_tokens(const struct objective_batch *b, int correct_only, struct objecti
 }
 
 static void
-run_tokens(const struct objective_batch *b, int correct_only, const struct objective_step *step, float *c,
-           struct objective_report *report)
+run_tokens(const struct objective_batch *b, int correct_only, const struct objective_step *step,
+           float *c, struct objective_report *report)
 {
     for (int64_t i = 0; i < b->samples && step->tokens > 0; i++) {
         const struct objective_sample *s = &b->sample[i];
@@ -105,8 +105,9 @@ measure_groups(const struct objective_batch *b, struct objective_step *step)
 }
 
 static void
-run_groups(const struct objective_batch *b, int with_weight, const struct objective_settings *settings,
-           const struct objective_step *step, float *c, struct objective_report *report)
+run_groups(const struct objective_batch *b, int with_weight,
+           const struct objective_settings *settings, const struct objective_step *step, float *c,
+           struct objective_report *report)
 {
     for (int64_t i = 0; i < b->samples && step->groups > 0; i++) {
         const struct objective_sample *s = &b->sample[i];
@@ -194,16 +195,18 @@ check_sample(const struct objective *o, const struct objective_batch *b, int64_t
     int64_t after = i == 0 ? 0 : b->sample[i - 1].first + b->sample[i - 1].count;
 
     if (s->count < 0 || s->first < after || s->first > b->rows || s->count > b->rows - s->first)
-        return error_set(e, ERROR_input, "sample %lld: rows %lld + %lld are not after %lld and in %lld",
+        return error_set(e, ERROR_input,
+                         "sample %lld: rows %lld + %lld are not after %lld and in %lld",
                          (long long)i, (long long)s->first, (long long)s->count, (long long)after,
                          (long long)b->rows);
     if (o->needs_group && (s->group_size < 1 || !isfinite(s->reward) || !isfinite(s->mean)))
-        return error_set(e, ERROR_input, "sample %lld: group of %lld, reward %g, mean %g", (long long)i,
-                         (long long)s->group_size, s->reward, s->mean);
+        return error_set(e, ERROR_input, "sample %lld: group of %lld, reward %g, mean %g",
+                         (long long)i, (long long)s->group_size, s->reward, s->mean);
     for (int64_t row = s->first; row < s->first + s->count; row++)
         if (!isfinite(b->logp[row]) || !isfinite(weight_at(b, row))
             || (o->needs_reference && !isfinite(b->reference[row])))
-            return error_set(e, ERROR_input, "sample %lld, row %lld: a log probability or weight is not finite",
+            return error_set(e, ERROR_input,
+                             "sample %lld, row %lld: a log probability or weight is not finite",
                              (long long)i, (long long)row);
     return 0;
 }
@@ -229,8 +232,8 @@ objective_measure(const struct objective *o, const struct objective_batch *b,
 
 void
 objective_run(const struct objective *o, const struct objective_batch *b,
-              const struct objective_settings *settings, const struct objective_step *step, float *c,
-              float *e, float *h, struct objective_report *report)
+              const struct objective_settings *settings, const struct objective_step *step,
+              float *c, float *e, float *h, struct objective_report *report)
 {
     size_t bytes = (size_t)b->rows * sizeof(float);
 

@@ -9,9 +9,9 @@
  * A step may be cut into batches: objective_measure() over all its samples gives the normalisers,
  * so that the sum of the batches' losses (and gradients) is the step's.
  *   sft, rft, token_class   L = -(1/tokens) sum w lp;  tokens: the weighted-in tokens of the step
- *                           c = -w / tokens             (rl_methods 9.1: RFT; w = 0 on wrong responses)
+ *                           c = -w / tokens             (RFT: w = 0 on wrong responses)
  *   bcpg, bcpg_nsa          L = (1/groups) sum over groups of
- *                               -(1/G) sum_i (1/|y_i|) [ sum_j b_ij (r_i - rbar) lp_ij - (tau/2) S_i^2 ]
+ *                               -(1/G) sum_i (1/|y_i|) [sum_j b_ij (r_i - rbar) lp_ij - (tau/2) S_i^2]
  *                           S_i = sum_j (lp_ij - ref_ij), b = 1 for bcpg
  *                           c_ij = -(1/(groups G |y_i|)) (b_ij (r_i - rbar) - tau S_i)
  *                           (BCPG-NSA, arXiv 2505.14403, Eq 6 and 7; rl_methods 1.1, 1.2)
@@ -67,7 +67,7 @@ struct objective_report {
 struct objective {
     const char *name, *summary;
     int needs_reference, needs_group;
-    int classes;                    /* acts on a class head: rows with a label, targets are labels */
+    int classes;                    /* acts on a class head; targets are labels */
     void (*measure)(const struct objective_batch *b, struct objective_step *step);
     void (*run)(const struct objective_batch *b, const struct objective_settings *settings,
                 const struct objective_step *step, float *c, struct objective_report *report);

@@ -9,7 +9,8 @@ norm_row(int64_t width, const float *x, const float *w, float inverse, float *y)
 }
 
 static void
-norm(int64_t rows, int64_t width, float eps, const float *x, const float *w, float *y, float *inverse)
+norm(int64_t rows, int64_t width, float eps, const float *x, const float *w, float *y,
+     float *inverse)
 {
     for (int64_t r = 0; r < rows; r++, x += width, y += width) {
         lanes sum = {0};
@@ -25,7 +26,8 @@ norm(int64_t rows, int64_t width, float eps, const float *x, const float *w, flo
 }
 
 static void
-norm_again(int64_t rows, int64_t width, const float *x, const float *w, const float *inverse, float *y)
+norm_again(int64_t rows, int64_t width, const float *x, const float *w, const float *inverse,
+           float *y)
 {
     for (int64_t r = 0; r < rows; r++, x += width, y += width)
         norm_row(width, x, w, inverse[r], y);
@@ -231,11 +233,25 @@ adamw(int64_t n, float beta1, float beta2, float keep, float step, float root, f
     }
 }
 
-#define ISA_TABLE(set, tile_rows, tile_columns) \
-    const struct isa isa_##set = { \
-        .name = #set, .rows = tile_rows, .columns = tile_columns, .tile = tile, .norm = norm, \
-        .norm_again = norm_again, .norm_back = norm_back, .add = add, .sum = sum, .rotate = rotate, \
-        .swiglu = swiglu, .swiglu_back = swiglu_back, .attend = attend, \
-        .attend_again = attend_again, .attend_back = attend_back, .scale = scale, \
-        .softmax = softmax, .softmax_back = softmax_back, .adamw = adamw, \
+#define ISA_TABLE(set, tile_rows, tile_columns)                                                    \
+    const struct isa isa_##set = {                                                                 \
+        .name = #set,                                                                              \
+        .rows = tile_rows,                                                                         \
+        .columns = tile_columns,                                                                   \
+        .tile = tile,                                                                              \
+        .norm = norm,                                                                              \
+        .norm_again = norm_again,                                                                  \
+        .norm_back = norm_back,                                                                    \
+        .add = add,                                                                                \
+        .sum = sum,                                                                                \
+        .rotate = rotate,                                                                          \
+        .swiglu = swiglu,                                                                          \
+        .swiglu_back = swiglu_back,                                                                \
+        .attend = attend,                                                                          \
+        .attend_again = attend_again,                                                              \
+        .attend_back = attend_back,                                                                \
+        .scale = scale,                                                                            \
+        .softmax = softmax,                                                                        \
+        .softmax_back = softmax_back,                                                              \
+        .adamw = adamw,                                                                            \
     }

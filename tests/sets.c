@@ -51,7 +51,8 @@ sets_doubles(int64_t count, const float *values)
 }
 
 void
-sets_near(const char *what, int64_t count, const float *values, const double *wanted, double tolerance)
+sets_near(const char *what, int64_t count, const float *values, const double *wanted,
+          double tolerance)
 {
     double largest = 0;
 

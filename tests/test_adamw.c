@@ -128,7 +128,8 @@ norm_and_clipping(void **state)
         for (int64_t j = 0; j < m.tensors[i].count; j++) {
             float before = kept.params[m.tensors[i].offset + j];
 
-            assert_true(m.params[m.tensors[i].offset + j] == (m.tensors[i].decay ? before * 0.95f : before));
+            assert_true(m.params[m.tensors[i].offset + j] ==
+                        (m.tensors[i].decay ? before * 0.95f : before));
         }
     /* A gradient that is not finite changes nothing. */
     memcpy(m.params, kept.params, (size_t)m.count * sizeof *g);
@@ -154,7 +155,8 @@ schedules(void **state)
     for (int64_t step = 5; step <= 14; step++)
         assert_true(schedule_lr(&s, step) < schedule_lr(&s, step - 1));
     s.kind = SCHEDULE_constant;
-    assert_true(schedule_lr(&s, 2) == 0.5 && schedule_lr(&s, 5) == 1.0 && schedule_lr(&s, 99) == 1.0);
+    assert_true(schedule_lr(&s, 2) == 0.5 && schedule_lr(&s, 5) == 1.0 &&
+                schedule_lr(&s, 99) == 1.0);
     s.warmup = 0;
     assert_true(schedule_lr(&s, 1) == 1.0);
     assert_int_equal(schedule_find("cosine"), SCHEDULE_cosine);

@@ -191,7 +191,8 @@ cache_is_the_decoder(void **state)
         int64_t count = 0;
 
         for (int64_t i = 0; i < N; i++)
-            if (cache_length(c, i) < L && random_unit(2, RANDOM_test, round * N + (uint64_t)i) < 0.6) {
+            if (cache_length(c, i) < L &&
+                random_unit(2, RANDOM_test, round * N + (uint64_t)i) < 0.6) {
                 next[count] = ids[i * L + cache_length(c, i)];
                 rows[count++] = i;
             }

@@ -204,8 +204,11 @@ language(const char *name, int tied)
     reward = golden_find(&golden, "%s/reward", name);
     for (int i = 0; i < 4; i++)
         samples[i] = (struct objective_sample){
-            .first = r.starts[i], .count = r.starts[i + 1] - r.starts[i] - 1, .group_size = 2,
-            .reward = reward->values[i], .mean = 0.5 * (reward->values[i & 2] + reward->values[(i & 2) + 1]),
+            .first = r.starts[i],
+            .count = r.starts[i + 1] - r.starts[i] - 1,
+            .group_size = 2,
+            .reward = reward->values[i],
+            .mean = 0.5 * (reward->values[i & 2] + reward->values[(i & 2) + 1]),
         };
     compare_loss(&r, "sft", objective_loss(&r, "sft", NULL, NULL, samples, 4));
     compare_gradients(&r, "sft", 0);

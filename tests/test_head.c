@@ -35,7 +35,8 @@ zeros(int64_t count)
 
 /* Every third row has no target; c, e, h are zero on some. */
 static void
-fixture_begin(struct fixture *f, int64_t rows, int64_t hidden, int64_t vocab, int with_bias, double scale)
+fixture_begin(struct fixture *f, int64_t rows, int64_t hidden, int64_t vocab, int with_bias,
+              double scale)
 {
     memset(f, 0, sizeof *f);
     f->rows = rows;
@@ -66,8 +67,8 @@ fixture_begin(struct fixture *f, int64_t rows, int64_t hidden, int64_t vocab, in
 static void
 fixture_end(struct fixture *f)
 {
-    float *parts[] = {f->x, f->weight, f->bias, f->logp, f->lse, f->entropy, f->c, f->e, f->h, f->dx,
-                      f->dweight, f->dbias};
+    float *parts[] = {f->x, f->weight, f->bias, f->logp, f->lse,     f->entropy,
+                      f->c, f->e,      f->h,    f->dx,   f->dweight, f->dbias};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         free(parts[i]);
@@ -86,8 +87,8 @@ backward(struct fixture *f)
 {
     struct head_gradient g = {f->c, f->e, f->h, f->entries, f->entry_count};
 
-    head_backward(f->work, &f->head, f->rows, f->x, f->targets, f->lse, f->entropy, &g, f->dx, f->dweight,
-                  f->bias == NULL ? NULL : f->dbias);
+    head_backward(f->work, &f->head, f->rows, f->x, f->targets, f->lse, f->entropy, &g, f->dx,
+                  f->dweight, f->bias == NULL ? NULL : f->dbias);
 }
 
 /* x, weight and bias as doubles, next to each other. */
@@ -251,7 +252,7 @@ hard_rows(void **state)
 
     (void)state;
     fixture_begin(&f, ROWS, HIDDEN, VOCAB, 1, 1);
-    for (int64_t row = 0; row < ROWS; row++) {      /* z_v = x0 bias-free: class 0 is the large one */
+    for (int64_t row = 0; row < ROWS; row++) { /* z_v = x0 bias-free: class 0 is the large one */
         float size = 16 + 16 * (float)random_unit(1, RANDOM_test, (uint64_t)row);
 
         for (int64_t i = 0; i < HIDDEN; i++)
@@ -260,7 +261,10 @@ hard_rows(void **state)
     }
     for (int64_t v = 0; v < VOCAB; v++) {
         for (int64_t i = 0; i < HIDDEN; i++)
-            f.weight[v * HIDDEN + i] = i > 0 ? f.weight[v * HIDDEN + i] : v == 0 ? 1 : v == 1 ? 0.9999f : -1;
+            f.weight[v * HIDDEN + i] = i > 0    ? f.weight[v * HIDDEN + i]
+                                       : v == 0 ? 1
+                                       : v == 1 ? 0.9999f
+                                                : -1;
         f.bias[v] = 0;
     }
     compare_statistics(&f, 4e-6);
@@ -284,7 +288,8 @@ company_changes_nothing(void **state)
 {
     enum { ROWS = 500, HIDDEN = 24, VOCAB = 41 };
     struct fixture f;
-    float *logp = zeros(ROWS), *lse = zeros(ROWS), *entropy = zeros(ROWS), *dx = zeros(ROWS * HIDDEN);
+    float *logp = zeros(ROWS), *lse = zeros(ROWS), *entropy = zeros(ROWS),
+          *dx = zeros(ROWS * HIDDEN);
 
     (void)state;
     fixture_begin(&f, ROWS, HIDDEN, VOCAB, 0, 2);
@@ -292,15 +297,17 @@ company_changes_nothing(void **state)
     backward(&f);
     for (uint64_t round = 0; round < 40; round++) {
         int64_t first = (int64_t)(random_bits(1, RANDOM_test, round) % ROWS);
-        int64_t count = 1 + (int64_t)(random_bits(2, RANDOM_test, round) % (uint64_t)(ROWS - first));
+        int64_t count =
+            1 + (int64_t)(random_bits(2, RANDOM_test, round) % (uint64_t)(ROWS - first));
         struct head_gradient g = {f.c + first, f.e + first, f.h + first, NULL, 0};
         int32_t targets[ROWS];
 
         for (int64_t i = 0; i < count; i++)
-            targets[i] = random_unit(round, RANDOM_test, (uint64_t)i) < 0.3 ? -1 : f.targets[first + i];
+            targets[i] =
+                random_unit(round, RANDOM_test, (uint64_t)i) < 0.3 ? -1 : f.targets[first + i];
         head_statistics(f.work, &f.head, count, f.x + first * HIDDEN, targets, logp, lse, entropy);
-        head_backward(f.work, &f.head, count, f.x + first * HIDDEN, targets, lse, entropy, &g, dx, NULL,
-                      NULL);
+        head_backward(f.work, &f.head, count, f.x + first * HIDDEN, targets, lse, entropy, &g, dx,
+                      NULL, NULL);
         for (int64_t i = 0; i < count; i++) {
             if (targets[i] < 0) {
                 assert_true(logp[i] == 0.0f && lse[i] == 0.0f && entropy[i] == 0.0f);

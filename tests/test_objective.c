@@ -86,7 +86,8 @@ coefficients_are_slopes(void **state)
             run -= (double)f.logp[i];
             f.logp[i] = kept;
             if (!(fabs((above - below) / run - (double)c[i]) < 1e-6))
-                fail_msg("%s: row %d: c %.9g, slope %.9g", o->name, i, (double)c[i], (above - below) / run);
+                fail_msg("%s: row %d: c %.9g, slope %.9g", o->name, i, (double)c[i],
+                         (above - below) / run);
             some += c[i] != 0.0f;
         }
         assert_true(some > 10);
@@ -115,7 +116,8 @@ bcpg_by_hand(void **state)
     assert_true(fabs((double)c[0] - -0.25 * (0.5 * -0.5 - 0.03 * 0.5)) < 1e-8);
     assert_true(fabs((double)c[1] - -0.25 * (1.0 * -0.5 - 0.03 * 0.5)) < 1e-8);
     assert_true(fabs((double)c[2] - -0.5 * (1.0 * 0.5 - 0.03 * 0.5)) < 1e-8);
-    assert_true(fabs(report.policy - (-0.25 * (-0.25 * -1 + -0.5 * -2) - 0.5 * (0.5 * -0.5))) < 1e-12);
+    assert_true(fabs(report.policy - (-0.25 * (-0.25 * -1 + -0.5 * -2) - 0.5 * (0.5 * -0.5))) <
+                1e-12);
     assert_true(fabs(report.pull - 0.015 * (0.25 * 0.25 + 0.5 * 0.25)) < 1e-12);
     assert_true(report.samples == 2 && report.tokens == 3 && report.ratio == 1.0);
     objective_run(objective_find("bcpg"), &b, &settings, &step, c, NULL, NULL, &report);
@@ -170,7 +172,8 @@ batches_add_up(void **state)
                 sum[row] += one[row];
         }
         assert_memory_equal(sum, c, sizeof c);
-        assert_true(fabs(again.groups - step.groups) < 1e-12 && fabs(again.tokens - step.tokens) < 1e-12);
+        assert_true(fabs(again.groups - step.groups) < 1e-12 &&
+                    fabs(again.tokens - step.tokens) < 1e-12);
         assert_true(fabs(parts.loss - whole.loss) < 1e-12);
         assert_true(parts.samples == whole.samples && parts.tokens == whole.tokens);
     }

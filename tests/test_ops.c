@@ -151,7 +151,8 @@ rope_is_naive(void **state)
 
         rope_init(&rope, 50, dim, 10000.0);
         for (int64_t position = 0; position < 50; position += 7) {
-            float *x = sets_floats(3 * dim, (uint64_t)dim, 1), *kept = sets_floats(3 * dim, (uint64_t)dim, 1);
+            float *x = sets_floats(3 * dim, (uint64_t)dim, 1),
+                  *kept = sets_floats(3 * dim, (uint64_t)dim, 1);
             double *wanted = sets_doubles(3 * dim, x);
 
             for (int64_t head = 0; head < 3; head++)

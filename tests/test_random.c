@@ -39,7 +39,8 @@ names_are_apart(void **state)
     assert_true(random_bits(1, RANDOM_init, 5) != random_bits(2, RANDOM_init, 5));
     assert_true(random_bits(1, RANDOM_init, 5) != random_bits(1, RANDOM_sample, 5));
     assert_true(random_bits(1, RANDOM_init, 5) != random_bits(1, RANDOM_init, 6));
-    assert_true(random_bits(1, RANDOM_init, 5) != random_bits(1, RANDOM_init, 5 + (UINT64_C(1) << 32)));
+    assert_true(random_bits(1, RANDOM_init, 5) !=
+                random_bits(1, RANDOM_init, 5 + (UINT64_C(1) << 32)));
 }
 
 static void

@@ -73,7 +73,8 @@ theirs(enum form form, int n, int m, int k, float *x, float *w, float *y)
 static void
 measure(enum form form, int n, int m, int k, double *our, double *their)
 {
-    float *x = filled((int64_t)n * k, 1), *w = filled((int64_t)m * k, 2), *y = filled((int64_t)n * m, 3);
+    float *x = filled((int64_t)n * k, 1), *w = filled((int64_t)m * k, 2),
+          *y = filled((int64_t)n * m, 3);
     double a[ROUNDS], b[ROUNDS];
     struct matmul s = {0};
 

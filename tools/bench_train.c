@@ -18,7 +18,8 @@
 
 enum part { PART_forward, PART_statistics, PART_head, PART_backward, PART_update, PART_count };
 
-static const char *const part_names[] = {"forward", "statistics", "head backward", "backward", "update"};
+static const char *const part_names[] = {"forward", "statistics", "head backward", "backward",
+                                         "update"};
 
 struct bench {
     struct model      model;
@@ -171,7 +172,8 @@ main(int argc, char **argv)
     config.vocab_size = number(argc, argv, 3, 40);
     config.intermediate_size = config.hidden_size * 3;
     config.num_attention_heads = config.num_key_value_heads = 4;
-    if (model_init(&b.model, &config, &e) != 0 || length < 2 || tokens < length || tokens > 1000000) {
+    if (model_init(&b.model, &config, &e) != 0 || length < 2 || tokens < length ||
+        tokens > 1000000) {
         fprintf(stderr, "usage: bench_train [WIDTH [LAYERS [VOCAB [LENGTH [TOKENS]]]]]\n");
         return 2;
     }
