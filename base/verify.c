@@ -5,11 +5,12 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* A decimal inside a text: its digits keep their commas, leading and trailing zeros until compared. */
+/* A decimal inside a text: its digits keep their commas, leading and trailing zeros until compared.
+ */
 struct decimal {
-    struct span text;               /* from the sign to the last digit */
-    struct span whole, fraction;    /* digits; whole may hold commas */
-    bool        negative;
+    struct span text;            /* from the sign to the last digit */
+    struct span whole, fraction; /* digits; whole may hold commas */
+    bool negative;
 };
 
 static bool
@@ -40,7 +41,8 @@ trim(struct span s)
     return s;
 }
 
-/* Length of the minus sign that ends at TEXT[end]: ASCII, or U+2212 in UTF-8; 0 when there is none. */
+/* Length of the minus sign that ends at TEXT[end]: ASCII, or U+2212 in UTF-8; 0 when there is none.
+ */
 static size_t
 minus_before(struct span text, size_t end)
 {
@@ -51,12 +53,13 @@ minus_before(struct span text, size_t end)
     return 0;
 }
 
-/* A minus makes a number negative unless something stands right before it: "10-3" is a subtraction. */
+/* A minus makes a number negative unless something stands right before it: "10-3" is a subtraction.
+ */
 static void
 take_sign(struct span text, size_t start, struct decimal *d)
 {
     size_t at = start, minus;
-    char   before;
+    char before;
 
     if (at && text.at[at - 1] == '$')
         at--;
@@ -105,7 +108,7 @@ next_decimal(struct span text, size_t *at, struct decimal *d)
     } else {
         while (i < text.length && is_digit(text.at[i]))
             i++;
-        while (i - start <= 3 || text.at[i - 4] == ',') {       /* 1 to 3 digits, then groups */
+        while (i - start <= 3 || text.at[i - 4] == ',') { /* 1 to 3 digits, then groups */
             if (!comma_groups(text, i))
                 break;
             i += 4;
@@ -137,8 +140,9 @@ find_last(struct span text, size_t end, const char *word)
     return text.length;
 }
 
-/* The inside of the last \boxed{...} whose braces close. Braces are matched from each \boxed forward, once:
- * the scan ends at the next \boxed already tried, so hostile nesting stays linear. */
+/* The inside of the last \boxed{...} whose braces close. Braces are matched from each \boxed
+ * forward, once: the scan ends at the next \boxed already tried, so hostile nesting stays linear.
+ */
 static bool
 find_boxed(struct span text, struct span *inside)
 {
@@ -166,11 +170,11 @@ static bool
 number_of(struct span text, struct decimal *d)
 {
     struct decimal next;
-    struct span    inside;
-    size_t         at = 0, marker;
-    bool           found = false;
+    struct span inside;
+    size_t at = 0, marker;
+    bool found = false;
 
-    if (find_boxed(text, &inside)) {        /* two numbers in a box are a fraction, a tuple or a hedge */
+    if (find_boxed(text, &inside)) { /* two numbers in a box are a fraction, a tuple or a hedge */
         found = next_decimal(inside, &at, d);
         return found && !next_decimal(inside, &at, &next);
     }
@@ -220,7 +224,7 @@ same_value(const struct decimal *a, const struct decimal *b)
 {
     size_t i = skip_zeros(a->whole), j = skip_zeros(b->whole);
     size_t fraction = drop_zeros(a->fraction);
-    bool   zero = i == a->whole.length && fraction == 0;
+    bool zero = i == a->whole.length && fraction == 0;
 
     for (;;) {
         int x = digit_at(a->whole, &i), y = digit_at(b->whole, &j);
@@ -230,8 +234,8 @@ same_value(const struct decimal *a, const struct decimal *b)
         if (x < 0)
             break;
     }
-    if (fraction != drop_zeros(b->fraction)
-        || (fraction && memcmp(a->fraction.at, b->fraction.at, fraction) != 0))
+    if (fraction != drop_zeros(b->fraction) ||
+        (fraction && memcmp(a->fraction.at, b->fraction.at, fraction) != 0))
         return false;
     return zero || a->negative == b->negative;
 }
@@ -244,8 +248,8 @@ verify_answer(enum verify_mode mode, struct span response, struct span gold)
     if (mode == VERIFY_exact) {
         response = trim(response);
         gold = trim(gold);
-        return response.length == gold.length
-            && (gold.length == 0 || memcmp(response.at, gold.at, gold.length) == 0);
+        return response.length == gold.length &&
+               (gold.length == 0 || memcmp(response.at, gold.at, gold.length) == 0);
     }
     return number_of(response, &a) && number_of(gold, &b) && same_value(&a, &b);
 }
@@ -261,6 +265,7 @@ verify_number(struct span text)
 int
 verify_mode_of(const char *word)
 {
-    return strcmp(word, "exact") == 0 ? VERIFY_exact : strcmp(word, "numeric") == 0 ? VERIFY_numeric
-                                                                                     : -1;
+    return strcmp(word, "exact") == 0     ? VERIFY_exact
+           : strcmp(word, "numeric") == 0 ? VERIFY_numeric
+                                          : -1;
 }

@@ -1,11 +1,12 @@
 /* verify: is the answer in a response the gold answer?
  *
  * exact    the response and the gold are the same text, white space at both ends aside.
- * numeric  the number of the response equals the number of the gold, as decimals, exactly: 5 = 5.0 = +5.00,
- *          1,000 = 1000. The number is that of the last closed \boxed{}; else the first after the last ####;
- *          else the last in the text. A currency sign before, and a percent sign, unit or full stop after it, are
- *          ignored. No exponents: "1e5" holds the numbers 1 and 5. A thousands comma must be followed by three digits;
- *          digits are compared as text, so length costs nothing but its bytes. */
+ * numeric  the number of the response equals the number of the gold, as decimals, exactly: 5 = 5.0
+ * = +5.00, 1,000 = 1000. The number is that of the last closed \boxed{}; else the first after the
+ * last ####; else the last in the text. A currency sign before, and a percent sign, unit or full
+ * stop after it, are ignored. No exponents: "1e5" holds the numbers 1 and 5. A thousands comma must
+ * be followed by three digits; digits are compared as text, so length costs nothing but its bytes.
+ */
 #ifndef BASE_VERIFY_H
 #define BASE_VERIFY_H
 

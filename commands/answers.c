@@ -42,10 +42,11 @@ int
 speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *count, struct error *e)
 {
     struct tokens tokens = {0};
-    int           rc = tokenizer_encode(s->tokenizer, text, TOKENIZER_SPECIAL, &tokens, e);
+    int rc = tokenizer_encode(s->tokenizer, text, TOKENIZER_SPECIAL, &tokens, e);
 
     if (rc == 0 && tokens.dropped)
-        rc = error_set(e, ERROR_input, "the vocabulary lacks %lld characters of the prompt", (long long)tokens.dropped);
+        rc = error_set(e, ERROR_input, "the vocabulary lacks %lld characters of the prompt",
+                       (long long)tokens.dropped);
     if (rc == 0 && tokens.count == 0 && s->model.config.bos_token_id < 0)
         rc = error_set(e, ERROR_input, "the prompt has no tokens, and the model no bos_token_id");
     if (rc == 0) {
@@ -61,15 +62,15 @@ speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *coun
 
 /* Answers come in the order in which they end; they are held until those before them have come. */
 struct order {
-    struct speaker           *speaker;
+    struct speaker *speaker;
     const struct answers_how *how;
-    struct span              *held;         /* by prompt and sample; at NULL: not there yet */
-    int64_t                   next, total, ended;
+    struct span *held; /* by prompt and sample; at NULL: not there yet */
+    int64_t next, total, ended;
     int (*each)(void *context, int64_t prompt, int sample, struct span text, struct error *e);
-    void                     *context;
-    struct error             *e;
-    double                    began, shown;
-    int                       terminal;
+    void *context;
+    struct error *e;
+    double began, shown;
+    int terminal;
 };
 
 static double
@@ -92,8 +93,8 @@ show(struct order *o)
     o->shown = time;
     left = (time - o->began) * (double)(o->total - o->ended) / (double)o->ended;
     if (o->ended < o->total)
-        fprintf(stderr, "\r\033[K%s: %lld of %lld answers, %.0f s left", o->how->label, (long long)o->ended,
-                (long long)o->total, left);
+        fprintf(stderr, "\r\033[K%s: %lld of %lld answers, %.0f s left", o->how->label,
+                (long long)o->ended, (long long)o->total, left);
     else
         fputs("\r\033[K", stderr);
 }
@@ -103,17 +104,18 @@ take_answer(void *context, const struct sampler_answer *a)
 {
     struct order *o = context;
     struct buffer text = {0};
-    int           rc = 0;
+    int rc = 0;
 
     tokenizer_decode(o->speaker->tokenizer, a->ids, a->count, 1, &text);
-    buffer_reserve(&text, 1);               /* an empty answer is there too */
+    buffer_reserve(&text, 1); /* an empty answer is there too */
     o->held[a->prompt * o->how->samples + a->sample] = buffer_span(&text);
     o->ended++;
     show(o);
     while (rc == 0 && o->next < o->total && o->held[o->next].at) {
         struct span *held = &o->held[o->next];
 
-        rc = o->each(o->context, o->next / o->how->samples, (int)(o->next % o->how->samples), *held, o->e);
+        rc = o->each(o->context, o->next / o->how->samples, (int)(o->next % o->how->samples), *held,
+                     o->e);
         free((char *)(uintptr_t)held->at);
         held->at = NULL;
         o->next++;
@@ -123,18 +125,19 @@ take_answer(void *context, const struct sampler_answer *a)
 
 /* The ids of every prompt, checked against the model before the first answer is drawn. */
 static int
-encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids, struct sampler_prompt *out,
-               struct error *e)
+encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids,
+               struct sampler_prompt *out, struct error *e)
 {
     int64_t positions = s->model.config.max_position_embeddings;
 
     for (int64_t i = 0; i < prompts->count; i++) {
         int64_t count = 0;
-        int     rc = speaker_prompt(s, prompts->at[i].text, &ids[i], &count, e);
+        int rc = speaker_prompt(s, prompts->at[i].text, &ids[i], &count, e);
 
         if (rc == 0 && count >= positions)
-            rc = error_set(e, ERROR_input, "the prompt has %lld tokens; the model has %lld positions", (long long)count,
-                           (long long)positions);
+            rc = error_set(e, ERROR_input,
+                           "the prompt has %lld tokens; the model has %lld positions",
+                           (long long)count, (long long)positions);
         if (rc) {
             error_wrap(e, "%s:%lld", prompts->path, (long long)prompts->at[i].line);
             return rc;
@@ -146,26 +149,39 @@ encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids, 
 
 int
 answers_make(struct speaker *s, const struct answers_how *how, const struct prompts *prompts,
-             int (*each)(void *context, int64_t prompt, int sample, struct span text, struct error *e), void *context,
-             struct error *e)
+             int (*each)(void *context, int64_t prompt, int sample, struct span text,
+                         struct error *e),
+             void *context, struct error *e)
 {
-    struct sampler_options options = {.seed = (uint64_t)how->seed, .temperature = how->temperature,
-                                      .max_tokens = how->max_tokens, .samples = (int)how->samples,
-                                      .rows = (int)how->rows, .stop_ids = s->stops.ids, .stop_count = s->stops.count};
-    struct order o = {.speaker = s, .how = how, .each = each, .context = context, .e = e, .began = now(),
+    struct sampler_options options = {.seed = (uint64_t)how->seed,
+                                      .temperature = how->temperature,
+                                      .max_tokens = how->max_tokens,
+                                      .samples = (int)how->samples,
+                                      .rows = (int)how->rows,
+                                      .stop_ids = s->stops.ids,
+                                      .stop_count = s->stops.count};
+    struct order o = {.speaker = s,
+                      .how = how,
+                      .each = each,
+                      .context = context,
+                      .e = e,
+                      .began = now(),
                       .terminal = isatty(STDERR_FILENO)};
     struct sampler_prompt *given;
     int32_t **ids;
-    int       rc;
+    int rc;
 
     if (how->samples < 1 || how->samples > SAMPLER_SAMPLES_MAX)
-        return error_set(e, ERROR_usage, "--samples must lie between 1 and %d", SAMPLER_SAMPLES_MAX);
+        return error_set(e, ERROR_usage, "--samples must lie between 1 and %d",
+                         SAMPLER_SAMPLES_MAX);
     if (how->max_tokens < 1 || how->max_tokens > SAMPLER_TOKENS_MAX)
-        return error_set(e, ERROR_usage, "--max-tokens must lie between 1 and %d", SAMPLER_TOKENS_MAX);
+        return error_set(e, ERROR_usage, "--max-tokens must lie between 1 and %d",
+                         SAMPLER_TOKENS_MAX);
     if (how->rows > SAMPLER_ROWS_MAX)
         return error_set(e, ERROR_usage, "--rows must lie between 0 and %d", SAMPLER_ROWS_MAX);
     if (how->temperature > SAMPLER_TEMPERATURE_MAX)
-        return error_set(e, ERROR_usage, "--temperature must lie between 0 and %g", SAMPLER_TEMPERATURE_MAX);
+        return error_set(e, ERROR_usage, "--temperature must lie between 0 and %g",
+                         SAMPLER_TEMPERATURE_MAX);
     o.total = prompts->count * how->samples;
     given = xarray((size_t)prompts->count, sizeof(*given));
     ids = xarray((size_t)prompts->count, sizeof(*ids));

@@ -1,4 +1,5 @@
-/* answers: what a model directory says to prompts: opened, asked, decoded, handed on in the order of the prompts. */
+/* answers: what a model directory says to prompts: opened, asked, decoded, handed on in the order
+ * of the prompts. */
 #ifndef COMMANDS_ANSWERS_H
 #define COMMANDS_ANSWERS_H
 
@@ -10,27 +11,30 @@
 
 /* A language model with its tokenizer and stop tokens. */
 struct speaker {
-    struct model       model;
-    struct tokenizer  *tokenizer;
+    struct model model;
+    struct tokenizer *tokenizer;
     struct model_stops stops;
 };
 
-int  speaker_open(struct speaker *s, const char *dir, struct error *e);
+int speaker_open(struct speaker *s, const char *dir, struct error *e);
 void speaker_close(struct speaker *s);
 
-/* PROMPT as the model is given it: special tokens in it are meant; a prompt without tokens is the BOS. Characters that the
- * vocabulary lacks are an error. The ids are malloc'ed. */
-int  speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *count, struct error *e);
+/* PROMPT as the model is given it: special tokens in it are meant; a prompt without tokens is the
+ * BOS. Characters that the vocabulary lacks are an error. The ids are malloc'ed. */
+int speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *count,
+                   struct error *e);
 
 struct answers_how {
-    const char *label;          /* of the progress on a terminal, "sample" */
-    double      temperature;
-    long        samples, seed, max_tokens, rows;
+    const char *label; /* of the progress on a terminal, "sample" */
+    double temperature;
+    long samples, seed, max_tokens, rows;
 };
 
-/* Calls `each` for every sample of every prompt, prompts in order and samples within. Its negative return ends it. */
+/* Calls `each` for every sample of every prompt, prompts in order and samples within. Its negative
+ * return ends it. */
 int answers_make(struct speaker *s, const struct answers_how *how, const struct prompts *prompts,
-                 int (*each)(void *context, int64_t prompt, int sample, struct span text, struct error *e), void *context,
-                 struct error *e);
+                 int (*each)(void *context, int64_t prompt, int sample, struct span text,
+                             struct error *e),
+                 void *context, struct error *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* eval: `sluice eval MODEL`: pass rate on prompts, or likelihood margin on rollouts, with intervals; against another model too. */
+/* eval: `sluice eval MODEL`: pass rate on prompts, or likelihood margin on rollouts, with
+ * intervals; against another model too. */
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
@@ -14,34 +15,39 @@
 #include "commands/margin.h"
 
 static const char about[] =
-    "With --prompts: draws --samples answers to each prompt (as sluice sample does) and prints the share that --verify finds\n"
-    "right. With --rollouts: prints by how much correct solutions are more likely than wrong ones to the same prompt (mean\n"
+    "With --prompts: draws --samples answers to each prompt (as sluice sample does) and prints the "
+    "share that --verify finds\n"
+    "right. With --rollouts: prints by how much correct solutions are more likely than wrong ones "
+    "to the same prompt (mean\n"
     "log-probability per token, nats; {\"prompt\", \"response\", \"reward\"} a line).\n"
-    "Intervals are 95 %, clustered by prompt: one number for each prompt (the mean of its samples; for a margin the mean of its\n"
-    "correct minus that of its wrong rollouts), then mean +- t s / sqrt(n) over the n prompts, t of Student with n - 1 degrees.\n"
-    "With --against the gain is paired: the same over the differences prompt by prompt. Where all prompts agree on 0 or 1 the\n"
+    "Intervals are 95 %, clustered by prompt: one number for each prompt (the mean of its samples; "
+    "for a margin the mean of its\n"
+    "correct minus that of its wrong rollouts), then mean +- t s / sqrt(n) over the n prompts, t "
+    "of Student with n - 1 degrees.\n"
+    "With --against the gain is paired: the same over the differences prompt by prompt. Where all "
+    "prompts agree on 0 or 1 the\n"
     "open end is the exact binomial bound of n prompts.";
 
 struct evaluation {
-    const char        *prompts, *rollouts, *against;
+    const char *prompts, *rollouts, *against;
     struct answers_how how;
-    enum verify_mode   mode;
-    bool               json;
+    enum verify_mode mode;
+    bool json;
 };
 
 /* One number for each prompt. */
 struct result {
     const char *model;
-    double     *values;
-    int64_t     count;
-    int64_t     skipped, groups, rollouts;      /* of a margin */
+    double *values;
+    int64_t count;
+    int64_t skipped, groups, rollouts; /* of a margin */
 };
 
 struct grading {
     const struct prompts *prompts;
-    enum verify_mode      mode;
-    double               *rates;
-    long                  samples;
+    enum verify_mode mode;
+    double *rates;
+    long samples;
 };
 
 static int
@@ -51,23 +57,25 @@ grade(void *context, int64_t prompt, int sample, struct span text, struct error 
 
     (void)sample;
     (void)e;
-    g->rates[prompt] += verify_answer(g->mode, text, g->prompts->at[prompt].answer) / (double)g->samples;
+    g->rates[prompt] +=
+        verify_answer(g->mode, text, g->prompts->at[prompt].answer) / (double)g->samples;
     return 0;
 }
 
 static int
-pass_rates(const struct evaluation *v, const struct prompts *prompts, const char *dir, struct result *r, struct error *e)
+pass_rates(const struct evaluation *v, const struct prompts *prompts, const char *dir,
+           struct result *r, struct error *e)
 {
     struct grading g = {prompts, v->mode, NULL, v->how.samples};
     struct speaker s;
-    int            rc = speaker_open(&s, dir, e);
+    int rc = speaker_open(&s, dir, e);
 
     if (rc)
         return rc;
     g.rates = xarray((size_t)prompts->count, sizeof(*g.rates));
     rc = answers_make(&s, &v->how, prompts, grade, &g, e);
     speaker_close(&s);
-    for (int64_t i = 0; i < prompts->count; i++)        /* a count of right answers, exactly */
+    for (int64_t i = 0; i < prompts->count; i++) /* a count of right answers, exactly */
         g.rates[i] = nearbyint(g.rates[i] * (double)v->how.samples) / (double)v->how.samples;
     *r = (struct result){.model = dir, .values = g.rates, .count = prompts->count};
     return rc;
@@ -77,20 +85,24 @@ static int
 margins(const struct evaluation *v, const char *dir, struct result *r, struct error *e)
 {
     struct speaker s;
-    struct margin  m;
-    int            rc = speaker_open(&s, dir, e);
+    struct margin m;
+    int rc = speaker_open(&s, dir, e);
 
     if (rc)
         return rc;
     rc = margin_read(&m, &s, v->rollouts, e);
     if (rc == 0) {
         margin_measure(&m, &s, "eval");
-        *r = (struct result){.model = dir, .values = xarray((size_t)m.groups, sizeof(double)), .groups = m.groups,
-                             .skipped = m.skipped, .rollouts = m.count};
+        *r = (struct result){.model = dir,
+                             .values = xarray((size_t)m.groups, sizeof(double)),
+                             .groups = m.groups,
+                             .skipped = m.skipped,
+                             .rollouts = m.count};
         r->count = margin_values(&m, r->values);
         margin_free(&m);
         if (r->count == 0)
-            rc = error_set(e, ERROR_input, "%s: no prompt has both correct and wrong rollouts", v->rollouts);
+            rc = error_set(e, ERROR_input, "%s: no prompt has both correct and wrong rollouts",
+                           v->rollouts);
     }
     speaker_close(&s);
     return rc;
@@ -105,12 +117,12 @@ json_interval(struct interval i)
 }
 
 static void
-print_json(const struct evaluation *v, const struct result *r, struct interval own, struct interval other,
-           struct interval gain)
+print_json(const struct evaluation *v, const struct result *r, struct interval own,
+           struct interval other, struct interval gain)
 {
     const char *name = v->rollouts ? "margin" : "pass_rate";
-    json_t     *line = json_pack("{s:s, s:f, s:o, s:I}", "model", r->model, name, own.mean, "interval", json_interval(own),
-                                 "prompts", (json_int_t)own.clusters);
+    json_t *line = json_pack("{s:s, s:f, s:o, s:I}", "model", r->model, name, own.mean, "interval",
+                             json_interval(own), "prompts", (json_int_t)own.clusters);
 
     if (v->rollouts) {
         json_object_set_new(line, "rollouts", json_integer(r->rollouts));
@@ -121,9 +133,12 @@ print_json(const struct evaluation *v, const struct result *r, struct interval o
         json_object_set_new(line, "seed", json_integer(v->how.seed));
     }
     if (v->against) {
-        json_object_set_new(line, "against", json_pack("{s:s, s:f, s:o}", "model", v->against, name, other.mean, "interval",
-                                                       json_interval(other)));
-        json_object_set_new(line, "gain", json_pack("{s:f, s:o}", "mean", gain.mean, "interval", json_interval(gain)));
+        json_object_set_new(line, "against",
+                            json_pack("{s:s, s:f, s:o}", "model", v->against, name, other.mean,
+                                      "interval", json_interval(other)));
+        json_object_set_new(
+            line, "gain",
+            json_pack("{s:f, s:o}", "mean", gain.mean, "interval", json_interval(gain)));
     }
     json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
     putchar('\n');
@@ -131,20 +146,22 @@ print_json(const struct evaluation *v, const struct result *r, struct interval o
 }
 
 static void
-print_text(const struct evaluation *v, const struct result *r, struct interval own, struct interval other,
-           struct interval gain)
+print_text(const struct evaluation *v, const struct result *r, struct interval own,
+           struct interval other, struct interval gain)
 {
     if (!v->against && v->rollouts)
         printf("margin %+.4f [%+.4f, %+.4f]", own.mean, own.low, own.high);
     else if (!v->against)
         printf("pass rate %.3f [%.3f, %.3f]", own.mean, own.low, own.high);
     else if (v->rollouts)
-        printf("before %+.4f  after %+.4f  gain %+.4f [%+.4f, %+.4f]", other.mean, own.mean, gain.mean, gain.low, gain.high);
+        printf("before %+.4f  after %+.4f  gain %+.4f [%+.4f, %+.4f]", other.mean, own.mean,
+               gain.mean, gain.low, gain.high);
     else
-        printf("before %.3f  after %.3f  gain %+.3f [%+.3f, %+.3f]", other.mean, own.mean, gain.mean, gain.low, gain.high);
+        printf("before %.3f  after %.3f  gain %+.3f [%+.3f, %+.3f]", other.mean, own.mean,
+               gain.mean, gain.low, gain.high);
     if (v->rollouts)
-        printf("  (nats per token; %lld prompts with both kinds, %lld rollouts%s", (long long)own.clusters,
-               (long long)r->rollouts, r->skipped ? "" : ")\n");
+        printf("  (nats per token; %lld prompts with both kinds, %lld rollouts%s",
+               (long long)own.clusters, (long long)r->rollouts, r->skipped ? "" : ")\n");
     else
         printf("  (%lld prompts x %ld samples)\n", (long long)own.clusters, v->how.samples);
     if (v->rollouts && r->skipped)
@@ -152,18 +169,23 @@ print_text(const struct evaluation *v, const struct result *r, struct interval o
 }
 
 static int
-report(const struct evaluation *v, const struct result *r, const struct result *before, struct error *e)
+report(const struct evaluation *v, const struct result *r, const struct result *before,
+       struct error *e)
 {
-    struct interval own = v->rollouts ? interval_of(r->values, r->count) : interval_rate(r->values, r->count);
+    struct interval own =
+        v->rollouts ? interval_of(r->values, r->count) : interval_rate(r->values, r->count);
     struct interval other = {0}, gain = {0};
-    double         *differences = xarray((size_t)r->count, sizeof(*differences));
-    int             rc = 0;
+    double *differences = xarray((size_t)r->count, sizeof(*differences));
+    int rc = 0;
 
-    if (v->against && (before->count != r->count || before->groups != r->groups || before->rollouts != r->rollouts))
-        rc = error_set(e, ERROR_input, "the two models do not read the same rollouts (%lld and %lld)",
+    if (v->against && (before->count != r->count || before->groups != r->groups ||
+                       before->rollouts != r->rollouts))
+        rc = error_set(e, ERROR_input,
+                       "the two models do not read the same rollouts (%lld and %lld)",
                        (long long)r->rollouts, (long long)before->rollouts);
     if (rc == 0 && v->against) {
-        other = v->rollouts ? interval_of(before->values, before->count) : interval_rate(before->values, before->count);
+        other = v->rollouts ? interval_of(before->values, before->count)
+                            : interval_rate(before->values, before->count);
         for (int64_t i = 0; i < r->count; i++)
             differences[i] = r->values[i] - before->values[i];
         gain = interval_of(differences, r->count);
@@ -180,13 +202,14 @@ static int
 evaluate(const struct evaluation *v, const char *dir, struct error *e)
 {
     struct prompts prompts = {0};
-    struct result  after = {0}, before = {0};
-    int            rc = v->prompts ? prompts_read(&prompts, v->prompts, 1, e) : 0;
+    struct result after = {0}, before = {0};
+    int rc = v->prompts ? prompts_read(&prompts, v->prompts, 1, e) : 0;
 
     if (rc == 0)
         rc = v->prompts ? pass_rates(v, &prompts, dir, &after, e) : margins(v, dir, &after, e);
     if (rc == 0 && v->against)
-        rc = v->prompts ? pass_rates(v, &prompts, v->against, &before, e) : margins(v, v->against, &before, e);
+        rc = v->prompts ? pass_rates(v, &prompts, v->against, &before, e)
+                        : margins(v, v->against, &before, e);
     if (rc == 0)
         rc = report(v, &after, &before, e);
     free(after.values);
@@ -198,25 +221,30 @@ evaluate(const struct evaluation *v, const char *dir, struct error *e)
 int
 command_eval(int argc, char **argv)
 {
-    struct evaluation v = {.how = {.label = "eval", .temperature = 1, .samples = 8, .max_tokens = 512}};
+    struct evaluation v = {
+        .how = {.label = "eval", .temperature = 1, .samples = 8, .max_tokens = 512}};
     const char *verify = "numeric";
     const struct flag flags[] = {
         {FLAG_text, 0, "prompts", "FILE", &v.prompts, "prompts with answers, JSON lines"},
         {FLAG_text, 0, "rollouts", "FILE", &v.rollouts, "rollouts with rewards, JSON lines"},
         {FLAG_text, 0, "against", "MODEL", &v.against, "the model before; prints the paired gain"},
         {FLAG_count, 0, "samples", "N", &v.how.samples, "answers of each prompt (8)"},
-        {FLAG_number, 0, "temperature", "T", &v.how.temperature, "of the draws (1); 0: the most probable token"},
+        {FLAG_number, 0, "temperature", "T", &v.how.temperature,
+         "of the draws (1); 0: the most probable token"},
         {FLAG_count, 0, "seed", "N", &v.how.seed, "another seed, other answers (0)"},
         {FLAG_count, 0, "max-tokens", "N", &v.how.max_tokens, "of an answer (512)"},
-        {FLAG_text, 0, "verify", "HOW", &verify, "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
-        {FLAG_count, 0, "rows", "N", &v.how.rows, "answers drawn at a time; changes the speed only (64)"},
+        {FLAG_text, 0, "verify", "HOW", &verify,
+         "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+        {FLAG_count, 0, "rows", "N", &v.how.rows,
+         "answers drawn at a time; changes the speed only (64)"},
         {FLAG_on, 0, "json", NULL, &v.json, "one JSON object"},
         {.kind = FLAG_end},
     };
     struct words words;
     struct error e = {0};
-    int          code = flags_read(flags, "eval MODEL --prompts FILE | --rollouts FILE [--against MODEL]", about, argc, argv,
-                                   1, 1, &words), rc;
+    int code = flags_read(flags, "eval MODEL --prompts FILE | --rollouts FILE [--against MODEL]",
+                          about, argc, argv, 1, 1, &words),
+        rc;
 
     if (code >= 0)
         return code;

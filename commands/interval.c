@@ -2,8 +2,9 @@
 
 #include <math.h>
 
-/* Exact for 1 and 2 degrees; from 3 on the expansion of Cornish and Fisher (Abramowitz and Stegun 26.7.5) around the normal
- * quantile, off by less than 1 % at 3, and less than 0.01 % from 8 on. */
+/* Exact for 1 and 2 degrees; from 3 on the expansion of Cornish and Fisher (Abramowitz and
+ * Stegun 26.7.5) around the normal quantile, off by less than 1 % at 3, and less than 0.01 % from 8
+ * on. */
 double
 interval_student(int64_t freedom)
 {
@@ -16,9 +17,9 @@ interval_student(int64_t freedom)
         return 12.706204736432095;
     if (freedom == 2)
         return 4.302652729696142;
-    return z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v)
-         + (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v)
-         + (79 * z9 + 776 * z7 + 1482 * z5 - 1920 * z3 - 945 * z) / (92160 * v * v * v * v);
+    return z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
+           (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v) +
+           (79 * z9 + 776 * z7 + 1482 * z5 - 1920 * z3 - 945 * z) / (92160 * v * v * v * v);
 }
 
 struct interval
@@ -34,8 +35,9 @@ interval_of(const double *values, int64_t count)
     i.mean = sum / (double)count;
     for (int64_t k = 0; k < count; k++)
         squares += (values[k] - i.mean) * (values[k] - i.mean);
-    half = count < 2 ? INFINITY
-                     : interval_student(count - 1) * sqrt(squares / (double)(count - 1) / (double)count);
+    half = count < 2
+               ? INFINITY
+               : interval_student(count - 1) * sqrt(squares / (double)(count - 1) / (double)count);
     i.low = i.mean - half;
     i.high = i.mean + half;
     return i;

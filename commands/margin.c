@@ -10,28 +10,30 @@
 #include "kernels/decoder.h"
 #include "kernels/head.h"
 
-#define BATCH_TOKENS 2048       /* of one batch; a longer rollout goes alone */
+#define BATCH_TOKENS 2048 /* of one batch; a longer rollout goes alone */
 
 struct reading {
-    struct margin  *margin;
+    struct margin *margin;
     struct speaker *speaker;
-    json_t         *groups;     /* prompt to group */
+    json_t *groups; /* prompt to group */
 };
 
 static int
 read_correct(const json_t *json, struct span response, int *correct, struct error *e)
 {
-    const json_t *reward = json_object_get(json, "reward"), *answer = json_object_get(json, "answer");
+    const json_t *reward = json_object_get(json, "reward"),
+                 *answer = json_object_get(json, "answer");
 
     if (json_is_number(reward))
         *correct = json_number_value(reward) > 0.5;
     else if (json_is_boolean(reward))
         *correct = json_is_true(reward);
     else if (json_is_string(answer))
-        *correct = verify_answer(VERIFY_numeric, response, span_of(json_string_value(answer),
-                                                                   json_string_length(answer)));
+        *correct = verify_answer(VERIFY_numeric, response,
+                                 span_of(json_string_value(answer), json_string_length(answer)));
     else
-        return error_set(e, ERROR_input, "neither 'reward' nor 'answer' says whether it is correct");
+        return error_set(e, ERROR_input,
+                         "neither 'reward' nor 'answer' says whether it is correct");
     return 0;
 }
 
@@ -47,18 +49,20 @@ group_of(struct reading *r, const char *prompt)
     return (int64_t)json_integer_value(group);
 }
 
-/* Prompt, response and stop token end to end, as the learner puts them; 0 tokens: the model cannot read it. */
+/* Prompt, response and stop token end to end, as the learner puts them; 0 tokens: the model cannot
+ * read it. */
 static int
-join(struct speaker *s, struct span prompt, struct span response, struct margin_rollout *out, struct error *e)
+join(struct speaker *s, struct span prompt, struct span response, struct margin_rollout *out,
+     struct error *e)
 {
     const struct model_config *c = &s->model.config;
     struct tokens answer = {0};
-    int32_t      *ids = NULL;
-    int64_t       count = 0, eos = c->eos_token_id >= 0;
-    int           rc = tokenizer_encode(s->tokenizer, response, 0, &answer, e);
+    int32_t *ids = NULL;
+    int64_t count = 0, eos = c->eos_token_id >= 0;
+    int rc = tokenizer_encode(s->tokenizer, response, 0, &answer, e);
 
-    if (rc == 0 && speaker_prompt(s, prompt, &ids, &count, NULL) == 0 && answer.dropped == 0 && answer.count + eos > 0
-        && count + answer.count + eos <= c->max_position_embeddings) {
+    if (rc == 0 && speaker_prompt(s, prompt, &ids, &count, NULL) == 0 && answer.dropped == 0 &&
+        answer.count + eos > 0 && count + answer.count + eos <= c->max_position_embeddings) {
         out->ids = xarray((size_t)(count + answer.count + eos), sizeof(*out->ids));
         memcpy(out->ids, ids, (size_t)count * sizeof(*ids));
         if (answer.count)
@@ -79,17 +83,19 @@ join(struct speaker *s, struct span prompt, struct span response, struct margin_
 static int
 take_rollout(struct reading *r, const json_t *json, struct error *e)
 {
-    const json_t *prompt = json_object_get(json, "prompt"), *response = json_object_get(json, "response");
+    const json_t *prompt = json_object_get(json, "prompt"),
+                 *response = json_object_get(json, "response");
     struct margin *m = r->margin;
     struct margin_rollout one = {0};
-    struct span   text = span_of(json_string_value(response), json_string_length(response));
-    int           rc;
+    struct span text = span_of(json_string_value(response), json_string_length(response));
+    int rc;
 
     if (!json_is_string(prompt) || !json_is_string(response))
         return error_set(e, ERROR_input, "'prompt' and 'response' must be text");
     rc = read_correct(json, text, &one.correct, e);
     if (rc == 0)
-        rc = join(r->speaker, span_of(json_string_value(prompt), json_string_length(prompt)), text, &one, e);
+        rc = join(r->speaker, span_of(json_string_value(prompt), json_string_length(prompt)), text,
+                  &one, e);
     if (rc)
         return rc;
     if (one.count == 0) {
@@ -110,9 +116,9 @@ static int
 read_rollout(void *context, int64_t number, struct span text, struct error *e)
 {
     json_error_t why;
-    json_t      *json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &why);
-    int          rc = json ? take_rollout(context, json, e)
-                           : error_set(e, ERROR_input, "not JSON: %s (column %d)", why.text, why.column);
+    json_t *json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &why);
+    int rc = json ? take_rollout(context, json, e)
+                  : error_set(e, ERROR_input, "not JSON: %s (column %d)", why.text, why.column);
 
     (void)number;
     json_decref(json);
@@ -123,7 +129,7 @@ int
 margin_read(struct margin *m, struct speaker *s, const char *path, struct error *e)
 {
     struct reading r = {m, s, json_object()};
-    int            rc;
+    int rc;
 
     *m = (struct margin){0};
     rc = prompts_lines(path, read_rollout, &r, e);
@@ -146,13 +152,13 @@ margin_free(struct margin *m)
 
 /* The rollouts [first, last) as one batch. */
 static void
-measure_batch(struct margin *m, int64_t first, int64_t last, struct decoder *d, struct head_work *work,
-              const struct model *model)
+measure_batch(struct margin *m, int64_t first, int64_t last, struct decoder *d,
+              struct head_work *work, const struct model *model)
 {
     struct head head = head_of(model);
-    int64_t     total = 0, at = 0, *starts = xarray((size_t)(last - first + 1), sizeof(*starts));
-    int32_t    *ids, *targets;
-    float      *logp, *lse;
+    int64_t total = 0, at = 0, *starts = xarray((size_t)(last - first + 1), sizeof(*starts));
+    int32_t *ids, *targets;
+    float *logp, *lse;
 
     for (int64_t i = first; i < last; i++)
         total += m->at[i].count;
@@ -171,10 +177,11 @@ measure_batch(struct margin *m, int64_t first, int64_t last, struct decoder *d, 
         starts[i - first + 1] = at;
     }
     head_statistics(work, &head, total,
-                    decoder_forward(d, model, &(struct batch){total, ids, last - first, starts}), targets, logp, lse, NULL);
+                    decoder_forward(d, model, &(struct batch){total, ids, last - first, starts}),
+                    targets, logp, lse, NULL);
     for (int64_t i = first; i < last; i++) {
         struct margin_rollout *r = &m->at[i];
-        double                 sum = 0;
+        double sum = 0;
 
         for (int64_t k = r->context - 1; k + 1 < r->count; k++)
             sum += (double)logp[starts[i - first] + k];
@@ -191,8 +198,8 @@ void
 margin_measure(struct margin *m, const struct speaker *s, const char *label)
 {
     struct head_work *work = head_work_new();
-    struct decoder   *d;
-    int64_t           room = BATCH_TOKENS, first = 0;
+    struct decoder *d;
+    int64_t room = BATCH_TOKENS, first = 0;
 
     for (int64_t i = 0; i < m->count; i++)
         room = m->at[i].count > room ? m->at[i].count : room;
@@ -205,7 +212,8 @@ margin_measure(struct margin *m, const struct speaker *s, const char *label)
         measure_batch(m, first, last, d, work, &s->model);
         first = last;
         if (isatty(STDERR_FILENO))
-            fprintf(stderr, "\r\033[K%s: %lld of %lld rollouts", label, (long long)first, (long long)m->count);
+            fprintf(stderr, "\r\033[K%s: %lld of %lld rollouts", label, (long long)first,
+                    (long long)m->count);
     }
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
@@ -216,8 +224,8 @@ margin_measure(struct margin *m, const struct speaker *s, const char *label)
 int64_t
 margin_values(const struct margin *m, double *values)
 {
-    double  (*sums)[2] = xarray((size_t)m->groups, sizeof(*sums));
-    int64_t (*counts)[2] = xarray((size_t)m->groups, sizeof(*counts));
+    double(*sums)[2] = xarray((size_t)m->groups, sizeof(*sums));
+    int64_t(*counts)[2] = xarray((size_t)m->groups, sizeof(*counts));
     int64_t n = 0;
 
     for (int64_t i = 0; i < m->count; i++) {

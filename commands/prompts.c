@@ -18,7 +18,8 @@ is_blank(struct span s)
 
 static int
 read_lines(struct stream *s, const char *path, uint64_t size,
-           int (*each)(void *context, int64_t number, struct span text, struct error *e), void *context, struct error *e)
+           int (*each)(void *context, int64_t number, struct span text, struct error *e),
+           void *context, struct error *e)
 {
     struct stream_line line;
 
@@ -30,10 +31,11 @@ read_lines(struct stream *s, const char *path, uint64_t size,
         if (event == STREAM_end)
             return 0;
         if (event == STREAM_long)
-            rc = error_set(e, ERROR_input, "a line of %llu bytes; at most %d", (unsigned long long)line.length,
-                           PROMPTS_LINE_MAX);
+            rc = error_set(e, ERROR_input, "a line of %llu bytes; at most %d",
+                           (unsigned long long)line.length, PROMPTS_LINE_MAX);
         else if (event == STREAM_broken)
-            rc = error_set(e, ERROR_input, "the file breaks off: %s", line.why ? line.why : "cannot be decompressed");
+            rc = error_set(e, ERROR_input, "the file breaks off: %s",
+                           line.why ? line.why : "cannot be decompressed");
         else if (event == STREAM_line && !is_blank(line.text))
             rc = each(context, number, line.text, e);
         if (rc < 0) {
@@ -44,21 +46,23 @@ read_lines(struct stream *s, const char *path, uint64_t size,
 }
 
 int
-prompts_lines(const char *path, int (*each)(void *context, int64_t number, struct span text, struct error *e),
+prompts_lines(const char *path,
+              int (*each)(void *context, int64_t number, struct span text, struct error *e),
               void *context, struct error *e)
 {
     const struct stream_how how = {.format = STREAM_auto, .line_bytes_max = PROMPTS_LINE_MAX};
     struct stream *s;
-    struct stat    info;
-    int            rc;
+    struct stat info;
+    int rc;
 
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return error_set(e, ERROR_file, "%s: not a regular file", path);
     rc = stream_open(&s, path, &how, 0, e);
     if (rc < 0)
         return rc;
-    rc = fstat(stream_fd(s), &info) == 0 ? read_lines(s, path, (uint64_t)info.st_size, each, context, e)
-                                         : error_set(e, ERROR_file, "%s: cannot be read", path);
+    rc = fstat(stream_fd(s), &info) == 0
+             ? read_lines(s, path, (uint64_t)info.st_size, each, context, e)
+             : error_set(e, ERROR_file, "%s: cannot be read", path);
     stream_close(s);
     return rc;
 }
@@ -68,7 +72,7 @@ static int
 take_text(struct prompts *p, const json_t *line, const char *key, struct span *out, struct error *e)
 {
     const json_t *value = json_object_get(line, key);
-    char         *number = NULL, *copy;
+    char *number = NULL, *copy;
 
     *out = (struct span){NULL, 0};
     if (!value || json_is_null(value))
@@ -88,16 +92,16 @@ take_text(struct prompts *p, const json_t *line, const char *key, struct span *o
 
 struct reading {
     struct prompts *prompts;
-    json_t         *ids;        /* seen, as keys */
-    int             answers;
+    json_t *ids; /* seen, as keys */
+    int answers;
 };
 
 static int
 take_prompt(struct reading *r, const json_t *json, int64_t number, struct error *e)
 {
     struct prompts *p = r->prompts;
-    struct prompt  *one;
-    struct span     id;
+    struct prompt *one;
+    struct span id;
 
     if (!json_is_object(json))
         return error_set(e, ERROR_input, "must be an object");
@@ -109,8 +113,8 @@ take_prompt(struct reading *r, const json_t *json, int64_t number, struct error 
     }
     one = &p->at[p->count];
     *one = (struct prompt){.line = number};
-    if (take_text(p, json, "prompt", &one->text, e) || take_text(p, json, "answer", &one->answer, e)
-        || take_text(p, json, "id", &id, e))
+    if (take_text(p, json, "prompt", &one->text, e) ||
+        take_text(p, json, "answer", &one->answer, e) || take_text(p, json, "id", &id, e))
         return ERROR_input;
     if (!one->text.at)
         return error_set(e, ERROR_input, "'prompt' is missing");
@@ -134,9 +138,9 @@ static int
 read_prompt(void *context, int64_t number, struct span text, struct error *e)
 {
     json_error_t why;
-    json_t      *json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &why);
-    int          rc = json ? take_prompt(context, json, number, e)
-                           : error_set(e, ERROR_input, "not JSON: %s (column %d)", why.text, why.column);
+    json_t *json = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, &why);
+    int rc = json ? take_prompt(context, json, number, e)
+                  : error_set(e, ERROR_input, "not JSON: %s (column %d)", why.text, why.column);
 
     json_decref(json);
     return rc;
@@ -146,7 +150,7 @@ int
 prompts_read(struct prompts *p, const char *path, int answers, struct error *e)
 {
     struct reading r = {p, json_object(), answers};
-    int            rc;
+    int rc;
 
     *p = (struct prompts){.path = path};
     rc = prompts_lines(path, read_prompt, &r, e);

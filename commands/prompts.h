@@ -1,5 +1,6 @@
-/* prompts: a file of prompts, one JSON object a line: {"prompt": text, "answer": text or number, "id": text or number}.
- * Plain, gzip or zstd. Only prompt is required; other keys are ignored. Everything is checked before the first is used. */
+/* prompts: a file of prompts, one JSON object a line: {"prompt": text, "answer": text or number,
+ * "id": text or number}. Plain, gzip or zstd. Only prompt is required; other keys are ignored.
+ * Everything is checked before the first is used. */
 #ifndef COMMANDS_PROMPTS_H
 #define COMMANDS_PROMPTS_H
 
@@ -8,29 +9,31 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define PROMPTS_MAX           (1 << 24)
-#define PROMPTS_LINE_MAX      (16 << 20)    /* bytes of a line */
+#define PROMPTS_MAX      (1 << 24)
+#define PROMPTS_LINE_MAX (16 << 20) /* bytes of a line */
 
 struct prompt {
-    const char *id;         /* its own, or its number from 0 */
+    const char *id; /* its own, or its number from 0 */
     struct span text;
-    struct span answer;     /* at NULL: none */
-    int64_t     line;       /* from 1 */
+    struct span answer; /* at NULL: none */
+    int64_t line;       /* from 1 */
 };
 
 struct prompts {
-    const char    *path;
+    const char *path;
     struct prompt *at;
-    int64_t        count, room;
-    struct arena   arena;
+    int64_t count, room;
+    struct arena arena;
 };
 
 /* -> ERROR_input as "path:line: reason", ERROR_file. `answers`: every prompt must have one. */
-int  prompts_read(struct prompts *p, const char *path, int answers, struct error *e);
+int prompts_read(struct prompts *p, const char *path, int answers, struct error *e);
 void prompts_free(struct prompts *p);
 
-/* Calls `each` for every line that is not empty, with its number; a negative return ends it, with "path:line" put in front. */
-int  prompts_lines(const char *path, int (*each)(void *context, int64_t number, struct span text, struct error *e),
-                   void *context, struct error *e);
+/* Calls `each` for every line that is not empty, with its number; a negative return ends it, with
+ * "path:line" put in front. */
+int prompts_lines(const char *path,
+                  int (*each)(void *context, int64_t number, struct span text, struct error *e),
+                  void *context, struct error *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* sample: `sluice sample MODEL --prompts FILE`: answers of a model as rollouts, one JSON object a line. */
+/* sample: `sluice sample MODEL --prompts FILE`: answers of a model as rollouts, one JSON object a
+ * line. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -13,34 +14,40 @@
 #include "kernels/durable.h"
 
 static const char about[] =
-    "Draws answers from a model directory (config.json, model.safetensors, tokenizer.json) to the prompts of a file: one JSON\n"
-    "object a line, {\"prompt\": ..., \"answer\": ..., \"id\": ...}; .gz and .zst are read too. Prompts are used as they stand.\n"
-    "Writes one line for each answer, prompts in order: {\"id\", \"prompt\", \"response\", \"answer\", \"reward\"}; reward is 1 when\n"
-    "--verify says that the response holds the answer, else 0, and absent when the prompt has no answer.\n"
-    "An answer depends on the model, --seed, --temperature, the prompt's place in the file and the sample's number, and on\n"
+    "Draws answers from a model directory (config.json, model.safetensors, tokenizer.json) to the "
+    "prompts of a file: one JSON\n"
+    "object a line, {\"prompt\": ..., \"answer\": ..., \"id\": ...}; .gz and .zst are read too. "
+    "Prompts are used as they stand.\n"
+    "Writes one line for each answer, prompts in order: {\"id\", \"prompt\", \"response\", "
+    "\"answer\", \"reward\"}; reward is 1 when\n"
+    "--verify says that the response holds the answer, else 0, and absent when the prompt has no "
+    "answer.\n"
+    "An answer depends on the model, --seed, --temperature, the prompt's place in the file and the "
+    "sample's number, and on\n"
     "nothing else: more samples or another --rows leave the others as they are.";
 
 struct sampling {
     const struct prompts *prompts;
-    const char           *path;
-    FILE                 *out;
-    enum verify_mode      mode;
+    const char *path;
+    FILE *out;
+    enum verify_mode mode;
 };
 
 static int
 write_failed(const struct sampling *s, struct error *e)
 {
-    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s", s->path, strerror(errno));
+    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s",
+                     s->path, strerror(errno));
 }
 
 static int
 write_answer(void *context, int64_t prompt, int sample, struct span text, struct error *e)
 {
-    struct sampling     *s = context;
+    struct sampling *s = context;
     const struct prompt *p = &s->prompts->at[prompt];
-    char                *id = xprint("%s/%d", p->id, sample);
-    json_t *line = json_pack("{s:s, s:s%, s:s%}", "id", id, "prompt", p->text.at, p->text.length, "response", text.at,
-                             text.length);
+    char *id = xprint("%s/%d", p->id, sample);
+    json_t *line = json_pack("{s:s, s:s%, s:s%}", "id", id, "prompt", p->text.at, p->text.length,
+                             "response", text.at, text.length);
     int rc = 0;
 
     free(id);
@@ -56,22 +63,24 @@ write_answer(void *context, int64_t prompt, int sample, struct span text, struct
     return rc;
 }
 
-/* The file is written aside and renamed when all of it is there; without --out the lines go to standard output. */
+/* The file is written aside and renamed when all of it is there; without --out the lines go to
+ * standard output. */
 static int
-sample(const char *dir, const char *prompt_file, const char *out, const struct answers_how *how, enum verify_mode mode,
-       struct error *e)
+sample(const char *dir, const char *prompt_file, const char *out, const struct answers_how *how,
+       enum verify_mode mode, struct error *e)
 {
-    struct prompts  prompts;
-    struct speaker  speaker;
+    struct prompts prompts;
+    struct speaker speaker;
     struct sampling s = {.prompts = &prompts, .path = out ? out : "standard output", .mode = mode};
-    char           *aside = out ? xprint("%s.part", out) : NULL;
-    int             rc = prompts_read(&prompts, prompt_file, 0, e);
+    char *aside = out ? xprint("%s.part", out) : NULL;
+    int rc = prompts_read(&prompts, prompt_file, 0, e);
 
     if (rc == 0) {
         rc = speaker_open(&speaker, dir, e);
         if (rc == 0) {
             s.out = out ? fopen(aside, "w") : stdout;
-            rc = s.out ? answers_make(&speaker, how, &prompts, write_answer, &s, e) : write_failed(&s, e);
+            rc = s.out ? answers_make(&speaker, how, &prompts, write_answer, &s, e)
+                       : write_failed(&s, e);
             speaker_close(&speaker);
         }
         prompts_free(&prompts);
@@ -103,16 +112,21 @@ command_sample(int argc, char **argv)
         {FLAG_text, 0, "prompts", "FILE", &prompts, "the prompts, JSON lines"},
         {FLAG_text, 'o', "out", "FILE", &out, "where the rollouts go; else standard output"},
         {FLAG_count, 0, "samples", "N", &how.samples, "answers of each prompt (1)"},
-        {FLAG_number, 0, "temperature", "T", &how.temperature, "of the draws (1); 0: the most probable token"},
+        {FLAG_number, 0, "temperature", "T", &how.temperature,
+         "of the draws (1); 0: the most probable token"},
         {FLAG_count, 0, "seed", "N", &how.seed, "another seed, other answers (0)"},
         {FLAG_count, 0, "max-tokens", "N", &how.max_tokens, "of an answer (512)"},
-        {FLAG_text, 0, "verify", "HOW", &verify, "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
-        {FLAG_count, 0, "rows", "N", &how.rows, "answers drawn at a time; changes the speed only (64)"},
+        {FLAG_text, 0, "verify", "HOW", &verify,
+         "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+        {FLAG_count, 0, "rows", "N", &how.rows,
+         "answers drawn at a time; changes the speed only (64)"},
         {.kind = FLAG_end},
     };
     struct words words;
     struct error e = {0};
-    int          code = flags_read(flags, "sample MODEL --prompts FILE [--out FILE]", about, argc, argv, 1, 1, &words), rc;
+    int code = flags_read(flags, "sample MODEL --prompts FILE [--out FILE]", about, argc, argv, 1,
+                          1, &words),
+        rc;
 
     if (code >= 0)
         return code;

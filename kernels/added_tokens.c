@@ -30,13 +30,15 @@ read_one(struct added_tokens *a, const json_t *json, int normalise, struct error
     struct added_token *t = &a->all[a->count];
     const json_t *id = json_object_get(json, "id"), *content = json_object_get(json, "content");
     const json_t *flag = json_object_get(json, "normalized");
-    struct nfc    nfc = {0};
+    struct nfc nfc = {0};
 
     if (!json_is_string(content))
         return error_set(e, ERROR_model, "added token %d: 'content' must be a string", a->count);
     t->content = keep(a, span_of(json_string_value(content), json_string_length(content)));
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
-        return error_set(e, ERROR_model, "added token '%.80s': its id must be an integer from 0 to %d",
+    if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+        json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
+        return error_set(e, ERROR_model,
+                         "added token '%.80s': its id must be an integer from 0 to %d",
                          t->content.at, TOKENIZER_VOCAB_MAX - 1);
     t->id = (int32_t)json_integer_value(id);
     t->single_word = json_is_true(json_object_get(json, "single_word"));
@@ -60,7 +62,7 @@ by_pattern(const void *x, const void *y, void *context)
 {
     const struct added_token *all = context;
     const int *i = x, *k = y;
-    int        order = compare(all[*i].pattern, all[*k].pattern);
+    int order = compare(all[*i].pattern, all[*k].pattern);
 
     return order ? order : (*i > *k) - (*i < *k);
 }
@@ -68,7 +70,7 @@ by_pattern(const void *x, const void *y, void *context)
 int
 added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e)
 {
-    size_t  i;
+    size_t i;
     json_t *one;
 
     *a = (struct added_tokens){0};
@@ -82,7 +84,8 @@ added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, str
     a->all = xarray(json_array_size(list) + 1, sizeof(*a->all));
     for (int set = 0; set < 2; set++)
         a->sets[set] = xarray(json_array_size(list) + 1, sizeof(int));
-    json_array_foreach(list, i, one) {
+    json_array_foreach(list, i, one)
+    {
         int set, rc = read_one(a, one, normalise, e);
 
         if (rc) {
@@ -125,7 +128,8 @@ add(struct added_stretches *s, size_t start, size_t end, int32_t id)
     s->at[s->count++] = (struct added_stretch){start, end, id};
 }
 
-/* The longest token of the set that TEXT[at ...] begins with: narrows the sorted range byte by byte. */
+/* The longest token of the set that TEXT[at ...] begins with: narrows the sorted range byte by
+ * byte. */
 static const struct added_token *
 longest(const struct added_tokens *a, int set, struct span text, size_t at)
 {
@@ -134,10 +138,10 @@ longest(const struct added_tokens *a, int set, struct span text, size_t at)
 
     for (size_t k = 0; low < high && at + k < text.length; k++) {
         unsigned char c = (unsigned char)text.at[at + k];
-        int           first = low, last;
+        int first = low, last;
 
-        for (int top = high; first < top;) {            /* the first whose byte k is c or more */
-            int         middle = first + (top - first) / 2;
+        for (int top = high; first < top;) { /* the first whose byte k is c or more */
+            int middle = first + (top - first) / 2;
             struct span p = a->all[a->sets[set][middle]].pattern;
 
             if (p.length <= k || (unsigned char)p.at[k] < c)
@@ -146,8 +150,8 @@ longest(const struct added_tokens *a, int set, struct span text, size_t at)
                 top = middle;
         }
         last = first;
-        for (int top = high; last < top;) {             /* the first whose byte k is more */
-            int         middle = last + (top - last) / 2;
+        for (int top = high; last < top;) { /* the first whose byte k is more */
+            int middle = last + (top - last) / 2;
             struct span p = a->all[a->sets[set][middle]].pattern;
 
             if ((unsigned char)p.at[k] <= c)
@@ -167,14 +171,22 @@ static int
 is_word(uint32_t c)
 {
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME: case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
         return 1;
-    default:                /* joiners, and circled letters, which are symbols by category */
-        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149)
-            || (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
+    default: /* joiners, and circled letters, which are symbols by category */
+        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
+               (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+               (c >= 0x1f170 && c <= 0x1f189);
     }
 }
 
@@ -182,9 +194,9 @@ is_word(uint32_t c)
 static int
 is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680
-        || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f
-        || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
 static uint32_t
@@ -203,8 +215,8 @@ stands_alone(struct span text, size_t start, size_t end)
 {
     size_t ignored;
 
-    return (start == 0 || !is_word(character_before(text, start, &ignored)))
-        && (end == text.length || !is_word(nfc_character(text, end, &ignored)));
+    return (start == 0 || !is_word(character_before(text, start, &ignored))) &&
+           (end == text.length || !is_word(nfc_character(text, end, &ignored)));
 }
 
 void
@@ -222,14 +234,14 @@ added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
             at++;
             continue;
         }
-        end = at = at + t->pattern.length;      /* a match that is given up below is not tried again */
+        end = at = at + t->pattern.length; /* a match that is given up below is not tried again */
         if ((t->special && !special) || (t->single_word && !stands_alone(text, start, end)))
             continue;
         while (t->lstrip && start > plain && is_space(character_before(text, start, &before)))
             start = before;
         while (t->rstrip && end < text.length && is_space(nfc_character(text, end, &length)))
             end += length;
-        start = start < plain ? plain : start;      /* inside the spaces that the last token took */
+        start = start < plain ? plain : start; /* inside the spaces that the last token took */
         end = end < start ? start : end;
         if (plain < start)
             add(out, plain, start, -1);

@@ -1,7 +1,9 @@
-/* added_tokens: the tokens that are found in a text as they stand, before anything else looks at it.
+/* added_tokens: the tokens that are found in a text as they stand, before anything else looks at
+ * it.
  *
- * As the reference (added_vocabulary.rs): two sets, matched in the raw text and in the normalised text; leftmost
- * match, longest first; single_word, lstrip and rstrip then narrow or widen a match. */
+ * As the reference (added_vocabulary.rs): two sets, matched in the raw text and in the normalised
+ * text; leftmost match, longest first; single_word, lstrip and rstrip then narrow or widen a match.
+ */
 #ifndef KERNELS_ADDED_TOKENS_H
 #define KERNELS_ADDED_TOKENS_H
 
@@ -14,27 +16,28 @@
 #define ADDED_TOKENS_MAX 65536
 
 struct added_token {
-    struct span content;            /* as in the file; terminated */
-    struct span pattern;            /* what is matched: the content, normalised for the normalised set */
-    int32_t     id;
-    int         single_word, lstrip, rstrip, normalized, special;
+    struct span content; /* as in the file; terminated */
+    struct span pattern; /* what is matched: the content, normalised for the normalised set */
+    int32_t id;
+    int single_word, lstrip, rstrip, normalized, special;
 };
 
 struct added_tokens {
-    struct added_token *all;        /* in the file's order */
-    int                 count;
-    int                *sets[2];    /* indices sorted by pattern: raw, normalised */
-    int                 set_counts[2];
-    struct arena        strings;
+    struct added_token *all; /* in the file's order */
+    int count;
+    int *sets[2]; /* indices sorted by pattern: raw, normalised */
+    int set_counts[2];
+    struct arena strings;
 };
 
-/* Reads the "added_tokens" list (NULL: none). NORMALISE: patterns of the normalised set go through NFC. */
-int  added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e);
+/* Reads the "added_tokens" list (NULL: none). NORMALISE: patterns of the normalised set go through
+ * NFC. */
+int added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e);
 void added_tokens_free(struct added_tokens *a);
 
 /* A stretch of text: bytes [start, end), a token or (-1) plain. */
 struct added_stretch {
-    size_t  start, end;
+    size_t start, end;
     int32_t id;
 };
 
@@ -45,8 +48,8 @@ struct added_stretches {
 
 void added_stretches_free(struct added_stretches *s);
 
-/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. SPECIAL 0: special tokens are left
- * in the text. */
+/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. SPECIAL 0: special tokens
+ * are left in the text. */
 void added_tokens_cut(const struct added_tokens *a, int normalised, struct span text, int special,
                       struct added_stretches *out);
 

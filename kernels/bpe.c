@@ -61,8 +61,8 @@ bpe_id(const struct bpe *b, struct span token)
 
         if (!slot)
             return -1;
-        if (b->tokens[slot - 1].length == token.length
-            && memcmp(b->tokens[slot - 1].at, token.at, token.length) == 0)
+        if (b->tokens[slot - 1].length == token.length &&
+            memcmp(b->tokens[slot - 1].at, token.at, token.length) == 0)
             return (int32_t)slot - 1;
     }
 }
@@ -130,22 +130,25 @@ static int
 read_vocab(struct bpe *b, const json_t *vocab, struct error *e)
 {
     const char *token;
-    json_t     *value;
-    json_int_t  highest = -1;
+    json_t *value;
+    json_int_t highest = -1;
 
     if (!json_is_object(vocab))
         return error_set(e, ERROR_model, "'vocab' must be an object");
-    json_object_foreach((json_t *)vocab, token, value) {
+    json_object_foreach((json_t *)vocab, token, value)
+    {
         json_int_t id = json_integer_value(value);
 
         if (!json_is_integer(value) || id < 0 || id >= TOKENIZER_VOCAB_MAX)
-            return error_set(e, ERROR_model, "token '%.80s': its id must be an integer from 0 to %d", token,
+            return error_set(e, ERROR_model,
+                             "token '%.80s': its id must be an integer from 0 to %d", token,
                              TOKENIZER_VOCAB_MAX - 1);
         highest = id > highest ? id : highest;
     }
     b->size = (int32_t)(highest + 1);
     b->tokens = xarray((size_t)b->size + 1, sizeof(*b->tokens));
-    json_object_foreach((json_t *)vocab, token, value) {
+    json_object_foreach((json_t *)vocab, token, value)
+    {
         int32_t id = (int32_t)json_integer_value(value);
 
         if (b->tokens[id].at)
@@ -173,8 +176,8 @@ merge_parts(const json_t *merge, struct span *left, struct span *right)
         *right = span_text(space + 1);
         return 0;
     }
-    if (json_array_size(merge) != 2 || !json_is_string(json_array_get(merge, 0))
-        || !json_is_string(json_array_get(merge, 1)))
+    if (json_array_size(merge) != 2 || !json_is_string(json_array_get(merge, 0)) ||
+        !json_is_string(json_array_get(merge, 1)))
         return -1;
     *left = span_text(json_string_value(json_array_get(merge, 0)));
     *right = span_text(json_string_value(json_array_get(merge, 1)));
@@ -182,13 +185,14 @@ merge_parts(const json_t *merge, struct span *left, struct span *right)
 }
 
 static int
-read_merge(struct bpe *b, const json_t *merge, uint32_t rank, struct buffer *joined, struct error *e)
+read_merge(struct bpe *b, const json_t *merge, uint32_t rank, struct buffer *joined,
+           struct error *e)
 {
     struct bpe_merge *m;
-    struct span       left, right;
-    int32_t           a, c, id;
-    int               rc = merge_parts(merge, &left, &right);
-    uint64_t          key;
+    struct span left, right;
+    int32_t a, c, id;
+    int rc = merge_parts(merge, &left, &right);
+    uint64_t key;
 
     if (rc)
         return rc > 0 ? 0 : error_set(e, ERROR_model, "merge %u must be two tokens", rank);
@@ -209,9 +213,9 @@ static int
 read_merges(struct bpe *b, const json_t *merges, struct error *e)
 {
     struct buffer joined = {0};
-    size_t        i;
-    json_t       *merge;
-    int           rc = 0;
+    size_t i;
+    json_t *merge;
+    int rc = 0;
 
     if (!json_is_array(merges))
         return error_set(e, ERROR_model, "'merges' must be a list");
@@ -219,7 +223,8 @@ read_merges(struct bpe *b, const json_t *merges, struct error *e)
     b->merges = xarray((size_t)b->merge_mask + 1, sizeof(*b->merges));
     for (size_t k = 0; k <= b->merge_mask; k++)
         b->merges[k].key = NO_KEY;
-    json_array_foreach(merges, i, merge) {
+    json_array_foreach(merges, i, merge)
+    {
         rc = read_merge(b, merge, (uint32_t)i, &joined, e);
         if (rc)
             break;
@@ -238,7 +243,8 @@ read_options(struct bpe *b, const json_t *model, struct error *e)
     if (!json_is_object(model))
         return error_set(e, ERROR_model, "must be an object");
     if (!type || strcmp(type, "BPE"))
-        return error_set(e, ERROR_model, "type '%.60s' is not understood; BPE is", type ? type : "");
+        return error_set(e, ERROR_model, "type '%.60s' is not understood; BPE is",
+                         type ? type : "");
     for (int i = 0; i < 2; i++) {
         const char *affix = json_string_value(json_object_get(model, affixes[i]));
 
@@ -265,7 +271,7 @@ int
 bpe_read(struct bpe *b, const json_t *model, int byte_level, struct error *e)
 {
     char text[8];
-    int  rc;
+    int rc;
 
     *b = (struct bpe){.byte_level = byte_level};
     rc = read_options(b, model, e);

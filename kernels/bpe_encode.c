@@ -1,16 +1,17 @@
-/* One piece of text to tokens: a heap of the merges that apply, and a cache of short pieces in front. */
+/* One piece of text to tokens: a heap of the merges that apply, and a cache of short pieces in
+ * front. */
 #include "kernels/bpe.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#define CACHE_SLOTS  16384          /* 1.5 MB, touched as used */
-#define CACHE_BYTES  24             /* of a piece that is kept */
+#define CACHE_SLOTS  16384 /* 1.5 MB, touched as used */
+#define CACHE_BYTES  24    /* of a piece that is kept */
 #define CACHE_TOKENS 8
 
 struct bpe_cached {
-    char    piece[CACHE_BYTES];
+    char piece[CACHE_BYTES];
     int32_t ids[CACHE_TOKENS];
     uint8_t starts[CACHE_TOKENS], ends[CACHE_TOKENS];
     uint8_t length, count, dropped, used;
@@ -19,14 +20,14 @@ struct bpe_cached {
 /* A linked list in an array: a symbol that was merged away has no bytes. */
 struct bpe_symbol {
     int32_t id;
-    int32_t before, after;          /* -1: none */
-    size_t  start, end;
+    int32_t before, after; /* -1: none */
+    size_t start, end;
 };
 
 struct bpe_candidate {
     uint32_t rank;
-    int32_t  at;                    /* the left symbol */
-    int32_t  id;                    /* of the joined token when this was queued */
+    int32_t at; /* the left symbol */
+    int32_t id; /* of the joined token when this was queued */
 };
 
 static void
@@ -47,14 +48,15 @@ static size_t
 character_length(struct span piece, size_t at)
 {
     unsigned char c = (unsigned char)piece.at[at];
-    size_t        length = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    size_t length = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
 
     return length < piece.length - at ? length : piece.length - at;
 }
 
 /* The tokens <0xNN> of a character, all or none. */
 static int
-emit_fallback(const struct bpe *b, struct span character, size_t start, size_t end, struct bpe_word *out)
+emit_fallback(const struct bpe *b, struct span character, size_t start, size_t end,
+              struct bpe_word *out)
 {
     for (size_t i = 0; i < character.length; i++)
         if (b->fallback[(unsigned char)character.at[i]] < 0)
@@ -62,7 +64,8 @@ emit_fallback(const struct bpe *b, struct span character, size_t start, size_t e
     for (size_t i = 0; i < character.length; i++) {
         size_t from = start + i < end ? start + i : start;
 
-        emit(out, b->fallback[(unsigned char)character.at[i]], from, from + 1 < end ? from + 1 : end);
+        emit(out, b->fallback[(unsigned char)character.at[i]], from,
+             from + 1 < end ? from + 1 : end);
     }
     return 1;
 }
@@ -72,18 +75,19 @@ static void
 start_word(const struct bpe *b, struct span piece, struct bpe_word *out)
 {
     size_t unknown_start = 0, unknown_end = 0, length;
-    int    unknown = 0;
+    int unknown = 0;
 
     for (size_t at = 0; at < piece.length; at += length) {
-        char        mapped[2];
+        char mapped[2];
         struct span character;
-        int32_t     id;
+        int32_t id;
 
         length = b->byte_level ? 1 : character_length(piece, at);
         character = span_of(piece.at + at, length);
         id = b->byte_level ? b->bytes[(unsigned char)piece.at[at]] : bpe_id(b, character);
         if (b->byte_level && id < 0)
-            character = span_of(mapped, (size_t)bpe_byte_character((unsigned char)piece.at[at], mapped));
+            character =
+                span_of(mapped, (size_t)bpe_byte_character((unsigned char)piece.at[at], mapped));
         if (id >= 0) {
             if (unknown)
                 emit(out, b->unknown, unknown_start, unknown_end);
@@ -130,7 +134,7 @@ static struct bpe_candidate
 pop(struct bpe *b, size_t *count)
 {
     struct bpe_candidate top = b->heap[0], last = b->heap[--*count];
-    size_t               i = 0;
+    size_t i = 0;
 
     for (;;) {
         size_t child = 2 * i + 1;
@@ -164,7 +168,7 @@ propose(struct bpe *b, size_t *count, int32_t left)
 static void
 merge_word(struct bpe *b, struct bpe_word *w)
 {
-    size_t  heap = 0, kept = 0;
+    size_t heap = 0, kept = 0;
     int32_t n = (int32_t)w->count;
 
     if (w->count > b->symbol_room) {
@@ -172,13 +176,13 @@ merge_word(struct bpe *b, struct bpe_word *w)
         b->symbols = xresize(b->symbols, b->symbol_room * sizeof(*b->symbols));
     }
     for (int32_t i = 0; i < n; i++)
-        b->symbols[i] = (struct bpe_symbol){w->ids[i], i - 1, i + 1 < n ? i + 1 : -1, w->starts[i],
-                                            w->ends[i]};
+        b->symbols[i] =
+            (struct bpe_symbol){w->ids[i], i - 1, i + 1 < n ? i + 1 : -1, w->starts[i], w->ends[i]};
     for (int32_t i = 0; i < n; i++)
         propose(b, &heap, i);
     while (heap) {
         struct bpe_candidate top = pop(b, &heap);
-        struct bpe_symbol   *left = &b->symbols[top.at], *right;
+        struct bpe_symbol *left = &b->symbols[top.at], *right;
         const struct bpe_merge *m;
 
         if (left->id < 0 || left->after < 0)
@@ -186,7 +190,7 @@ merge_word(struct bpe *b, struct bpe_word *w)
         right = &b->symbols[left->after];
         m = bpe_find_merge(b, left->id, right->id);
         if (!m || m->id != top.id)
-            continue;                   /* stale: a neighbour has changed since */
+            continue; /* stale: a neighbour has changed since */
         left->id = top.id;
         left->end = right->end;
         left->after = right->after;
@@ -210,7 +214,7 @@ static int32_t
 whole_piece(const struct bpe *b, struct span piece)
 {
     struct buffer mapped = {0};
-    int32_t       id;
+    int32_t id;
 
     if (!b->byte_level)
         return bpe_id(b, piece);
@@ -229,8 +233,10 @@ keep(struct bpe_cached *c, struct span piece, const struct bpe_word *w)
 {
     if (w->count > CACHE_TOKENS || w->dropped > 255)
         return;
-    *c = (struct bpe_cached){.length = (uint8_t)piece.length, .count = (uint8_t)w->count,
-                             .dropped = (uint8_t)w->dropped, .used = 1};
+    *c = (struct bpe_cached){.length = (uint8_t)piece.length,
+                             .count = (uint8_t)w->count,
+                             .dropped = (uint8_t)w->dropped,
+                             .used = 1};
     memcpy(c->piece, piece.at, piece.length);
     for (size_t i = 0; i < w->count; i++) {
         c->ids[i] = w->ids[i];
@@ -243,7 +249,7 @@ void
 bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out)
 {
     struct bpe_cached *cached = NULL;
-    int32_t            id;
+    int32_t id;
 
     out->count = out->dropped = 0;
     if (piece.length == 0)
@@ -252,8 +258,8 @@ bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out)
         if (!b->cache)
             b->cache = xarray(CACHE_SLOTS, sizeof(*b->cache));
         cached = &b->cache[XXH3_64bits(piece.at, piece.length) % CACHE_SLOTS];
-        if (cached->used && cached->length == piece.length
-            && memcmp(cached->piece, piece.at, piece.length) == 0) {
+        if (cached->used && cached->length == piece.length &&
+            memcmp(cached->piece, piece.at, piece.length) == 0) {
             for (size_t i = 0; i < cached->count; i++)
                 emit(out, cached->ids[i], cached->starts[i], cached->ends[i]);
             out->dropped = cached->dropped;

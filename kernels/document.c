@@ -11,7 +11,7 @@ static int
 measure(struct span text, const struct document_limits *limits, struct error *e)
 {
     size_t values = 0;
-    int    depth = 0, quoted = 0;
+    int depth = 0, quoted = 0;
 
     for (size_t i = 0; i < text.length; i++) {
         char c = text.at[i];
@@ -59,7 +59,7 @@ json_t *
 document_parse(struct span text, const struct document_limits *limits, struct error *e)
 {
     json_error_t why;
-    json_t      *json;
+    json_t *json;
 
     if (text.length > limits->bytes) {
         error_set(e, ERROR_model, "JSON of %zu bytes; at most %zu", text.length, limits->bytes);
@@ -72,15 +72,16 @@ document_parse(struct span text, const struct document_limits *limits, struct er
     if (json)
         return json;
     if (json_error_code(&why) == json_error_duplicate_key && why.position >= 0) {
-        size_t      end = (size_t)why.position < text.length ? (size_t)why.position : text.length;
+        size_t end = (size_t)why.position < text.length ? (size_t)why.position : text.length;
         struct span key = string_before(text, end);
 
-        error_set(e, ERROR_model, "key '%.*s' appears twice", (int)(key.length > 200 ? 200 : key.length),
-                  key.at);
+        error_set(e, ERROR_model, "key '%.*s' appears twice",
+                  (int)(key.length > 200 ? 200 : key.length), key.at);
     } else if (json_error_code(&why) == json_error_invalid_utf8) {
         error_set(e, ERROR_model, "not UTF-8 (byte %d)", why.position);
     } else {
-        error_set(e, ERROR_model, "not JSON: %s (line %d, column %d)", why.text, why.line, why.column);
+        error_set(e, ERROR_model, "not JSON: %s (line %d, column %d)", why.text, why.line,
+                  why.column);
     }
     return NULL;
 }
@@ -88,9 +89,9 @@ document_parse(struct span text, const struct document_limits *limits, struct er
 int
 document_load(const char *path, size_t bytes_max, struct buffer *out, struct error *e)
 {
-    int         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat info;
-    int         rc = 0;
+    int rc = 0;
 
     if (fd < 0)
         return error_set(e, ERROR_file, "%s: %s", path, strerror(errno));
@@ -122,7 +123,7 @@ json_t *
 document_read(const char *path, const struct document_limits *limits, struct error *e)
 {
     struct buffer text = {0};
-    json_t       *json = NULL;
+    json_t *json = NULL;
 
     if (document_load(path, limits->bytes, &text, e) == 0) {
         json = document_parse(buffer_span(&text), limits, e);

@@ -1,7 +1,7 @@
 /* document: JSON that others wrote, its cost bounded before it is parsed.
  *
- * jansson allocates some 100 bytes for a value of 2 bytes and recurses with the depth, so the text is scanned
- * first: bytes, depth and number of values. Duplicate keys are refused and named. */
+ * jansson allocates some 100 bytes for a value of 2 bytes and recurses with the depth, so the text
+ * is scanned first: bytes, depth and number of values. Duplicate keys are refused and named. */
 #ifndef KERNELS_DOCUMENT_H
 #define KERNELS_DOCUMENT_H
 
@@ -11,9 +11,9 @@
 #include <jansson.h>
 
 struct document_limits {
-    size_t bytes, values;       /* values: commas and opening brackets outside strings */
-    int    depth;
-    size_t flags;               /* more JSON_* of jansson */
+    size_t bytes, values; /* values: commas and opening brackets outside strings */
+    int depth;
+    size_t flags; /* more JSON_* of jansson */
 };
 
 /* NULL and ERROR_model with the reason and its place. Release with json_decref(). */

@@ -48,7 +48,7 @@ int
 durable_sync_parent(const char *path, struct error *e)
 {
     char *dir = xtext(path), *slash;
-    int   rc;
+    int rc;
 
     for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--)
         dir[n - 1] = 0;
@@ -64,7 +64,7 @@ int
 durable_write(const char *path, const struct span *parts, int count, struct error *e)
 {
     char *aside = xprint("%s.part", path);
-    int   fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), rc = 0;
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), rc = 0;
 
     if (fd < 0) {
         rc = failed(aside, e);

@@ -5,8 +5,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* Writes the COUNT parts one after another to PATH.part, syncs, renames onto PATH and syncs the directory. On
- * failure PATH is untouched and PATH.part removed. ERROR_space when the disk is full, else ERROR_file. */
+/* Writes the COUNT parts one after another to PATH.part, syncs, renames onto PATH and syncs the
+ * directory. On failure PATH is untouched and PATH.part removed. ERROR_space when the disk is full,
+ * else ERROR_file. */
 int durable_write(const char *path, const struct span *parts, int count, struct error *e);
 
 /* Syncs a directory, so that names made or renamed in it last. */

@@ -8,10 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LABELS_DEFAULT 2            /* of transformers, where a config says nothing */
+#define LABELS_DEFAULT 2 /* of transformers, where a config says nothing */
 
 static const struct document_limits limits = {
-    .bytes = MODEL_CONFIG_BYTES_MAX, .values = 1 << 20, .depth = 64,
+    .bytes = MODEL_CONFIG_BYTES_MAX,
+    .values = 1 << 20,
+    .depth = 64,
 };
 
 static int
@@ -65,12 +67,12 @@ static int
 read_ids(const json_t *json, const char *key, struct model_stops *stops, struct error *e)
 {
     const json_t *value = json_object_get(json, key);
-    size_t        count = json_is_array(value) ? json_array_size(value) : is_set(value) ? 1 : 0;
+    size_t count = json_is_array(value) ? json_array_size(value) : is_set(value) ? 1 : 0;
 
     for (size_t i = 0; i < count; i++) {
         const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
-        int64_t       id = json_integer_value(one);
-        int           known = 0;
+        int64_t id = json_integer_value(one);
+        int known = 0;
 
         if (!json_is_integer(one) || id < 0)
             return error_set(e, ERROR_model, "'%s' must be a token id or a list of them", key);
@@ -79,7 +81,8 @@ read_ids(const json_t *json, const char *key, struct model_stops *stops, struct 
         if (known)
             continue;
         if (stops->count == MODEL_STOPS_MAX)
-            return error_set(e, ERROR_limit, "'%s' names more than %d tokens", key, MODEL_STOPS_MAX);
+            return error_set(e, ERROR_limit, "'%s' names more than %d tokens", key,
+                             MODEL_STOPS_MAX);
         stops->ids[stops->count++] = id;
     }
     return 0;
@@ -101,17 +104,18 @@ static int
 refuse_rope(const json_t *rope, const char *key, struct error *e)
 {
     const char *type = json_string_value(json_object_get(rope, "rope_type"));
-    double      partial = 1;
+    double partial = 1;
 
     if (!type)
         type = json_string_value(json_object_get(rope, "type"));
     if (type && strcmp(type, "default"))
-        return error_set(e, ERROR_model, "'%s': rope type '%.40s' is not understood; 'default' is", key,
-                         type);
+        return error_set(e, ERROR_model, "'%s': rope type '%.40s' is not understood; 'default' is",
+                         key, type);
     if (read_number(rope, "partial_rotary_factor", &partial, e))
         return error_wrap(e, "'%s'", key);
     if (partial < 1 || partial > 1)
-        return error_set(e, ERROR_model, "'%s': partial_rotary_factor %g is not understood", key, partial);
+        return error_set(e, ERROR_model, "'%s': partial_rotary_factor %g is not understood", key,
+                         partial);
     return 0;
 }
 
@@ -143,29 +147,35 @@ static int
 refuse_sliding(const json_t *json, const struct model_config *c, struct error *e)
 {
     const json_t *types = json_object_get(json, "layer_types"), *type;
-    int64_t       full_layers = 28;
-    int           sliding = 0;
-    size_t        i;
+    int64_t full_layers = 28;
+    int sliding = 0;
+    size_t i;
 
-    if (read_flag(json, "use_sliding_window", &sliding, e)
-        || read_integer(json, "max_window_layers", 0, &full_layers, e))
+    if (read_flag(json, "use_sliding_window", &sliding, e) ||
+        read_integer(json, "max_window_layers", 0, &full_layers, e))
         return ERROR_model;
     if (json_is_array(types)) {
         sliding = 0;
-        json_array_foreach(types, i, type)
-            if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention"))
-                return error_set(e, ERROR_model, "'layer_types': only 'full_attention' is understood");
+        json_array_foreach(
+            types, i,
+            type) if (!json_is_string(type) ||
+                      strcmp(json_string_value(type),
+                             "full_attention")) return error_set(e, ERROR_model,
+                                                                 "'layer_types': only "
+                                                                 "'full_attention' is understood");
     }
     if (sliding && full_layers < c->num_hidden_layers)
-        return error_set(e, ERROR_model, "'use_sliding_window' is true; only full attention is understood");
+        return error_set(e, ERROR_model,
+                         "'use_sliding_window' is true; only full attention is understood");
     return 0;
 }
 
 static int
 refuse_others(const json_t *json, struct error *e)
 {
-    const json_t *type = json_object_get(json, "model_type"), *act = json_object_get(json, "hidden_act");
-    int           bias = 0;
+    const json_t *type = json_object_get(json, "model_type"),
+                 *act = json_object_get(json, "hidden_act");
+    int bias = 0;
 
     if (!json_is_string(type))
         return error_set(e, ERROR_model, "'model_type' is missing; 'qwen2' is understood");
@@ -189,25 +199,29 @@ read_head(const json_t *json, struct model_config *c, struct error *e)
 {
     const json_t *classes = json_object_get(json, "architectures");
     const json_t *labels = json_object_get(json, "id2label");
-    const char   *class = json_string_value(json_array_get(classes, 0));
-    int           bias = 1;
+    const char *class = json_string_value(json_array_get(classes, 0));
+    int bias = 1;
 
     c->num_labels = 0;
     if (!class || strcmp(class, "Qwen2ForCausalLM") == 0)
         return 0;
     if (strcmp(class, "Qwen2ForTokenClassification"))
-        return error_set(e, ERROR_model, "architecture '%.80s' is not understood; Qwen2ForCausalLM and "
-                         "Qwen2ForTokenClassification are", class);
+        return error_set(e, ERROR_model,
+                         "architecture '%.80s' is not understood; Qwen2ForCausalLM and "
+                         "Qwen2ForTokenClassification are",
+                         class);
     c->num_labels = LABELS_DEFAULT;
-    if (read_integer(json, "num_labels", 0, &c->num_labels, e)
-        || read_flag(json, "token_classification_bias", &bias, e))
+    if (read_integer(json, "num_labels", 0, &c->num_labels, e) ||
+        read_flag(json, "token_classification_bias", &bias, e))
         return ERROR_model;
     if (json_is_object(labels))
         c->num_labels = (int64_t)json_object_size(labels);
     if (c->num_labels < 1)
         return error_set(e, ERROR_model, "a token classifier needs at least one label");
-    return bias ? 0 : error_set(e, ERROR_model, "'token_classification_bias' is false; only a head with "
-                                "bias is understood");
+    return bias ? 0
+                : error_set(e, ERROR_model,
+                            "'token_classification_bias' is false; only a head with "
+                            "bias is understood");
 }
 
 static int
@@ -217,28 +231,28 @@ read_json(struct model_config *c, const json_t *json, struct error *e)
 
     *c = model_config_default();
     c->max_position_embeddings = 32768;
-    c->tie_word_embeddings = 0;         /* the class's own default */
+    c->tie_word_embeddings = 0; /* the class's own default */
     if (!json_is_object(json))
         return error_set(e, ERROR_model, "must be an object");
-    if (refuse_others(json, e) || read_head(json, c, e)
-        || read_integer(json, "vocab_size", 1, &c->vocab_size, e)
-        || read_integer(json, "hidden_size", 1, &c->hidden_size, e)
-        || read_integer(json, "intermediate_size", 1, &c->intermediate_size, e)
-        || read_integer(json, "num_hidden_layers", 1, &c->num_hidden_layers, e)
-        || read_integer(json, "num_attention_heads", 1, &c->num_attention_heads, e))
+    if (refuse_others(json, e) || read_head(json, c, e) ||
+        read_integer(json, "vocab_size", 1, &c->vocab_size, e) ||
+        read_integer(json, "hidden_size", 1, &c->hidden_size, e) ||
+        read_integer(json, "intermediate_size", 1, &c->intermediate_size, e) ||
+        read_integer(json, "num_hidden_layers", 1, &c->num_hidden_layers, e) ||
+        read_integer(json, "num_attention_heads", 1, &c->num_attention_heads, e))
         return ERROR_model;
     c->num_key_value_heads = c->num_attention_heads;
     c->head_dim = 0;
     rc = read_integer(json, "num_key_value_heads", 0, &c->num_key_value_heads, e);
-    if (rc || read_integer(json, "head_dim", 0, &c->head_dim, e)
-        || read_integer(json, "max_position_embeddings", 0, &c->max_position_embeddings, e)
-        || read_number(json, "rms_norm_eps", &c->rms_norm_eps, e)
-        || read_number(json, "initializer_range", &c->initializer_range, e)
-        || read_flag(json, "tie_word_embeddings", &c->tie_word_embeddings, e)
-        || read_rope(json, &c->rope_theta, e) || refuse_sliding(json, c, e)
-        || read_first_id(json, "bos_token_id", &c->bos_token_id, e)
-        || read_first_id(json, "eos_token_id", &c->eos_token_id, e)
-        || read_first_id(json, "pad_token_id", &c->pad_token_id, e))
+    if (rc || read_integer(json, "head_dim", 0, &c->head_dim, e) ||
+        read_integer(json, "max_position_embeddings", 0, &c->max_position_embeddings, e) ||
+        read_number(json, "rms_norm_eps", &c->rms_norm_eps, e) ||
+        read_number(json, "initializer_range", &c->initializer_range, e) ||
+        read_flag(json, "tie_word_embeddings", &c->tie_word_embeddings, e) ||
+        read_rope(json, &c->rope_theta, e) || refuse_sliding(json, c, e) ||
+        read_first_id(json, "bos_token_id", &c->bos_token_id, e) ||
+        read_first_id(json, "eos_token_id", &c->eos_token_id, e) ||
+        read_first_id(json, "pad_token_id", &c->pad_token_id, e))
         return ERROR_model;
     return model_config_check(c, e);
 }
@@ -247,7 +261,7 @@ int
 model_config_parse(struct model_config *c, struct span text, struct error *e)
 {
     json_t *json = document_parse(text, &limits, e);
-    int     rc = json ? read_json(c, json, e) : ERROR_model;
+    int rc = json ? read_json(c, json, e) : ERROR_model;
 
     json_decref(json);
     return rc;
@@ -256,9 +270,9 @@ model_config_parse(struct model_config *c, struct span text, struct error *e)
 int
 model_config_read(struct model_config *c, const char *dir, struct error *e)
 {
-    char   *path = xprint("%s/config.json", dir);
+    char *path = xprint("%s/config.json", dir);
     json_t *json = document_read(path, &limits, e);
-    int     rc = json ? read_json(c, json, e) : ERROR_model;
+    int rc = json ? read_json(c, json, e) : ERROR_model;
 
     if (json && rc)
         error_wrap(e, "%s", path);
@@ -275,7 +289,7 @@ model_stops_read(struct model_stops *stops, const char *dir, struct error *e)
 
     *stops = (struct model_stops){0};
     for (int i = 0; i < 2 && rc == 0; i++) {
-        char   *path = xprint("%s/%s", dir, files[i]);
+        char *path = xprint("%s/%s", dir, files[i]);
         json_t *json = NULL;
 
         if (i == 0 || access(path, F_OK) == 0) {
@@ -290,7 +304,8 @@ model_stops_read(struct model_stops *stops, const char *dir, struct error *e)
     return rc;
 }
 
-/* The shortest decimal that reads back as VALUE, with a point or an exponent as Python writes floats. */
+/* The shortest decimal that reads back as VALUE, with a point or an exponent as Python writes
+ * floats. */
 static void
 write_real(struct buffer *out, const char *key, double value)
 {

@@ -15,18 +15,20 @@
 #include <unistd.h>
 
 #define SHARDS_MAX     4096
-#define COPY_BYTES_MAX (256 << 20)      /* of one tokenizer file */
+#define COPY_BYTES_MAX (256 << 20) /* of one tokenizer file */
 
 static const struct document_limits index_limits = {
-    .bytes = 256 << 20, .values = (size_t)SAFETENSORS_TENSORS_MAX * 2, .depth = 16,
+    .bytes = 256 << 20,
+    .values = (size_t)SAFETENSORS_TENSORS_MAX * 2,
+    .depth = 16,
 };
 
 /* The weight files of a directory: one, or as many as the index names. */
 struct shards {
     struct safetensors *files;
-    char              **names;
-    int                 count;
-    json_t             *map;            /* tensor name to file name; NULL without an index */
+    char **names;
+    int count;
+    json_t *map; /* tensor name to file name; NULL without an index */
 };
 
 static void
@@ -55,13 +57,15 @@ static int
 shard_add(struct shards *s, const char *dir, const char *name, struct error *e)
 {
     char *path;
-    int   rc;
+    int rc;
 
     if (s->count == SHARDS_MAX)
         return error_set(e, ERROR_limit, "%s: more than %d weight files", dir, SHARDS_MAX);
     if (strchr(name, '/') || name[0] == '.')
-        return error_set(e, ERROR_model, "%s/model.safetensors.index.json: '%.200s' is no file of this "
-                         "directory", dir, name);
+        return error_set(e, ERROR_model,
+                         "%s/model.safetensors.index.json: '%.200s' is no file of this "
+                         "directory",
+                         dir, name);
     s->files = xresize(s->files, ((size_t)s->count + 1) * sizeof(*s->files));
     s->names = xresize(s->names, ((size_t)s->count + 1) * sizeof(*s->names));
     path = xprint("%s/%s", dir, name);
@@ -75,9 +79,9 @@ shard_add(struct shards *s, const char *dir, const char *name, struct error *e)
 static int
 shards_from_index(struct shards *s, const char *dir, const char *path, struct error *e)
 {
-    json_t     *index = document_read(path, &index_limits, e), *map, *file;
+    json_t *index = document_read(path, &index_limits, e), *map, *file;
     const char *tensor;
-    int         rc = index ? 0 : ERROR_model;
+    int rc = index ? 0 : ERROR_model;
 
     map = json_object_get(index, "weight_map");
     if (index && !json_is_object(map))
@@ -86,9 +90,10 @@ shards_from_index(struct shards *s, const char *dir, const char *path, struct er
     json_decref(index);
     if (rc)
         return rc;
-    json_object_foreach(s->map, tensor, file) {
+    json_object_foreach(s->map, tensor, file)
+    {
         const char *name = json_string_value(file);
-        int         at;
+        int at;
 
         if (!name)
             return error_set(e, ERROR_model, "%s: tensor '%.200s' has no file name", path, tensor);
@@ -97,7 +102,8 @@ shards_from_index(struct shards *s, const char *dir, const char *path, struct er
             return ERROR_model;
         at = at < 0 ? s->count - 1 : at;
         if (!safetensors_find(&s->files[at], tensor))
-            return error_set(e, ERROR_model, "%s: tensor '%.200s' is not in '%s'", path, tensor, name);
+            return error_set(e, ERROR_model, "%s: tensor '%.200s' is not in '%s'", path, tensor,
+                             name);
     }
     return 0;
 }
@@ -106,7 +112,7 @@ static int
 shards_open(struct shards *s, const char *dir, struct error *e)
 {
     char *path = xprint("%s/model.safetensors.index.json", dir);
-    int   rc;
+    int rc;
 
     *s = (struct shards){0};
     rc = access(path, F_OK) == 0 ? shards_from_index(s, dir, path, e)
@@ -121,7 +127,7 @@ static const struct safetensors_entry *
 shards_find(const struct shards *s, const char *tensor)
 {
     const char *file = json_string_value(json_object_get(s->map, tensor));
-    int         at = s->map ? (file ? shard_find(s, file) : -1) : 0;
+    int at = s->map ? (file ? shard_find(s, file) : -1) : 0;
 
     return at < 0 ? NULL : safetensors_find(&s->files[at], tensor);
 }
@@ -136,23 +142,28 @@ require(const struct shards *s, const char *name, int rank, const int64_t *shape
 
     safetensors_shape(shape, rank, wanted, sizeof(wanted));
     if (!entry)
-        return error_set(e, ERROR_model, "tensor '%s' is missing; the config implies it with shape %s", name,
+        return error_set(e, ERROR_model,
+                         "tensor '%s' is missing; the config implies it with shape %s", name,
                          wanted);
     safetensors_shape(entry->shape, entry->rank, held, sizeof(held));
     if (strcmp(wanted, held))
-        return error_set(e, ERROR_model, "tensor '%s' has shape %s; the config implies %s", name, held,
-                         wanted);
+        return error_set(e, ERROR_model, "tensor '%s' has shape %s; the config implies %s", name,
+                         held, wanted);
     *found = entry;
     return 0;
 }
 
-/* The tensors that fix every size, before a config may ask for memory: what they agree on, the file holds. */
+/* The tensors that fix every size, before a config may ask for memory: what they agree on, the file
+ * holds. */
 static int
 check_sizes(const struct shards *s, const struct model_config *c, struct error *e)
 {
     const struct safetensors_entry *entry;
     int64_t embed[2] = {c->vocab_size, c->hidden_size}, labels[2] = {c->num_labels, c->hidden_size};
-    struct { const char *name; int64_t shape[2]; } parts[] = {
+    struct {
+        const char *name;
+        int64_t shape[2];
+    } parts[] = {
         {"self_attn.q_proj", {c->num_attention_heads * c->head_dim, c->hidden_size}},
         {"self_attn.k_proj", {c->num_key_value_heads * c->head_dim, c->hidden_size}},
         {"mlp.gate_proj", {c->intermediate_size, c->hidden_size}},
@@ -163,7 +174,8 @@ check_sizes(const struct shards *s, const struct model_config *c, struct error *
         return ERROR_model;
     for (int64_t i = 0; i < c->num_hidden_layers; i++)
         for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {
-            snprintf(name, sizeof(name), "model.layers.%lld.%s.weight", (long long)i, parts[k].name);
+            snprintf(name, sizeof(name), "model.layers.%lld.%s.weight", (long long)i,
+                     parts[k].name);
             if (require(s, name, 2, parts[k].shape, &entry, e))
                 return ERROR_model;
         }
@@ -172,15 +184,15 @@ check_sizes(const struct shards *s, const struct model_config *c, struct error *
     return c->tie_word_embeddings ? 0 : require(s, "lm_head.weight", 2, embed, &entry, e);
 }
 
-/* Is ENTRY, which the model has no place for, one that a checkpoint may carry? A tied head must be the
- * embedding, else the config contradicts the file. */
+/* Is ENTRY, which the model has no place for, one that a checkpoint may carry? A tied head must be
+ * the embedding, else the config contradicts the file. */
 static int
 check_extra(const struct safetensors_entry *entry, const struct model *m, struct error *e)
 {
     static const char suffix[] = ".rotary_emb.inv_freq";
     size_t length = strlen(entry->name), tail = sizeof(suffix) - 1;
     float *values;
-    int    rc;
+    int rc;
 
     if (length > tail && strcmp(entry->name + length - tail, suffix) == 0)
         return 0;
@@ -188,18 +200,21 @@ check_extra(const struct safetensors_entry *entry, const struct model *m, struct
         if (m->config.num_labels)
             return 0;
         if (entry->elements != m->config.vocab_size * m->config.hidden_size)
-            return error_set(e, ERROR_model, "tensor 'lm_head.weight' has another size than the embedding "
+            return error_set(e, ERROR_model,
+                             "tensor 'lm_head.weight' has another size than the embedding "
                              "it is tied to");
         values = xarray((size_t)entry->elements + 1, sizeof(*values));
         rc = safetensors_floats(entry, values, e);
-        if (rc == 0 && memcmp(values, m->params + m->embed, (size_t)entry->elements * sizeof(*values)))
-            rc = error_set(e, ERROR_model, "tensor 'lm_head.weight' differs from the embedding, though "
+        if (rc == 0 &&
+            memcmp(values, m->params + m->embed, (size_t)entry->elements * sizeof(*values)))
+            rc = error_set(e, ERROR_model,
+                           "tensor 'lm_head.weight' differs from the embedding, though "
                            "tie_word_embeddings is true");
         free(values);
         return rc;
     }
-    return error_set(e, ERROR_model, "tensor '%.200s' is not part of a %s model of this config", entry->name,
-                     m->config.family);
+    return error_set(e, ERROR_model, "tensor '%.200s' is not part of a %s model of this config",
+                     entry->name, m->config.family);
 }
 
 static int
@@ -209,8 +224,8 @@ load(struct model *m, const struct shards *s, struct error *e)
         const struct model_tensor *t = &m->tensors[i];
         const struct safetensors_entry *entry;
 
-        if (require(s, t->name, t->dims, t->shape, &entry, e)
-            || safetensors_floats(entry, m->params + t->offset, e))
+        if (require(s, t->name, t->dims, t->shape, &entry, e) ||
+            safetensors_floats(entry, m->params + t->offset, e))
             return ERROR_model;
     }
     for (int i = 0; i < s->count; i++)
@@ -227,8 +242,8 @@ int
 model_open(struct model *model, const char *dir, struct error *e)
 {
     struct model_config config;
-    struct shards       shards;
-    int                 rc = model_config_read(&config, dir, e);
+    struct shards shards;
+    int rc = model_config_read(&config, dir, e);
 
     *model = (struct model){0};
     if (rc)
@@ -252,11 +267,12 @@ model_open(struct model *model, const char *dir, struct error *e)
     return rc;
 }
 
-/* Removes a directory of ours and the files in it; a directory inside it stays and makes that fail. */
+/* Removes a directory of ours and the files in it; a directory inside it stays and makes that fail.
+ */
 static int
 remove_directory(const char *dir, struct error *e)
 {
-    DIR           *d = opendir(dir);
+    DIR *d = opendir(dir);
     struct dirent *entry;
 
     if (!d)
@@ -265,22 +281,29 @@ remove_directory(const char *dir, struct error *e)
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
             unlinkat(dirfd(d), entry->d_name, 0);
     closedir(d);
-    return rmdir(dir) ? error_set(e, ERROR_file, "%s: cannot be removed: %s", dir, strerror(errno)) : 0;
+    return rmdir(dir) ? error_set(e, ERROR_file, "%s: cannot be removed: %s", dir, strerror(errno))
+                      : 0;
 }
 
 static int
 copy_tokenizer(const char *from, const char *to, struct error *e)
 {
     static const char *const files[] = {
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "chat_template.jinja", "generation_config.json", "merges.txt", "vocab.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "generation_config.json",
+        "merges.txt",
+        "vocab.json",
     };
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && rc == 0; i++) {
-        char         *source = xprint("%s/%s", from, files[i]), *target = xprint("%s/%s", to, files[i]);
+        char *source = xprint("%s/%s", from, files[i]), *target = xprint("%s/%s", to, files[i]);
         struct buffer bytes = {0};
-        struct span   part;
+        struct span part;
 
         if (i == 0 || access(source, F_OK) == 0) {
             rc = document_load(source, COPY_BYTES_MAX, &bytes, e);
@@ -300,15 +323,15 @@ write_files(const struct model *model, const char *dir, struct error *e)
 {
     struct safetensors_source *sources = xarray((size_t)model->tensor_count, sizeof(*sources));
     struct buffer text = {0};
-    struct span   part;
-    char         *config = xprint("%s/config.json", dir), *weights = xprint("%s/model.safetensors", dir);
-    int           rc;
+    struct span part;
+    char *config = xprint("%s/config.json", dir), *weights = xprint("%s/model.safetensors", dir);
+    int rc;
 
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
 
-        sources[i] = (struct safetensors_source){t->name, t->dims, {t->shape[0], t->shape[1]},
-                                                 model->params + t->offset};
+        sources[i] = (struct safetensors_source){
+            t->name, t->dims, {t->shape[0], t->shape[1]}, model->params + t->offset};
     }
     model_config_write(&model->config, &text);
     part = buffer_span(&text);
@@ -322,7 +345,8 @@ write_files(const struct model *model, const char *dir, struct error *e)
     return rc;
 }
 
-/* ASIDE becomes DIR; a DIR that exists is exchanged, so that a complete one is there at every instant. */
+/* ASIDE becomes DIR; a DIR that exists is exchanged, so that a complete one is there at every
+ * instant. */
 static int
 publish(const char *aside, const char *dir, struct error *e)
 {
@@ -344,14 +368,15 @@ model_save(const struct model *model, const char *dir, const char *copy_tokenize
            struct error *e)
 {
     char *place = xtext(dir), *aside;
-    int   rc;
+    int rc;
 
     for (size_t n = strlen(place); n > 1 && place[n - 1] == '/'; n--)
         place[n - 1] = 0;
     aside = xprint("%s.part", place);
-    rc = remove_directory(aside, e);        /* what a killed process left */
+    rc = remove_directory(aside, e); /* what a killed process left */
     if (rc == 0 && mkdir(aside, 0777))
-        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "%s: %s", aside, strerror(errno));
+        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "%s: %s", aside,
+                       strerror(errno));
     if (rc == 0)
         rc = write_files(model, aside, e);
     if (rc == 0 && copy_tokenizer_from)

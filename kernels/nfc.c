@@ -4,7 +4,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define INERT_BELOW 0x300           /* characters below never change, nor join what stands before them */
+#define INERT_BELOW 0x300 /* characters below never change, nor join what stands before them */
 
 int
 nfc_is_utf8(struct span text)
@@ -13,12 +13,12 @@ nfc_is_utf8(struct span text)
 
     while (at < end) {
         unsigned char c = *at++;
-        int           more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
+        int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
 
         if (more < 0 || end - at < more)
             return 0;
-        if (more && ((c == 0xe0 && *at < 0xa0) || (c == 0xed && *at > 0x9f) || (c == 0xf0 && *at < 0x90)
-                     || (c == 0xf4 && *at > 0x8f)))
+        if (more && ((c == 0xe0 && *at < 0xa0) || (c == 0xed && *at > 0x9f) ||
+                     (c == 0xf0 && *at < 0x90) || (c == 0xf4 && *at > 0x8f)))
             return 0;
         for (; more; more--)
             if ((*at++ & 0xc0) != 0x80)
@@ -59,16 +59,16 @@ joins_left(uint32_t c)
     if (c >= 0x1160 && c <= 0x11ff)
         return 1;
     category = utf8proc_category((utf8proc_int32_t)c);
-    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC
-        || utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
+    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+           utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
 }
 
 /* Would C alone change? Hangul syllables decompose and compose to themselves. */
 static int
 decomposes(uint32_t c)
 {
-    return c >= INERT_BELOW
-        && utf8proc_get_property((utf8proc_int32_t)c)->decomp_seqindex != UINT16_MAX;
+    return c >= INERT_BELOW &&
+           utf8proc_get_property((utf8proc_int32_t)c)->decomp_seqindex != UINT16_MAX;
 }
 
 static void
@@ -85,12 +85,13 @@ static void
 add_stretch(struct nfc *n, struct span text, size_t from, size_t to)
 {
     utf8proc_uint8_t *composed = NULL;
-    utf8proc_ssize_t  length = utf8proc_map((const utf8proc_uint8_t *)text.at + from,
-                                            (utf8proc_ssize_t)(to - from), &composed,
-                                            UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    size_t            start = n->text.length;
+    utf8proc_ssize_t length =
+        utf8proc_map((const utf8proc_uint8_t *)text.at + from, (utf8proc_ssize_t)(to - from),
+                     &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    size_t start = n->text.length;
 
-    if (length < 0 || ((size_t)length == to - from && memcmp(composed, text.at + from, to - from) == 0)) {
+    if (length < 0 ||
+        ((size_t)length == to - from && memcmp(composed, text.at + from, to - from) == 0)) {
         buffer_add(&n->text, text.at + from, to - from);
     } else {
         buffer_add(&n->text, composed, (size_t)length);
@@ -108,12 +109,13 @@ nfc_normalise(struct nfc *n, struct span text)
     n->edit_count = 0;
     buffer_reserve(&n->text, text.length);
     while (at < text.length) {
-        size_t   length, end;
+        size_t length, end;
         uint32_t c = nfc_character(text, at, &length);
-        int      simple = !decomposes(c) && !joins_left(c);
+        int simple = !decomposes(c) && !joins_left(c);
 
         for (end = at + length; end < text.length; end += length) {
-            if ((unsigned char)text.at[end] < 0xcc || !joins_left(nfc_character(text, end, &length)))
+            if ((unsigned char)text.at[end] < 0xcc ||
+                !joins_left(nfc_character(text, end, &length)))
                 break;
             simple = 0;
         }

@@ -14,15 +14,16 @@ struct nfc_edit {
 
 struct nfc {
     struct buffer text;
-    struct nfc_edit *edits;         /* in order; everything between them is copied byte for byte */
+    struct nfc_edit *edits; /* in order; everything between them is copied byte for byte */
     size_t edit_count, edit_room;
 };
 
-int  nfc_is_utf8(struct span text);                         /* shortest forms, no surrogates */
-void nfc_normalise(struct nfc *n, struct span text);        /* valid UTF-8; n is emptied first */
+int nfc_is_utf8(struct span text);                   /* shortest forms, no surrogates */
+void nfc_normalise(struct nfc *n, struct span text); /* valid UTF-8; n is emptied first */
 void nfc_free(struct nfc *n);
 
-/* The source position of a result position: where the byte at AT begins, or where the byte before AT ends. */
+/* The source position of a result position: where the byte at AT begins, or where the byte before
+ * AT ends. */
 size_t nfc_start(const struct nfc *n, size_t at);
 size_t nfc_end(const struct nfc *n, size_t at);
 

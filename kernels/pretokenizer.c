@@ -7,10 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MATCH_LIMIT 50000000            /* steps of one match; far above what an honest pattern needs */
+#define MATCH_LIMIT 50000000 /* steps of one match; far above what an honest pattern needs */
 #define JIT_STACK   (1 << 20)
 
-enum behaviour { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS, BEHAVIOURS };
+enum behaviour {
+    REMOVED,
+    ISOLATED,
+    MERGED_WITH_PREVIOUS,
+    MERGED_WITH_NEXT,
+    CONTIGUOUS,
+    BEHAVIOURS
+};
 
 static const char *const behaviour_names[BEHAVIOURS] = {
     "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous",
@@ -18,25 +25,28 @@ static const char *const behaviour_names[BEHAVIOURS] = {
 
 /* A matcher and what happens to its matches. Digits is one too, with a pattern of its own. */
 struct pretokenizer_step {
-    pcre2_code    *code;                /* NULL: no cut (ByteLevel without its pattern) */
+    pcre2_code *code; /* NULL: no cut (ByteLevel without its pattern) */
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
     enum behaviour behaviour;
-    int            invert, prefix;      /* ByteLevel's add_prefix_space */
+    int invert, prefix; /* ByteLevel's add_prefix_space */
 };
 
 /* The pattern of ByteLevel (GPT-2's). */
-static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char gpt2[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* Unicode White_Space, which is Oniguruma's \s; PCRE2's also holds U+180E. */
-static const char space_class[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}"
-                                  "\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+static const char space_class[] =
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}"
+    "\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
-/* Oniguruma's \w: letters, marks, digits, connectors and the rest of Alphabetic; PCRE2's lacks most of these.
- * Outside brackets it takes the superscripts and fractions of Latin-1 too. */
-#define WORD_CLASS "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}" \
-                   "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* Oniguruma's \w: letters, marks, digits, connectors and the rest of Alphabetic; PCRE2's lacks most
+ * of these. Outside brackets it takes the superscripts and fractions of Latin-1 too. */
+#define WORD_CLASS                                                                                 \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                    \
+    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 static const char word_class[] = WORD_CLASS;
 static const char word_alone[] = WORD_CLASS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
@@ -66,7 +76,7 @@ translate_escape(const char *text, size_t *at, int in_class, struct buffer *out,
 {
     char c = text[*at + 1];
 
-    int         negative = c == 'S' || c == 'W';
+    int negative = c == 'S' || c == 'W';
     const char *class = NULL;
 
     if (c == 's' || c == 'S')
@@ -86,7 +96,8 @@ translate_escape(const char *text, size_t *at, int in_class, struct buffer *out,
     return 0;
 }
 
-/* Does a group that TEXT begins, after its "(", mean something else to PCRE2 or run code of its own? */
+/* Does a group that TEXT begins, after its "(", mean something else to PCRE2 or run code of its
+ * own? */
 static int
 is_refused_group(const char *text)
 {
@@ -108,9 +119,11 @@ translate(const char *text, struct buffer *out, struct error *e)
             continue;
         }
         if (in_class && (c == '[' || (c == '&' && text[i + 1] == '&')))
-            return error_set(e, ERROR_model, "nested brackets and '&&' in a pattern are not understood");
+            return error_set(e, ERROR_model,
+                             "nested brackets and '&&' in a pattern are not understood");
         if (!in_class && c == '(' && is_refused_group(text + i + 1))
-            return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood", text + i + 1);
+            return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood",
+                             text + i + 1);
         buffer_add(out, &c, 1);
         i++;
         if (!in_class && c == '[') {
@@ -130,11 +143,11 @@ translate(const char *text, struct buffer *out, struct error *e)
 static int
 compile(struct pretokenizer_step *step, const char *pattern, int literal, struct error *e)
 {
-    uint32_t      options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C
-                          | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
+    uint32_t options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C |
+                       (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE);
     struct buffer text = {0};
-    PCRE2_SIZE    where;
-    int           why, rc = 0;
+    PCRE2_SIZE where;
+    int why, rc = 0;
 
     if (literal)
         buffer_add(&text, pattern, strlen(pattern) + 1);
@@ -144,12 +157,14 @@ compile(struct pretokenizer_step *step, const char *pattern, int literal, struct
         rc = error_set(e, ERROR_model, "a pattern of %zu bytes; at most %d", text.length,
                        PRETOKENIZER_PATTERN_MAX);
     if (rc == 0) {
-        step->code = pcre2_compile((PCRE2_SPTR)text.at, PCRE2_ZERO_TERMINATED, options, &why, &where, NULL);
+        step->code =
+            pcre2_compile((PCRE2_SPTR)text.at, PCRE2_ZERO_TERMINATED, options, &why, &where, NULL);
         if (!step->code) {
             PCRE2_UCHAR reason[120] = "";
 
             pcre2_get_error_message(why, reason, sizeof(reason));
-            rc = error_set(e, ERROR_model, "pattern: %s at byte %zu", (const char *)reason, (size_t)where);
+            rc = error_set(e, ERROR_model, "pattern: %s at byte %zu", (const char *)reason,
+                           (size_t)where);
         }
     }
     buffer_free(&text);
@@ -158,7 +173,7 @@ compile(struct pretokenizer_step *step, const char *pattern, int literal, struct
     step->data = pcre2_match_data_create(1, NULL);
     step->context = pcre2_match_context_create(NULL);
     pcre2_set_match_limit(step->context, MATCH_LIMIT);
-    if (pcre2_jit_compile(step->code, PCRE2_JIT_COMPLETE) == 0) {      /* else it is interpreted */
+    if (pcre2_jit_compile(step->code, PCRE2_JIT_COMPLETE) == 0) { /* else it is interpreted */
         step->stack = pcre2_jit_stack_create(32 << 10, JIT_STACK, NULL);
         pcre2_jit_stack_assign(step->context, NULL, step->stack);
     }
@@ -169,16 +184,17 @@ static int
 read_split(struct pretokenizer_step *step, const json_t *json, struct error *e)
 {
     const json_t *pattern = json_object_get(json, "pattern");
-    const char   *regex = json_string_value(json_object_get(pattern, "Regex"));
-    const char   *literal = json_string_value(json_object_get(pattern, "String"));
-    const char   *name = json_string_value(json_object_get(json, "behavior"));
+    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+    const char *literal = json_string_value(json_object_get(pattern, "String"));
+    const char *name = json_string_value(json_object_get(json, "behavior"));
 
     step->invert = json_is_true(json_object_get(json, "invert"));
     for (step->behaviour = 0; name && step->behaviour < BEHAVIOURS; step->behaviour++)
         if (strcmp(name, behaviour_names[step->behaviour]) == 0)
             break;
     if (!name || step->behaviour == BEHAVIOURS)
-        return error_set(e, ERROR_model, "Split: behavior '%.40s' is not understood", name ? name : "");
+        return error_set(e, ERROR_model, "Split: behavior '%.40s' is not understood",
+                         name ? name : "");
     if (!regex && !literal)
         return error_set(e, ERROR_model, "Split: 'pattern' must be a Regex or a String");
     if (!regex && !*literal)
@@ -189,18 +205,16 @@ read_split(struct pretokenizer_step *step, const json_t *json, struct error *e)
 static int
 read_step(struct pretokenizer *p, const json_t *json, int depth, struct error *e)
 {
-    const char    *type = json_string_value(json_object_get(json, "type"));
+    const char *type = json_string_value(json_object_get(json, "type"));
     struct pretokenizer_step *step;
-    const json_t  *parts = json_object_get(json, "pretokenizers"), *flag;
-    size_t         i;
-    json_t        *part;
+    const json_t *parts = json_object_get(json, "pretokenizers"), *flag;
+    size_t i;
+    json_t *part;
 
     if (type && strcmp(type, "Sequence") == 0) {
         if (!json_is_array(parts) || depth > 4)
             return error_set(e, ERROR_model, "Sequence: 'pretokenizers' must be a list");
-        json_array_foreach(parts, i, part)
-            if (read_step(p, part, depth + 1, e))
-                return ERROR_model;
+        json_array_foreach(parts, i, part) if (read_step(p, part, depth + 1, e)) return ERROR_model;
         return 0;
     }
     if (p->byte_level)
@@ -218,8 +232,10 @@ read_step(struct pretokenizer *p, const json_t *json, int depth, struct error *e
         return compile(step, "\\p{N}", 0, e);
     }
     if (!type || strcmp(type, "ByteLevel"))
-        return error_set(e, ERROR_model, "type '%.60s' is not understood; ByteLevel, Split, Digits and "
-                         "Sequence are", type ? type : "");
+        return error_set(e, ERROR_model,
+                         "type '%.60s' is not understood; ByteLevel, Split, Digits and "
+                         "Sequence are",
+                         type ? type : "");
     p->byte_level = 1;
     flag = json_object_get(json, "add_prefix_space");
     step->prefix = !flag || json_is_true(flag);
@@ -256,16 +272,17 @@ pretokenizer_free(struct pretokenizer *p)
 /* A stretch of the text as the matcher sees it: a match, or what lies between two. */
 struct stretch {
     size_t start, end;
-    int    match;
+    int match;
 };
 
-/* Adds a stretch to OUT (from BASE on) as the behaviour wants; PREVIOUS is whether the last one was a match. */
+/* Adds a stretch to OUT (from BASE on) as the behaviour wants; PREVIOUS is whether the last one was
+ * a match. */
 static void
 add_stretch(const struct pretokenizer_step *step, struct pieces *out, size_t base, struct stretch s,
             int *previous)
 {
     struct piece *last = out->count > base ? &out->at[out->count - 1] : NULL;
-    int           match = s.match != step->invert, join = 0;
+    int match = s.match != step->invert, join = 0;
 
     switch (step->behaviour) {
     case REMOVED:
@@ -278,7 +295,7 @@ add_stretch(const struct pretokenizer_step *step, struct pieces *out, size_t bas
     case MERGED_WITH_PREVIOUS:
         join = match && !*previous;
         break;
-    case MERGED_WITH_NEXT:              /* from the left: what follows a match joins it, unless it is one */
+    case MERGED_WITH_NEXT: /* from the left: what follows a match joins it, unless it is one */
         join = *previous && !match;
         break;
     default:
@@ -297,7 +314,7 @@ cut(const struct pretokenizer_step *step, struct span text, struct pieces *out, 
 {
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(step->data);
     size_t at = 0, from = 0, base = out->count, length;
-    int    previous = 0;
+    int previous = 0;
 
     while (from < text.length) {
         int rc = pcre2_match(step->code, (PCRE2_SPTR)text.at, text.length, from, PCRE2_NO_UTF_CHECK,
@@ -306,9 +323,10 @@ cut(const struct pretokenizer_step *step, struct span text, struct pieces *out, 
         if (rc == PCRE2_ERROR_NOMATCH)
             break;
         if (rc < 0)
-            return error_set(e, ERROR_model, "the pre-tokenizer's pattern gave up on a text of %zu bytes",
+            return error_set(e, ERROR_model,
+                             "the pre-tokenizer's pattern gave up on a text of %zu bytes",
                              text.length);
-        if (found[1] <= found[0]) {     /* an empty match cuts between two characters */
+        if (found[1] <= found[0]) { /* an empty match cuts between two characters */
             if (found[0] >= text.length)
                 break;
             (void)nfc_character(text, found[0], &length);
@@ -328,14 +346,15 @@ cut(const struct pretokenizer_step *step, struct span text, struct pieces *out, 
     return 0;
 }
 
-/* ByteLevel with add_prefix_space: the cut is made on " " + PIECE, positions go back to the text's. */
+/* ByteLevel with add_prefix_space: the cut is made on " " + PIECE, positions go back to the text's.
+ */
 static int
 cut_prefixed(const struct pretokenizer_step *step, struct span text, struct piece piece,
              struct pieces *out, struct error *e)
 {
     struct buffer with = {0};
-    size_t        base = out->count;
-    int           rc = 0;
+    size_t base = out->count;
+    int rc = 0;
 
     buffer_add(&with, " ", 1);
     buffer_add(&with, text.at + piece.start, piece.end - piece.start);
@@ -360,8 +379,8 @@ run_step(const struct pretokenizer_step *step, struct span text, const struct pi
 {
     for (size_t i = 0; i < in->count; i++) {
         struct piece piece = in->at[i];
-        size_t       base = out->count;
-        int          rc = 0;
+        size_t base = out->count;
+        int rc = 0;
 
         if (step->prefix && text.at[piece.start] != ' ') {
             rc = cut_prefixed(step, text, piece, out, e);
@@ -381,10 +400,11 @@ run_step(const struct pretokenizer_step *step, struct span text, const struct pi
 }
 
 int
-pretokenizer_cut(const struct pretokenizer *p, struct span text, struct pieces *out, struct error *e)
+pretokenizer_cut(const struct pretokenizer *p, struct span text, struct pieces *out,
+                 struct error *e)
 {
     struct pieces other = {0}, swap;
-    int           rc = 0;
+    int rc = 0;
 
     out->count = 0;
     if (text.length)

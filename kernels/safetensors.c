@@ -1,5 +1,6 @@
-/* The reader follows SafeTensors::deserialize of the reference (safetensors/src/tensor.rs) check by check;
- * the words in capitals and lower case of each error, InvalidOffset and so on, are the reference's. */
+/* The reader follows SafeTensors::deserialize of the reference (safetensors/src/tensor.rs) check by
+ * check; the words in capitals and lower case of each error, InvalidOffset and so on, are the
+ * reference's. */
 #include "kernels/safetensors.h"
 
 #include "kernels/document.h"
@@ -16,15 +17,17 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
 
-#define LENGTH_BYTES 8                  /* of the header's length in front of it */
+#define LENGTH_BYTES 8 /* of the header's length in front of it */
 
 static const struct document_limits header_limits = {
-    .bytes = SAFETENSORS_HEADER_MAX, .values = (size_t)SAFETENSORS_TENSORS_MAX * 16, .depth = 8,
+    .bytes = SAFETENSORS_HEADER_MAX,
+    .values = (size_t)SAFETENSORS_TENSORS_MAX * 16,
+    .depth = 8,
 };
 
 static const struct type_row {
     const char *name;
-    int         bits;
+    int bits;
 } types[] = {
 #define SAFETENSORS_TYPE(name, bits) {#name, bits},
 #include "kernels/safetensors.def"
@@ -103,21 +106,24 @@ static int
 read_place(const char *name, const json_t *value, struct place *p, struct error *e)
 {
     const json_t *offsets = json_object_get(value, "data_offsets");
-    const char   *key;
-    json_t       *part;
+    const char *key;
+    json_t *part;
 
     if (!json_is_object(value))
         return error_set(e, ERROR_model, "tensor '%s': must be an object", name);
-    json_object_foreach((json_t *)value, key, part)
-        if (strcmp(key, "dtype") && strcmp(key, "shape") && strcmp(key, "data_offsets"))
-            return error_set(e, ERROR_model, "tensor '%s': unknown key '%.40s'", name, key);
-    if (read_type(json_object_get(value, "dtype"), &p->entry.type, e)
-        || read_shape(json_object_get(value, "shape"), &p->entry, e))
+    json_object_foreach(
+        (json_t *)value, key,
+        part) if (strcmp(key, "dtype") && strcmp(key, "shape") &&
+                  strcmp(key, "data_offsets")) return error_set(e, ERROR_model,
+                                                                "tensor '%s': unknown key '%.40s'",
+                                                                name, key);
+    if (read_type(json_object_get(value, "dtype"), &p->entry.type, e) ||
+        read_shape(json_object_get(value, "shape"), &p->entry, e))
         return error_wrap(e, "tensor '%s'", name);
     if (!json_is_array(offsets) || json_array_size(offsets) != 2)
         return error_set(e, ERROR_model, "tensor '%s': data_offsets must be two integers", name);
-    if (read_count(json_array_get(offsets, 0), "data_offsets", &p->begin, e)
-        || read_count(json_array_get(offsets, 1), "data_offsets", &p->end, e))
+    if (read_count(json_array_get(offsets, 0), "data_offsets", &p->begin, e) ||
+        read_count(json_array_get(offsets, 1), "data_offsets", &p->end, e))
         return error_wrap(e, "tensor '%s'", name);
     return 0;
 }
@@ -126,13 +132,15 @@ static int
 check_metadata(const json_t *metadata, struct error *e)
 {
     const char *key;
-    json_t     *value;
+    json_t *value;
 
     if (!json_is_object(metadata))
         return error_set(e, ERROR_model, "__metadata__ must be an object");
-    json_object_foreach((json_t *)metadata, key, value)
-        if (!json_is_string(value))
-            return error_set(e, ERROR_model, "__metadata__ '%.80s' must be a string", key);
+    json_object_foreach(
+        (json_t *)metadata, key,
+        value) if (!json_is_string(value)) return error_set(e, ERROR_model,
+                                                            "__metadata__ '%.80s' must be a string",
+                                                            key);
     return 0;
 }
 
@@ -162,29 +170,34 @@ check_place(struct place *p, uint64_t start, struct error *e)
 {
     struct safetensors_entry *entry = &p->entry;
     uint64_t bits = 1;
-    char     shape[200];
+    char shape[200];
 
     if (p->begin != start || p->end < p->begin)
-        return error_set(e, ERROR_model,
-                         "tensor '%s': InvalidOffset: offsets [%llu, %llu] where the next tensor must "
-                         "begin at %llu (a hole or an overlap)", entry->name, (unsigned long long)p->begin,
-                         (unsigned long long)p->end, (unsigned long long)start);
+        return error_set(
+            e, ERROR_model,
+            "tensor '%s': InvalidOffset: offsets [%llu, %llu] where the next tensor must "
+            "begin at %llu (a hole or an overlap)",
+            entry->name, (unsigned long long)p->begin, (unsigned long long)p->end,
+            (unsigned long long)start);
     safetensors_shape(entry->shape, entry->rank, shape, sizeof(shape));
     for (int i = 0; i < entry->rank; i++)
         if (__builtin_mul_overflow(bits, (uint64_t)entry->shape[i], &bits))
-            return error_set(e, ERROR_model, "tensor '%s': ValidationOverflow: shape %s", entry->name,
-                             shape);
+            return error_set(e, ERROR_model, "tensor '%s': ValidationOverflow: shape %s",
+                             entry->name, shape);
     entry->elements = (int64_t)bits;
     if (bits > INT64_MAX || __builtin_mul_overflow(bits, (uint64_t)types[entry->type].bits, &bits))
-        return error_set(e, ERROR_model, "tensor '%s': ValidationOverflow: shape %s", entry->name, shape);
+        return error_set(e, ERROR_model, "tensor '%s': ValidationOverflow: shape %s", entry->name,
+                         shape);
     if (bits % 8)
-        return error_set(e, ERROR_model, "tensor '%s': MisalignedSlice: %llu bits of %s", entry->name,
-                         (unsigned long long)bits, types[entry->type].name);
+        return error_set(e, ERROR_model, "tensor '%s': MisalignedSlice: %llu bits of %s",
+                         entry->name, (unsigned long long)bits, types[entry->type].name);
     if (p->end - p->begin != bits / 8)
-        return error_set(e, ERROR_model,
-                         "tensor '%s': TensorInvalidInfo: %s of shape %s needs %llu bytes, its offsets "
-                         "hold %llu", entry->name, types[entry->type].name, shape,
-                         (unsigned long long)(bits / 8), (unsigned long long)(p->end - p->begin));
+        return error_set(
+            e, ERROR_model,
+            "tensor '%s': TensorInvalidInfo: %s of shape %s needs %llu bytes, its offsets "
+            "hold %llu",
+            entry->name, types[entry->type].name, shape, (unsigned long long)(bits / 8),
+            (unsigned long long)(p->end - p->begin));
     entry->bytes = (size_t)(bits / 8);
     return 0;
 }
@@ -192,17 +205,18 @@ check_place(struct place *p, uint64_t start, struct error *e)
 static int
 fill(struct safetensors *s, const json_t *header, size_t data, struct error *e)
 {
-    size_t        count = json_object_size(header), n = 0;
+    size_t count = json_object_size(header), n = 0;
     struct place *places;
-    uint64_t      end = 0;
-    const char   *name;
-    json_t       *value;
-    int           rc = 0;
+    uint64_t end = 0;
+    const char *name;
+    json_t *value;
+    int rc = 0;
 
     if (count > SAFETENSORS_TENSORS_MAX)
         return error_set(e, ERROR_limit, "%zu tensors; at most %d", count, SAFETENSORS_TENSORS_MAX);
     places = xarray(count + 1, sizeof(*places));
-    json_object_foreach((json_t *)header, name, value) {
+    json_object_foreach((json_t *)header, name, value)
+    {
         if (strcmp(name, "__metadata__") == 0) {
             rc = check_metadata(value, e);
         } else {
@@ -222,9 +236,11 @@ fill(struct safetensors *s, const json_t *header, size_t data, struct error *e)
         end = places[i].end;
     }
     if (end != s->file.length - data) {
-        rc = error_set(e, ERROR_model,
-                       "MetadataIncompleteBuffer: the tensors end at byte %llu of the data, the file "
-                       "holds %zu", (unsigned long long)end, s->file.length - data);
+        rc = error_set(
+            e, ERROR_model,
+            "MetadataIncompleteBuffer: the tensors end at byte %llu of the data, the file "
+            "holds %zu",
+            (unsigned long long)end, s->file.length - data);
         goto out;
     }
     s->entries = xarray(n + 1, sizeof(*s->entries));
@@ -239,27 +255,26 @@ out:
     return rc;
 }
 
-/* A number above 2^63 stops jansson before any tensor is seen: reads the header again with such numbers as
- * reals, only to name the tensor that holds it. */
+/* A number above 2^63 stops jansson before any tensor is seen: reads the header again with such
+ * numbers as reals, only to name the tensor that holds it. */
 static void
 name_overflow(struct span text, struct error *e)
 {
     struct document_limits wide = header_limits;
     const char *name, *key;
-    json_t     *header, *tensor, *list, *value;
-    size_t      i;
+    json_t *header, *tensor, *list, *value;
+    size_t i;
 
     wide.flags = JSON_DECODE_INT_AS_REAL;
     header = document_parse(text, &wide, NULL);
-    json_object_foreach(header, name, tensor)
-        json_object_foreach(tensor, key, list)
-            json_array_foreach(list, i, value)
-                if (json_real_value(value) >= 9223372036854775808.0) {
-                    error_set(e, ERROR_model, "tensor '%.200s': ValidationOverflow: %s holds %.0f", name,
-                              key, json_real_value(value));
-                    json_decref(header);
-                    return;
-                }
+    json_object_foreach(header, name, tensor) json_object_foreach(tensor, key, list)
+        json_array_foreach(list, i, value) if (json_real_value(value) >= 9223372036854775808.0)
+    {
+        error_set(e, ERROR_model, "tensor '%.200s': ValidationOverflow: %s holds %.0f", name, key,
+                  json_real_value(value));
+        json_decref(header);
+        return;
+    }
     json_decref(header);
 }
 
@@ -267,20 +282,21 @@ static int
 parse_header(struct safetensors *s, struct error *e)
 {
     struct error why = {0};
-    struct span  text;
-    uint64_t     length;
-    json_t      *header;
-    int          rc;
+    struct span text;
+    uint64_t length;
+    json_t *header;
+    int rc;
 
     if (s->file.length < LENGTH_BYTES)
-        return error_set(e, ERROR_model, "HeaderTooSmall: %zu bytes; a header needs %d", s->file.length,
-                         LENGTH_BYTES);
+        return error_set(e, ERROR_model, "HeaderTooSmall: %zu bytes; a header needs %d",
+                         s->file.length, LENGTH_BYTES);
     memcpy(&length, s->file.at, LENGTH_BYTES);
     if (length > SAFETENSORS_HEADER_MAX)
         return error_set(e, ERROR_model, "HeaderTooLarge: %llu bytes; at most %u",
                          (unsigned long long)length, SAFETENSORS_HEADER_MAX);
     if (length > s->file.length - LENGTH_BYTES)
-        return error_set(e, ERROR_model, "InvalidHeaderLength: a header of %llu bytes in a file of %zu",
+        return error_set(e, ERROR_model,
+                         "InvalidHeaderLength: a header of %llu bytes in a file of %zu",
                          (unsigned long long)length, s->file.length);
     text = span_of(s->file.at + LENGTH_BYTES, (size_t)length);
     header = document_parse(text, &header_limits, &why);
@@ -311,10 +327,10 @@ safetensors_parse(struct safetensors *s, struct span file, struct error *e)
 int
 safetensors_open(struct safetensors *s, const char *path, struct error *e)
 {
-    int         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0;
     struct stat info;
-    void       *map = NULL;
-    size_t      length = 0;
+    void *map = NULL;
+    size_t length = 0;
 
     *s = (struct safetensors){0};
     if (fd < 0)

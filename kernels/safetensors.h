@@ -1,10 +1,12 @@
-/* safetensors: the file format of tensors, read through a mapping and written the same way every time.
+/* safetensors: the file format of tensors, read through a mapping and written the same way every
+ * time.
  *
  * The reader makes every check of the reference reader in its order (header length, its bound of
- * 100 MB, UTF-8, JSON, offsets without holes or overlap, overflow, size of every tensor, no byte too few
- * or too many) and refuses duplicate names. Each error says which check failed and for which tensor.
- * The writer puts the header's keys and the tensors in the reference writer's order (a type's width
- * descending, then name), pads the header to 8 bytes, and writes aside, syncs and renames. */
+ * 100 MB, UTF-8, JSON, offsets without holes or overlap, overflow, size of every tensor, no byte
+ * too few or too many) and refuses duplicate names. Each error says which check failed and for
+ * which tensor. The writer puts the header's keys and the tensors in the reference writer's order
+ * (a type's width descending, then name), pads the header to 8 bytes, and writes aside, syncs and
+ * renames. */
 #ifndef KERNELS_SAFETENSORS_H
 #define KERNELS_SAFETENSORS_H
 
@@ -13,7 +15,7 @@
 
 #include <stdint.h>
 
-#define SAFETENSORS_HEADER_MAX  100000000u      /* bytes, the reference reader's own bound */
+#define SAFETENSORS_HEADER_MAX  100000000u /* bytes, the reference reader's own bound */
 #define SAFETENSORS_TENSORS_MAX (1 << 18)
 #define SAFETENSORS_RANK_MAX    8
 
@@ -25,20 +27,20 @@ enum safetensors_type {
 };
 
 struct safetensors_entry {
-    const char *name;                   /* owned by the file */
+    const char *name; /* owned by the file */
     enum safetensors_type type;
-    int         rank;                   /* 0 is a scalar */
-    int64_t     shape[SAFETENSORS_RANK_MAX];
-    int64_t     elements;
-    const char *data;                   /* unaligned; valid until safetensors_close */
-    size_t      bytes;
+    int rank; /* 0 is a scalar */
+    int64_t shape[SAFETENSORS_RANK_MAX];
+    int64_t elements;
+    const char *data; /* unaligned; valid until safetensors_close */
+    size_t bytes;
 };
 
 struct safetensors {
-    struct safetensors_entry *entries;  /* sorted by name, bytewise */
-    int     count;
-    struct span file;                   /* the whole file */
-    int     mapped;                     /* the span is a mapping of our own */
+    struct safetensors_entry *entries; /* sorted by name, bytewise */
+    int count;
+    struct span file; /* the whole file */
+    int mapped;       /* the span is a mapping of our own */
     struct arena names;
 };
 
@@ -50,7 +52,7 @@ int safetensors_parse(struct safetensors *s, struct span file, struct error *e);
 void safetensors_close(struct safetensors *s);
 
 const struct safetensors_entry *safetensors_find(const struct safetensors *s, const char *name);
-const char *safetensors_type_name(enum safetensors_type type);          /* "BF16" */
+const char *safetensors_type_name(enum safetensors_type type); /* "BF16" */
 
 /* Copies an F32, F16 or BF16 tensor into OUT[elements] as float32; another type is ERROR_model. */
 int safetensors_floats(const struct safetensors_entry *entry, float *out, struct error *e);
@@ -60,14 +62,15 @@ void safetensors_shape(const int64_t *shape, int rank, char *text, size_t room);
 
 /* A float32 tensor to write: borrowed. */
 struct safetensors_source {
-    const char  *name;
-    int          rank;
-    int64_t      shape[SAFETENSORS_RANK_MAX];
+    const char *name;
+    int rank;
+    int64_t shape[SAFETENSORS_RANK_MAX];
     const float *data;
 };
 
-/* Writes COUNT float32 tensors, with {"format": "pt"} as metadata, through PATH.part: written, synced, renamed
- * onto PATH, and the directory synced. The bytes depend on the tensors alone, not on their order here. */
+/* Writes COUNT float32 tensors, with {"format": "pt"} as metadata, through PATH.part: written,
+ * synced, renamed onto PATH, and the directory synced. The bytes depend on the tensors alone, not
+ * on their order here. */
 int safetensors_write(const char *path, const struct safetensors_source *sources, int count,
                       struct error *e);
 

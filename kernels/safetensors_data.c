@@ -1,5 +1,5 @@
-/* The numbers of a safetensors file: to float32 in memory, and from there to a file whose bytes depend on
- * the tensors alone. */
+/* The numbers of a safetensors file: to float32 in memory, and from there to a file whose bytes
+ * depend on the tensors alone. */
 #include "kernels/safetensors.h"
 
 #include "kernels/durable.h"
@@ -20,7 +20,8 @@ float_of_bits(uint32_t bits)
 static float
 float_of_half(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 31u, part = half & 1023u;
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 31u,
+             part = half & 1023u;
 
     if (exponent == 31)
         return float_of_bits(sign | 0x7f800000u | part << 13);
@@ -71,7 +72,8 @@ bytes_of(const struct safetensors_source *source)
     return bytes;
 }
 
-/* The reference writer's own text: no blanks but the padding at the end. Names are ours and plain. */
+/* The reference writer's own text: no blanks but the padding at the end. Names are ours and plain.
+ */
 static void
 write_header(const struct safetensors_source **order, int count, struct buffer *out)
 {
@@ -101,7 +103,8 @@ check_names(const struct safetensors_source **order, int count, struct error *e)
     for (int i = 0; i < count; i++) {
         for (const char *c = order[i]->name; *c; c++)
             if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 127 || *c == '"' || *c == '\\')
-                return error_set(e, ERROR_internal, "tensor name '%s' is not plain ASCII", order[i]->name);
+                return error_set(e, ERROR_internal, "tensor name '%s' is not plain ASCII",
+                                 order[i]->name);
         if (i && strcmp(order[i - 1]->name, order[i]->name) == 0)
             return error_set(e, ERROR_internal, "tensor '%s' is given twice", order[i]->name);
     }
@@ -113,9 +116,9 @@ safetensors_write(const char *path, const struct safetensors_source *sources, in
                   struct error *e)
 {
     const struct safetensors_source **order = xarray((size_t)count + 1, sizeof(*order));
-    struct span  *parts = xarray((size_t)count + 1, sizeof(*parts));
+    struct span *parts = xarray((size_t)count + 1, sizeof(*parts));
     struct buffer header = {0};
-    int           rc;
+    int rc;
 
     for (int i = 0; i < count; i++)
         order[i] = &sources[i];

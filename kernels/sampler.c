@@ -9,49 +9,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOGIT_ROWS 8                /* rows of logits held at a time */
+#define LOGIT_ROWS 8 /* rows of logits held at a time */
 
 enum phase { FREE, PREFILL, WAITING, READY, PENDING };
 
-/* One answer being drawn. READY: its hidden state is that of the last token; PENDING: its last token was
- * drawn and not yet read. WAITING: its prompt is being read by the row `leader`. */
+/* One answer being drawn. READY: its hidden state is that of the last token; PENDING: its last
+ * token was drawn and not yet read. WAITING: its prompt is being read by the row `leader`. */
 struct row {
     enum phase phase;
-    int64_t    prompt, leader;
-    int        sample;
-    int64_t    read;                /* tokens of the prompt in the cache */
-    int32_t   *ids;
-    int64_t    count, room;
+    int64_t prompt, leader;
+    int sample;
+    int64_t read; /* tokens of the prompt in the cache */
+    int32_t *ids;
+    int64_t count, room;
 };
 
 struct sampler {
-    const struct model           *model;
+    const struct model *model;
     const struct sampler_options *options;
-    const struct sampler_prompt  *prompts;
+    const struct sampler_prompt *prompts;
     int64_t prompt_count, rows, hidden_size, vocab;
-    struct decoder_cache *cache;    /* row `rows` is the stash */
+    struct decoder_cache *cache; /* row `rows` is the stash */
     struct row *row;
-    float   *hidden;                /* (rows + 1, hidden) of each row's last token */
-    float   *fresh;                 /* (rows, hidden) as cache_append gives them */
-    float   *gathered, *logits;     /* (LOGIT_ROWS, hidden), (LOGIT_ROWS, vocab) */
+    float *hidden;            /* (rows + 1, hidden) of each row's last token */
+    float *fresh;             /* (rows, hidden) as cache_append gives them */
+    float *gathered, *logits; /* (LOGIT_ROWS, hidden), (LOGIT_ROWS, vocab) */
     int64_t *batch_rows;
     int32_t *batch_ids;
-    int64_t  next_prompt;           /* the next pair to start */
-    int      next_sample;
-    int64_t  leader, stashed;       /* row that reads the latest prompt; prompt in the stash, -1: none */
-    int    (*done)(void *context, const struct sampler_answer *answer);
-    void    *context;
+    int64_t next_prompt; /* the next pair to start */
+    int next_sample;
+    int64_t leader, stashed; /* row that reads the latest prompt; prompt in the stash, -1: none */
+    int (*done)(void *context, const struct sampler_answer *answer);
+    void *context;
 };
 
 static int
 check_options(const struct model *model, const struct sampler_options *o, struct error *e)
 {
     if (model->config.num_labels)
-        return error_set(e, ERROR_model, "the model is a classifier; only a language model answers");
+        return error_set(e, ERROR_model,
+                         "the model is a classifier; only a language model answers");
     if (!(o->temperature >= 0 && o->temperature <= SAMPLER_TEMPERATURE_MAX))
-        return error_set(e, ERROR_usage, "temperature must lie between 0 and %g", SAMPLER_TEMPERATURE_MAX);
+        return error_set(e, ERROR_usage, "temperature must lie between 0 and %g",
+                         SAMPLER_TEMPERATURE_MAX);
     if (o->max_tokens < 1 || o->max_tokens > SAMPLER_TOKENS_MAX)
-        return error_set(e, ERROR_usage, "max_tokens must lie between 1 and %d", SAMPLER_TOKENS_MAX);
+        return error_set(e, ERROR_usage, "max_tokens must lie between 1 and %d",
+                         SAMPLER_TOKENS_MAX);
     if (o->samples < 1 || o->samples > SAMPLER_SAMPLES_MAX)
         return error_set(e, ERROR_usage, "samples must lie between 1 and %d", SAMPLER_SAMPLES_MAX);
     if (o->rows < 0 || o->rows > SAMPLER_ROWS_MAX)
@@ -67,19 +70,22 @@ check_prompts(const struct model *model, const struct sampler_prompt *prompts, i
         const struct sampler_prompt *p = &prompts[i];
 
         if (p->number >= SAMPLER_NUMBER_MAX)
-            return error_set(e, ERROR_limit, "prompt number %llu; at most %llu", (unsigned long long)p->number,
+            return error_set(e, ERROR_limit, "prompt number %llu; at most %llu",
+                             (unsigned long long)p->number,
                              (unsigned long long)SAMPLER_NUMBER_MAX - 1);
         if (p->count < 1)
-            return error_set(e, ERROR_input, "prompt %llu has no tokens", (unsigned long long)p->number);
+            return error_set(e, ERROR_input, "prompt %llu has no tokens",
+                             (unsigned long long)p->number);
         if (p->count >= model->config.max_position_embeddings)
-            return error_set(e, ERROR_input, "prompt %llu has %lld tokens; the model has %lld positions",
+            return error_set(e, ERROR_input,
+                             "prompt %llu has %lld tokens; the model has %lld positions",
                              (unsigned long long)p->number, (long long)p->count,
                              (long long)model->config.max_position_embeddings);
         for (int64_t k = 0; k < p->count; k++)
             if (p->ids[k] < 0 || p->ids[k] >= model->config.vocab_size)
-                return error_set(e, ERROR_input, "prompt %llu: id %d is outside the model's vocabulary of %lld",
-                                 (unsigned long long)p->number, p->ids[k],
-                                 (long long)model->config.vocab_size);
+                return error_set(
+                    e, ERROR_input, "prompt %llu: id %d is outside the model's vocabulary of %lld",
+                    (unsigned long long)p->number, p->ids[k], (long long)model->config.vocab_size);
     }
     return 0;
 }
@@ -177,13 +183,15 @@ start_pairs(struct sampler *s)
     }
 }
 
-/* The row AT has read its prompt: rows that waited for it are ready too, and so will be those to come. */
+/* The row AT has read its prompt: rows that waited for it are ready too, and so will be those to
+ * come. */
 static void
 end_prefill(struct sampler *s, int64_t at)
 {
     s->row[at].phase = READY;
     for (int64_t i = 0; i < s->rows; i++)
-        if (s->row[i].phase == WAITING && s->row[i].leader == at && s->row[i].prompt == s->row[at].prompt) {
+        if (s->row[i].phase == WAITING && s->row[i].leader == at &&
+            s->row[i].prompt == s->row[at].prompt) {
             copy_state(s, i, at);
             s->row[i].phase = READY;
         }
@@ -205,13 +213,14 @@ read_tokens(struct sampler *s)
         if (r->phase != PREFILL && r->phase != PENDING)
             continue;
         s->batch_rows[n] = i;
-        s->batch_ids[n++] = r->phase == PREFILL ? s->prompts[r->prompt].ids[r->read] : r->ids[r->count - 1];
+        s->batch_ids[n++] =
+            r->phase == PREFILL ? s->prompts[r->prompt].ids[r->read] : r->ids[r->count - 1];
     }
     if (n == 0)
         return;
     cache_append(s->cache, n, s->batch_rows, s->batch_ids, s->fresh);
     for (int64_t k = 0; k < n; k++) {
-        int64_t     i = s->batch_rows[k];
+        int64_t i = s->batch_rows[k];
         struct row *r = &s->row[i];
 
         memcpy(s->hidden + i * s->hidden_size, s->fresh + k * s->hidden_size,
@@ -223,7 +232,8 @@ read_tokens(struct sampler *s)
     }
 }
 
-/* exp((z - max) / temperature) in place of the logits, sixteen at a time; elements past the last are 0. */
+/* exp((z - max) / temperature) in place of the logits, sixteen at a time; elements past the last
+ * are 0. */
 static void
 weights_of(float *z, int64_t count, float max, float scale)
 {
@@ -232,15 +242,17 @@ weights_of(float *z, int64_t count, float max, float scale)
     for (; j + LANES <= count; j += LANES)
         lanes_store(z + j, math_exp((lanes_load(z + j) - max) * scale));
     if (j < count)
-        lanes_store_part(z + j, count - j, math_exp((lanes_load_part(z + j, count - j, max) - max) * scale));
+        lanes_store_part(z + j, count - j,
+                         math_exp((lanes_load_part(z + j, count - j, max) - max) * scale));
 }
 
-/* The token whose share of the sum, taken in the order of ids, holds the draw UNIT; -1: not finite. */
+/* The token whose share of the sum, taken in the order of ids, holds the draw UNIT; -1: not finite.
+ */
 static int32_t
 draw(float *z, int64_t count, double temperature, double unit)
 {
-    float   max = -INFINITY;
-    double  sum = 0, target, passed = 0;
+    float max = -INFINITY;
+    double sum = 0, target, passed = 0;
     int32_t best = 0, last = 0;
 
     for (int64_t j = 0; j < count; j++) {
@@ -291,13 +303,15 @@ static int
 take_token(struct sampler *s, int64_t at, float *logits, struct error *e)
 {
     struct row *r = &s->row[at];
-    uint64_t    index = s->prompts[r->prompt].number << 36 | (uint64_t)r->sample << 20 | (uint64_t)r->count;
-    int32_t     id = draw(logits, s->vocab, s->options->temperature,
-                          random_unit(s->options->seed, RANDOM_sample, index));
+    uint64_t index =
+        s->prompts[r->prompt].number << 36 | (uint64_t)r->sample << 20 | (uint64_t)r->count;
+    int32_t id = draw(logits, s->vocab, s->options->temperature,
+                      random_unit(s->options->seed, RANDOM_sample, index));
 
     if (id < 0)
-        return error_set(e, ERROR_model, "prompt %llu, sample %d, token %lld: a logit is not finite",
-                         (unsigned long long)s->prompts[r->prompt].number, r->sample, (long long)r->count);
+        return error_set(
+            e, ERROR_model, "prompt %llu, sample %d, token %lld: a logit is not finite",
+            (unsigned long long)s->prompts[r->prompt].number, r->sample, (long long)r->count);
     if (is_stop(s->options, id))
         return finish(s, r, 1);
     if (r->count == r->room) {
@@ -314,7 +328,7 @@ static int
 draw_tokens(struct sampler *s, struct error *e)
 {
     int64_t i = 0;
-    int     rc = 0;
+    int rc = 0;
 
     while (i < s->rows) {
         int64_t at[LOGIT_ROWS], n = 0;
@@ -351,8 +365,12 @@ sampler_run(const struct model *model, const struct sampler_options *options,
             int (*done)(void *context, const struct sampler_answer *answer), void *context,
             struct error *e)
 {
-    struct sampler s = {.model = model, .options = options, .prompts = prompts, .prompt_count = count,
-                        .done = done, .context = context};
+    struct sampler s = {.model = model,
+                        .options = options,
+                        .prompts = prompts,
+                        .prompt_count = count,
+                        .done = done,
+                        .context = context};
     int rc = check_options(model, options, e);
 
     if (rc == 0)
@@ -363,7 +381,7 @@ sampler_run(const struct model *model, const struct sampler_options *options,
     while (rc == 0 && is_busy(&s)) {
         start_pairs(&s);
         rc = draw_tokens(&s, e);
-        start_pairs(&s);                /* rows that ended take new pairs before the next token is read */
+        start_pairs(&s); /* rows that ended take new pairs before the next token is read */
         read_tokens(&s);
     }
     tear_down(&s);

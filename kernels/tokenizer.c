@@ -1,5 +1,5 @@
-/* The pipeline of the reference's encode: added tokens in the raw text, NFC, added tokens in the normalised
- * text, pre-tokenizer, BPE, template; and its decode. */
+/* The pipeline of the reference's encode: added tokens in the raw text, NFC, added tokens in the
+ * normalised text, pre-tokenizer, BPE, template; and its decode. */
 #include "kernels/tokenizer.h"
 
 #include "kernels/added_tokens.h"
@@ -11,29 +11,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEMPLATE_MAX 64             /* tokens a template adds before, and after */
+#define TEMPLATE_MAX 64 /* tokens a template adds before, and after */
 
 static const struct document_limits limits = {
-    .bytes = TOKENIZER_BYTES_MAX, .values = 1 << 23, .depth = 32,
+    .bytes = TOKENIZER_BYTES_MAX,
+    .values = 1 << 23,
+    .depth = 32,
 };
 
 struct tokenizer {
-    struct bpe           bpe;
-    struct added_tokens  added;
-    struct pretokenizer  pretokenizer;
-    int                  normalise;         /* NFC */
-    int                  decode_bytes;      /* decoder ByteLevel; else tokens are joined by blanks */
-    unsigned char       *special;           /* by id */
-    struct span         *plain;             /* decoded bytes by id */
-    struct arena         strings;
-    int32_t              before[TEMPLATE_MAX], after[TEMPLATE_MAX];
-    int                  before_count, after_count;
+    struct bpe bpe;
+    struct added_tokens added;
+    struct pretokenizer pretokenizer;
+    int normalise;          /* NFC */
+    int decode_bytes;       /* decoder ByteLevel; else tokens are joined by blanks */
+    unsigned char *special; /* by id */
+    struct span *plain;     /* decoded bytes by id */
+    struct arena strings;
+    int32_t before[TEMPLATE_MAX], after[TEMPLATE_MAX];
+    int before_count, after_count;
     /* scratch of encode */
     struct added_stretches raw, inner;
-    struct nfc             nfc;
-    struct pieces          pieces;
-    struct bpe_word        word;
-    struct buffer          prefixed;
+    struct nfc nfc;
+    struct pieces pieces;
+    struct bpe_word word;
+    struct buffer prefixed;
 };
 
 void
@@ -57,7 +59,7 @@ static int
 read_normalizer(struct tokenizer *t, const json_t *json, struct error *e)
 {
     json_t *part;
-    size_t  i;
+    size_t i;
 
     if (!json || json_is_null(json))
         return 0;
@@ -67,29 +69,33 @@ read_normalizer(struct tokenizer *t, const json_t *json, struct error *e)
     }
     if (strcmp(type_of(json), "Sequence"))
         return error_set(e, ERROR_model, "type '%.60s' is not understood; NFC is", type_of(json));
-    json_array_foreach(json_object_get(json, "normalizers"), i, part)
-        if (read_normalizer(t, part, e))
-            return ERROR_model;
+    json_array_foreach(json_object_get(json, "normalizers"), i,
+                       part) if (read_normalizer(t, part, e)) return ERROR_model;
     return 0;
 }
 
 /* The ids of one special token of a template, onto LIST. */
 static int
-read_template_token(const json_t *json, const json_t *name, int32_t *list, int *count, struct error *e)
+read_template_token(const json_t *json, const json_t *name, int32_t *list, int *count,
+                    struct error *e)
 {
-    const char   *key = json_string_value(json_object_get(name, "id"));
-    const json_t *ids = json_object_get(json_object_get(json_object_get(json, "special_tokens"),
-                                                        key ? key : ""), "ids");
+    const char *key = json_string_value(json_object_get(name, "id"));
+    const json_t *ids = json_object_get(
+        json_object_get(json_object_get(json, "special_tokens"), key ? key : ""), "ids");
     json_t *id;
-    size_t  i;
+    size_t i;
 
     if (!json_is_array(ids))
-        return error_set(e, ERROR_model, "TemplateProcessing: token '%.80s' has no ids", key ? key : "");
-    json_array_foreach(ids, i, id) {
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
+        return error_set(e, ERROR_model, "TemplateProcessing: token '%.80s' has no ids",
+                         key ? key : "");
+    json_array_foreach(ids, i, id)
+    {
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
             return error_set(e, ERROR_model, "TemplateProcessing: '%.80s': not a token id", key);
         if (*count == TEMPLATE_MAX)
-            return error_set(e, ERROR_limit, "TemplateProcessing: more than %d tokens", TEMPLATE_MAX);
+            return error_set(e, ERROR_limit, "TemplateProcessing: more than %d tokens",
+                             TEMPLATE_MAX);
         list[(*count)++] = (int32_t)json_integer_value(id);
     }
     return 0;
@@ -99,10 +105,11 @@ static int
 read_template(struct tokenizer *t, const json_t *json, struct error *e)
 {
     json_t *item;
-    size_t  i;
-    int     seen = 0;
+    size_t i;
+    int seen = 0;
 
-    json_array_foreach(json_object_get(json, "single"), i, item) {
+    json_array_foreach(json_object_get(json, "single"), i, item)
+    {
         const json_t *name = json_object_get(item, "SpecialToken");
 
         if (json_object_get(item, "Sequence"))
@@ -111,25 +118,28 @@ read_template(struct tokenizer *t, const json_t *json, struct error *e)
                       : read_template_token(json, name, t->before, &t->before_count, e))
             return ERROR_model;
     }
-    return seen == 1 ? 0 : error_set(e, ERROR_model, "TemplateProcessing: 'single' must hold one Sequence");
+    return seen == 1
+               ? 0
+               : error_set(e, ERROR_model, "TemplateProcessing: 'single' must hold one Sequence");
 }
 
 static int
 read_processor(struct tokenizer *t, const json_t *json, struct error *e)
 {
     json_t *part;
-    size_t  i;
+    size_t i;
 
     if (!json || json_is_null(json) || strcmp(type_of(json), "ByteLevel") == 0)
-        return 0;                       /* offsets are never trimmed here */
+        return 0; /* offsets are never trimmed here */
     if (strcmp(type_of(json), "TemplateProcessing") == 0)
         return read_template(t, json, e);
     if (strcmp(type_of(json), "Sequence"))
-        return error_set(e, ERROR_model, "type '%.60s' is not understood; ByteLevel, TemplateProcessing and "
-                         "Sequence are", type_of(json));
-    json_array_foreach(json_object_get(json, "processors"), i, part)
-        if (read_processor(t, part, e))
-            return ERROR_model;
+        return error_set(e, ERROR_model,
+                         "type '%.60s' is not understood; ByteLevel, TemplateProcessing and "
+                         "Sequence are",
+                         type_of(json));
+    json_array_foreach(json_object_get(json, "processors"), i,
+                       part) if (read_processor(t, part, e)) return ERROR_model;
     return 0;
 }
 
@@ -143,7 +153,8 @@ read_decoder(struct tokenizer *t, const json_t *json, struct error *e)
     if (strcmp(type_of(json), "Sequence") == 0 && json_array_size(parts) == 1)
         return read_decoder(t, json_array_get(parts, 0), e);
     if (strcmp(type_of(json), "ByteLevel"))
-        return error_set(e, ERROR_model, "type '%.60s' is not understood; ByteLevel is", type_of(json));
+        return error_set(e, ERROR_model, "type '%.60s' is not understood; ByteLevel is",
+                         type_of(json));
     t->decode_bytes = 1;
     return 0;
 }
@@ -154,11 +165,12 @@ join_added(struct tokenizer *t, struct error *e)
 {
     for (int i = 0; i < t->added.count; i++) {
         const struct added_token *a = &t->added.all[i];
-        int32_t     id = bpe_id(&t->bpe, a->content);
+        int32_t id = bpe_id(&t->bpe, a->content);
         struct span held = a->id < t->bpe.size ? t->bpe.tokens[a->id] : (struct span){NULL, 0};
 
         if (id >= 0 && id != a->id)
-            return error_set(e, ERROR_model, "added token '%.80s' has id %d, in the vocabulary it has %d",
+            return error_set(e, ERROR_model,
+                             "added token '%.80s' has id %d, in the vocabulary it has %d",
                              a->content.at, a->id, id);
         if (id < 0 && held.at)
             return error_set(e, ERROR_model, "added token '%.80s' has id %d, which is '%.80s'",
@@ -175,11 +187,12 @@ join_added(struct tokenizer *t, struct error *e)
     return 0;
 }
 
-/* What a token decodes to: its bytes, or itself where a character is outside the byte-level alphabet. */
+/* What a token decodes to: its bytes, or itself where a character is outside the byte-level
+ * alphabet. */
 static struct span
 plain_text(struct tokenizer *t, struct span token)
 {
-    char  *out;
+    char *out;
     size_t count = 0, length;
 
     if (!t->decode_bytes)
@@ -203,7 +216,7 @@ prepare_decoding(struct tokenizer *t)
     for (int32_t id = 0; id < t->bpe.size; id++)
         if (t->bpe.tokens[id].at)
             t->plain[id] = plain_text(t, t->bpe.tokens[id]);
-    for (int i = 0; i < t->added.count; i++) {     /* an added token decodes to what was matched */
+    for (int i = 0; i < t->added.count; i++) { /* an added token decodes to what was matched */
         const struct added_token *a = &t->added.all[i];
 
         t->plain[a->id] = plain_text(t, a->pattern);
@@ -226,8 +239,8 @@ build(struct tokenizer *t, const json_t *json, struct error *e)
         return error_wrap(e, "decoder");
     if (bpe_read(&t->bpe, json_object_get(json, "model"), t->pretokenizer.byte_level, e))
         return error_wrap(e, "model");
-    if (added_tokens_read(&t->added, json_object_get(json, "added_tokens"), t->normalise, e)
-        || join_added(t, e))
+    if (added_tokens_read(&t->added, json_object_get(json, "added_tokens"), t->normalise, e) ||
+        join_added(t, e))
         return ERROR_model;
     prepare_decoding(t);
     return 0;
@@ -255,7 +268,7 @@ tokenizer_parse(struct span json, struct error *e)
 struct tokenizer *
 tokenizer_open(const char *dir, struct error *e)
 {
-    char   *path = xprint("%s/tokenizer.json", dir);
+    char *path = xprint("%s/tokenizer.json", dir);
     json_t *json = document_read(path, &limits, e);
     struct tokenizer *t = from_json(json, e);
 
@@ -299,11 +312,12 @@ emit(struct tokens *out, int32_t id, size_t start, size_t end)
     out->ends[out->count++] = (int64_t)end;
 }
 
-/* Where the pieces being encoded lie: TEXT is (normalised) text of a stretch that begins at BASE of ALL. */
+/* Where the pieces being encoded lie: TEXT is (normalised) text of a stretch that begins at BASE of
+ * ALL. */
 struct place {
     struct span text, all;
-    size_t      base;
-    size_t      inside;                 /* of the stretch's normalised text */
+    size_t base;
+    size_t inside; /* of the stretch's normalised text */
 };
 
 static void
@@ -312,14 +326,16 @@ emit_word(struct tokenizer *t, const struct place *p, const struct piece *piece,
     const struct bpe_word *w = &t->word;
 
     for (size_t i = 0; i < w->count; i++) {
-        /* a prefixed space counts as part of the character it was put before, as in the reference */
+        /* a prefixed space counts as part of the character it was put before, as in the reference
+         */
         size_t shift = piece->prefixed ? 1 : 0;
         size_t from = w->starts[i] < shift ? 0 : w->starts[i] - shift;
         size_t to = w->ends[i] <= shift ? 1 : w->ends[i] - shift;
         size_t start = p->base + nfc_start(&t->nfc, p->inside + piece->start + from);
         size_t end = p->base + nfc_end(&t->nfc, p->inside + piece->start + to);
 
-        while (start < p->all.length && start > p->base && ((unsigned char)p->all.at[start] & 0xc0) == 0x80)
+        while (start < p->all.length && start > p->base &&
+               ((unsigned char)p->all.at[start] & 0xc0) == 0x80)
             start--;
         while (end < p->all.length && end > start && ((unsigned char)p->all.at[end] & 0xc0) == 0x80)
             end++;
@@ -335,7 +351,7 @@ encode_plain(struct tokenizer *t, const struct place *p, struct tokens *out, str
 
     for (size_t i = 0; i < t->pieces.count && rc == 0; i++) {
         const struct piece *piece = &t->pieces.at[i];
-        struct span         bytes = span_of(p->text.at + piece->start, piece->end - piece->start);
+        struct span bytes = span_of(p->text.at + piece->start, piece->end - piece->start);
 
         if (piece->prefixed) {
             buffer_clear(&t->prefixed);
@@ -355,7 +371,7 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, i
                struct tokens *out, struct error *e)
 {
     struct span text = span_of(all.at + start, end - start);
-    int         rc = 0;
+    int rc = 0;
 
     t->nfc.edit_count = 0;
     if (t->normalise) {
@@ -368,7 +384,8 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, i
         struct place p = {span_of(text.at + s->start, s->end - s->start), all, start, s->start};
 
         if (s->id >= 0)
-            emit(out, s->id, start + nfc_start(&t->nfc, s->start), start + nfc_end(&t->nfc, s->end));
+            emit(out, s->id, start + nfc_start(&t->nfc, s->start),
+                 start + nfc_end(&t->nfc, s->end));
         else
             rc = encode_plain(t, &p, out, e);
     }
@@ -376,13 +393,15 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, i
 }
 
 int
-tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out, struct error *e)
+tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
+                 struct error *e)
 {
     int special = flags & TOKENIZER_SPECIAL, rc = 0;
 
     out->count = out->dropped = 0;
     if (text.length > TOKENIZER_TEXT_MAX)
-        return error_set(e, ERROR_input, "a text of %zu bytes; at most %d", text.length, TOKENIZER_TEXT_MAX);
+        return error_set(e, ERROR_input, "a text of %zu bytes; at most %d", text.length,
+                         TOKENIZER_TEXT_MAX);
     if (!nfc_is_utf8(text))
         return error_set(e, ERROR_input, "the text is not UTF-8");
     for (int i = 0; (flags & TOKENIZER_TEMPLATE) && i < t->before_count; i++)
@@ -401,13 +420,14 @@ tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens
     return rc;
 }
 
-/* Bytes of one character at AT if it is whole and valid; else 0 and *BAD the bytes that U+FFFD stands for
- * (the longest start of a character, at least 1), as Rust's from_utf8_lossy and the WHATWG decoder do. */
+/* Bytes of one character at AT if it is whole and valid; else 0 and *BAD the bytes that U+FFFD
+ * stands for (the longest start of a character, at least 1), as Rust's from_utf8_lossy and the
+ * WHATWG decoder do. */
 static size_t
 valid_character(struct span text, size_t at, size_t *bad)
 {
     unsigned char c = (unsigned char)text.at[at], low = 0x80, high = 0xbf;
-    size_t        length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+    size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
 
     *bad = 1;
     if (c == 0xe0)
@@ -434,9 +454,9 @@ tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count, i
                  struct buffer *out)
 {
     struct buffer bytes = {0};
-    struct span   text;
-    size_t        length, bad;
-    int           first = 1;
+    struct span text;
+    size_t length, bad;
+    int first = 1;
 
     for (int64_t i = 0; i < count; i++) {
         int32_t id = ids[i];

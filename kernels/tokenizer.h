@@ -1,11 +1,13 @@
-/* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json of byte-level BPE says.
+/* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json of byte-level BPE
+ * says.
  *
- * Understood: added tokens with all their flags; normalizer NFC or none; pre-tokenizers ByteLevel, Split,
- * Digits and Sequences of them (ByteLevel last); model BPE; decoder ByteLevel or none; post-processors ByteLevel
- * and TemplateProcessing. Every other type is refused by its name. Differences from the reference, all in
- * offsets: they are bytes of the text given, never trimmed; and where NFC changed characters the offsets
- * of the result cover all of the changed ones. A token that holds a part of a character spans the whole
- * character. One tokenizer serves one thread (it caches). */
+ * Understood: added tokens with all their flags; normalizer NFC or none; pre-tokenizers ByteLevel,
+ * Split, Digits and Sequences of them (ByteLevel last); model BPE; decoder ByteLevel or none;
+ * post-processors ByteLevel and TemplateProcessing. Every other type is refused by its name.
+ * Differences from the reference, all in offsets: they are bytes of the text given, never trimmed;
+ * and where NFC changed characters the offsets of the result cover all of the changed ones. A token
+ * that holds a part of a character spans the whole character. One tokenizer serves one thread (it
+ * caches). */
 #ifndef KERNELS_TOKENIZER_H
 #define KERNELS_TOKENIZER_H
 
@@ -14,51 +16,53 @@
 
 #include <stdint.h>
 
-#define TOKENIZER_BYTES_MAX (256 << 20)         /* of a tokenizer.json */
-#define TOKENIZER_VOCAB_MAX (1 << 22)           /* ids lie below it */
-#define TOKENIZER_TEXT_MAX  (1 << 28)           /* bytes of one text */
+#define TOKENIZER_BYTES_MAX (256 << 20) /* of a tokenizer.json */
+#define TOKENIZER_VOCAB_MAX (1 << 22)   /* ids lie below it */
+#define TOKENIZER_TEXT_MAX  (1 << 28)   /* bytes of one text */
 
 struct tokenizer;
 
 /* Ids with the bytes each came from. Zero-initialise; reuse freely; tokens_free() at the end. */
 struct tokens {
     int32_t *ids;
-    int64_t *starts, *ends;     /* token i is text[starts[i] .. ends[i]) */
-    int64_t  count, room;
-    int64_t  dropped;           /* characters that the vocabulary lacks; the reference drops them too */
+    int64_t *starts, *ends; /* token i is text[starts[i] .. ends[i]) */
+    int64_t count, room;
+    int64_t dropped; /* characters that the vocabulary lacks; the reference drops them too */
 };
 
 void tokens_free(struct tokens *t);
 
 enum tokenizer_flags {
-    TOKENIZER_SPECIAL  = 1,     /* special added tokens in the text become their ids (unsafe for foreign text) */
-    TOKENIZER_TEMPLATE = 2,     /* add the post-processor's tokens (a BOS, say), with offsets 0, 0 */
+    TOKENIZER_SPECIAL = 1,  /* special tokens in the text become ids: unsafe for foreign text */
+    TOKENIZER_TEMPLATE = 2, /* add the post-processor's tokens (a BOS, say), with offsets 0, 0 */
 };
 
-/* Opens DIR/tokenizer.json, or the given JSON text. NULL and ERROR_model with the part that was refused. */
+/* Opens DIR/tokenizer.json, or the given JSON text. NULL and ERROR_model with the part that was
+ * refused. */
 struct tokenizer *tokenizer_open(const char *dir, struct error *e);
 struct tokenizer *tokenizer_parse(struct span json, struct error *e);
 void tokenizer_close(struct tokenizer *t);
 
-/* Encodes TEXT into OUT, which is emptied first. FLAGS are or-ed tokenizer_flags (0: no special token can be
- * forged by the text). Added tokens that are not special are always matched, as in the reference.
- * ERROR_input when TEXT is not UTF-8 or too long. */
+/* Encodes TEXT into OUT, which is emptied first. FLAGS are or-ed tokenizer_flags (0: no special
+ * token can be forged by the text). Added tokens that are not special are always matched, as in the
+ * reference. ERROR_input when TEXT is not UTF-8 or too long. */
 int tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
                      struct error *e);
 
-/* Appends the text of IDS to OUT, always valid UTF-8 (U+FFFD where bytes are not). SKIP_SPECIAL leaves special
- * tokens out. Ids outside the vocabulary add nothing. */
-void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count, int skip_special,
-                      struct buffer *out);
+/* Appends the text of IDS to OUT, always valid UTF-8 (U+FFFD where bytes are not). SKIP_SPECIAL
+ * leaves special tokens out. Ids outside the vocabulary add nothing. */
+void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count,
+                      int skip_special, struct buffer *out);
 
-int32_t tokenizer_id(const struct tokenizer *t, const char *token);     /* -1: no such token */
-const char *tokenizer_token(const struct tokenizer *t, int32_t id);     /* as in the file; NULL: no such id */
-int     tokenizer_is_special(const struct tokenizer *t, int32_t id);
-int64_t tokenizer_size(const struct tokenizer *t);                      /* highest id + 1 */
+int32_t tokenizer_id(const struct tokenizer *t, const char *token); /* -1: no such token */
+const char *tokenizer_token(const struct tokenizer *t, int32_t id); /* NULL: no such id */
+int tokenizer_is_special(const struct tokenizer *t, int32_t id);
+int64_t tokenizer_size(const struct tokenizer *t); /* highest id + 1 */
 
-/* Writes DIR/tokenizer.json (and tokenizer_config.json) of a vocabulary without merges: first the SPECIALS
- * in order (ids 0 ..), then every byte of CHARACTERS in order. EOS, one of the specials or NULL, is named
- * in tokenizer_config.json. The reference library loads it. ERROR_usage for a byte given twice. */
+/* Writes DIR/tokenizer.json (and tokenizer_config.json) of a vocabulary without merges: first the
+ * SPECIALS in order (ids 0 ..), then every byte of CHARACTERS in order. EOS, one of the specials or
+ * NULL, is named in tokenizer_config.json. The reference library loads it. ERROR_usage for a byte
+ * given twice. */
 int tokenizer_write_bytes(const char *dir, struct span characters, const char *const *specials,
                           int special_count, const char *eos, struct error *e);
 

@@ -16,7 +16,7 @@ write_added(struct buffer *out, const char *const *specials, int count)
         buffer_print(out, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", i);
         document_quote(out, span_text(specials[i]));
         buffer_text(out, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
-                    "\"normalized\": false, \"special\": true}");
+                         "\"normalized\": false, \"special\": true}");
     }
     buffer_text(out, count ? "\n  ],\n" : "],\n");
 }
@@ -34,7 +34,8 @@ write_vocab(struct buffer *out, struct span characters, const char *const *speci
         char text[2];
 
         buffer_text(out, count || i ? ", " : "");
-        document_quote(out, span_of(text, (size_t)bpe_byte_character((unsigned char)characters.at[i], text)));
+        document_quote(
+            out, span_of(text, (size_t)bpe_byte_character((unsigned char)characters.at[i], text)));
         buffer_print(out, ": %zu", (size_t)count + i);
     }
     buffer_text(out, "},\n");
@@ -48,12 +49,14 @@ write_tokenizer(struct buffer *out, struct span characters, const char *const *s
 
     buffer_text(out, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
     write_added(out, specials, count);
-    buffer_print(out, "  \"normalizer\": null,\n  \"pre_tokenizer\": %s,\n  \"post_processor\": null,\n"
-                 "  \"decoder\": %s,\n", level, level);
+    buffer_print(out,
+                 "  \"normalizer\": null,\n  \"pre_tokenizer\": %s,\n  \"post_processor\": null,\n"
+                 "  \"decoder\": %s,\n",
+                 level, level);
     buffer_text(out, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n"
-                "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
-                "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
-                "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n");
+                     "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
+                     "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
+                     "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n");
     write_vocab(out, characters, specials, count);
     buffer_text(out, "    \"merges\": []\n  }\n}\n");
 }
@@ -61,23 +64,25 @@ write_tokenizer(struct buffer *out, struct span characters, const char *const *s
 static int
 write_file(const char *dir, const char *name, const struct buffer *text, struct error *e)
 {
-    char       *path = xprint("%s/%s", dir, name);
+    char *path = xprint("%s/%s", dir, name);
     struct span part = buffer_span(text);
-    int         rc = durable_write(path, &part, 1, e);
+    int rc = durable_write(path, &part, 1, e);
 
     free(path);
     return rc;
 }
 
 static int
-check(struct span characters, const char *const *specials, int count, const char *eos, struct error *e)
+check(struct span characters, const char *const *specials, int count, const char *eos,
+      struct error *e)
 {
     unsigned char seen[256] = {0};
-    int           found = eos == NULL;
+    int found = eos == NULL;
 
     for (size_t i = 0; i < characters.length; i++)
         if (seen[(unsigned char)characters.at[i]]++)
-            return error_set(e, ERROR_usage, "byte 0x%02x is given twice", (unsigned char)characters.at[i]);
+            return error_set(e, ERROR_usage, "byte 0x%02x is given twice",
+                             (unsigned char)characters.at[i]);
     for (int i = 0; i < count; i++) {
         for (int k = 0; k < i; k++)
             if (strcmp(specials[i], specials[k]) == 0)
@@ -95,12 +100,13 @@ tokenizer_write_bytes(const char *dir, struct span characters, const char *const
                       int special_count, const char *eos, struct error *e)
 {
     struct buffer tokenizer = {0}, config = {0};
-    int           rc = check(characters, specials, special_count, eos, e);
+    int rc = check(characters, specials, special_count, eos, e);
 
     if (rc)
         return rc;
     write_tokenizer(&tokenizer, characters, specials, special_count);
-    buffer_text(&config, "{\n  \"add_bos_token\": false,\n  \"clean_up_tokenization_spaces\": false,\n");
+    buffer_text(&config,
+                "{\n  \"add_bos_token\": false,\n  \"clean_up_tokenization_spaces\": false,\n");
     if (eos) {
         buffer_text(&config, "  \"eos_token\": ");
         document_quote(&config, span_text(eos));

@@ -1,4 +1,5 @@
-/* Model directories: config.json in both dialects, what is refused and in which words, round trips. */
+/* Model directories: config.json in both dialects, what is refused and in which words, round trips.
+ */
 #include "kernels/model_file.h"
 
 #include "kernels/document.h"
@@ -16,8 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SIZES "\"vocab_size\": 11, \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": 2, " \
-              "\"num_attention_heads\": 4"
+#define SIZES                                                                                      \
+    "\"vocab_size\": 11, \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": "   \
+    "2, "                                                                                          \
+    "\"num_attention_heads\": 4"
 #define PLAIN "{\"model_type\": \"qwen2\", " SIZES
 
 static char root[64];
@@ -43,9 +46,9 @@ remove_root(void **state)
 static const char *
 path_of(const char *name)
 {
-    static char paths[64][200];          /* more than one test asks for */
-    static int  next;
-    char       *path = paths[next++ % 64];
+    static char paths[64][200]; /* more than one test asks for */
+    static int next;
+    char *path = paths[next++ % 64];
 
     snprintf(path, sizeof(paths[0]), "%s/%s", root, name);
     return path;
@@ -65,7 +68,7 @@ static struct buffer
 get(const char *path)
 {
     struct buffer b = {0};
-    struct error  e = {0};
+    struct error e = {0};
 
     if (document_load(path, 1 << 24, &b, &e))
         fail_msg("%s", e.text);
@@ -94,7 +97,7 @@ static void
 refused(const char *text, const char *reason)
 {
     struct model_config c;
-    struct error        e = {0};
+    struct error e = {0};
 
     if (model_config_parse(&c, span_text(text), &e) == 0)
         fail_msg("accepted: %s", text);
@@ -106,7 +109,7 @@ static void
 test_config_read(void **state)
 {
     struct model_config c;
-    struct error        e = {0};
+    struct error e = {0};
 
     (void)state;
     must(model_config_parse(&c, span_text(PLAIN "}"), &e), &e);
@@ -116,13 +119,21 @@ test_config_read(void **state)
     assert_int_equal(c.num_labels, 0);
     assert_int_equal(c.eos_token_id, -1);
     assert_true(c.rope_theta > 9999.9 && c.rope_theta < 10000.1);
-    must(model_config_parse(&c, span_text(
-        PLAIN ", \"num_key_value_heads\": 2, \"head_dim\": 6, \"rope_theta\": 5, \"rope_parameters\": "
-        "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}, \"tie_word_embeddings\": true, "
-        "\"eos_token_id\": [7, 8], \"bos_token_id\": null, \"pad_token_id\": 3, \"rms_norm_eps\": 1e-5, "
-        "\"sliding_window\": 4096, \"use_sliding_window\": false, \"rope_scaling\": null, "
-        "\"architectures\": [\"Qwen2ForTokenClassification\"], "
-        "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}"), &e), &e);
+    must(model_config_parse(
+             &c,
+             span_text(
+                 PLAIN
+                 ", \"num_key_value_heads\": 2, \"head_dim\": 6, \"rope_theta\": 5, "
+                 "\"rope_parameters\": "
+                 "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}, \"tie_word_embeddings\": "
+                 "true, "
+                 "\"eos_token_id\": [7, 8], \"bos_token_id\": null, \"pad_token_id\": 3, "
+                 "\"rms_norm_eps\": 1e-5, "
+                 "\"sliding_window\": 4096, \"use_sliding_window\": false, \"rope_scaling\": null, "
+                 "\"architectures\": [\"Qwen2ForTokenClassification\"], "
+                 "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}"),
+             &e),
+         &e);
     assert_int_equal(c.num_key_value_heads, 2);
     assert_int_equal(c.head_dim, 6);
     assert_true(c.rope_theta > 999999 && c.rope_theta < 1000001);
@@ -131,8 +142,11 @@ test_config_read(void **state)
     assert_int_equal(c.bos_token_id, -1);
     assert_int_equal(c.pad_token_id, 3);
     assert_int_equal(c.num_labels, 3);
-    must(model_config_parse(&c, span_text(PLAIN ", \"rope_theta\": 500.5, \"rope_scaling\": "
-                                          "{\"type\": \"default\"}}"), &e), &e);
+    must(model_config_parse(&c,
+                            span_text(PLAIN ", \"rope_theta\": 500.5, \"rope_scaling\": "
+                                            "{\"type\": \"default\"}}"),
+                            &e),
+         &e);
     assert_true(c.rope_theta > 500.4 && c.rope_theta < 500.6);
 }
 
@@ -150,7 +164,8 @@ test_config_refused(void **state)
     refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "'yarn'");
     refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "'llama3'");
     refused(PLAIN ", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
-    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1}", "use_sliding_window");
+    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1}",
+            "use_sliding_window");
     refused(PLAIN ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]}", "layer_types");
     refused(PLAIN ", \"num_key_value_heads\": 3}", "num_key_value_heads");
     refused(PLAIN ", \"num_key_value_heads\": 0}", "num_key_value_heads");
@@ -161,9 +176,11 @@ test_config_refused(void **state)
     refused(PLAIN ", \"vocab_size\": 11}", "twice");
     refused("{\"model_type\": \"qwen2\"}", "vocab_size");
     refused("{\"model_type\": \"qwen2\", \"vocab_size\": 4000000000, \"hidden_size\": 8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}", "vocab_size");
+            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
+            "vocab_size");
     refused("{\"model_type\": \"qwen2\", \"vocab_size\": 10, \"hidden_size\": -8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}", "hidden_size");
+            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
+            "hidden_size");
 }
 
 static struct model_config
@@ -181,8 +198,8 @@ static struct model
 small_model(int64_t labels, int tied)
 {
     struct model_config c = small_config(labels, tied);
-    struct model        m;
-    struct error        e = {0};
+    struct model m;
+    struct error e = {0};
 
     must(model_init(&m, &c, &e), &e);
     model_randomise(&m, 5);
@@ -193,8 +210,8 @@ static void
 test_config_written(void **state)
 {
     struct model_config c = small_config(2, 1), again;
-    struct buffer       text = {0};
-    struct error        e = {0};
+    struct buffer text = {0};
+    struct error e = {0};
 
     (void)state;
     c.rms_norm_eps = 1e-6, c.rope_theta = 1234567.5, c.head_dim = 6;
@@ -219,7 +236,7 @@ test_round_trip(void **state)
     for (int kind = 0; kind < 3; kind++) {
         struct model m = small_model(kind == 2 ? 2 : 0, kind == 0), again;
         struct error e = {0};
-        char         one[200], two[200];
+        char one[200], two[200];
 
         snprintf(one, sizeof(one), "%s/one%d", root, kind);
         snprintf(two, sizeof(two), "%s/two%d/", root, kind);
@@ -232,7 +249,7 @@ test_round_trip(void **state)
         two[strlen(two) - 1] = 0;
         for (int i = 0; i < 2; i++) {
             const char *file = i ? "config.json" : "model.safetensors";
-            char        a[300], b[300];
+            char a[300], b[300];
 
             snprintf(a, sizeof(a), "%s/%s", one, file);
             snprintf(b, sizeof(b), "%s/%s", two, file);
@@ -248,14 +265,14 @@ test_save_replaces(void **state)
 {
     struct model m = small_model(0, 1), again;
     struct error e = {0};
-    const char  *dir = path_of("place"), *from = path_of("tokens");
+    const char *dir = path_of("place"), *from = path_of("tokens");
 
     (void)state;
     mkdir(from, 0777);
-    assert_int_equal(model_save(&m, dir, from, &e), ERROR_file);        /* no tokenizer.json there */
+    assert_int_equal(model_save(&m, dir, from, &e), ERROR_file); /* no tokenizer.json there */
     assert_int_equal(access(dir, F_OK), -1);
     put(path_of("tokens/tokenizer.json"), "{}");
-    mkdir(path_of("place.part"), 0777);                                 /* left by a killed process */
+    mkdir(path_of("place.part"), 0777); /* left by a killed process */
     put(path_of("place.part/junk"), "x");
     must(model_save(&m, dir, from, &e), &e);
     assert_int_equal(access(path_of("place/tokenizer.json"), F_OK), 0);
@@ -274,18 +291,19 @@ test_save_replaces(void **state)
 
 /* Writes M's tensors but the one named LEFT_OUT, with EXTRA (when it has a name) beside them. */
 static void
-write_tensors(const struct model *m, const char *path, const char *left_out, struct safetensors_source extra)
+write_tensors(const struct model *m, const char *path, const char *left_out,
+              struct safetensors_source extra)
 {
     struct safetensors_source sources[64];
     struct error e = {0};
-    int          n = 0;
+    int n = 0;
 
     for (int i = 0; i < m->tensor_count; i++) {
         const struct model_tensor *t = &m->tensors[i];
 
         if (!left_out || strcmp(left_out, t->name))
-            sources[n++] = (struct safetensors_source){t->name, t->dims, {t->shape[0], t->shape[1]},
-                                                       m->params + t->offset};
+            sources[n++] = (struct safetensors_source){
+                t->name, t->dims, {t->shape[0], t->shape[1]}, m->params + t->offset};
     }
     if (extra.name)
         sources[n++] = extra;
@@ -308,11 +326,11 @@ static void
 test_contradictions(void **state)
 {
     static const float zeros[4096];
-    static const char  last[] = "model.layers.1.mlp.down_proj.weight";
+    static const char last[] = "model.layers.1.mlp.down_proj.weight";
     const struct safetensors_source none = {0};
     struct model m = small_model(0, 1), opened;
     struct error e = {0};
-    const char  *dir = path_of("odd"), *weights = path_of("odd/model.safetensors");
+    const char *dir = path_of("odd"), *weights = path_of("odd/model.safetensors");
 
     (void)state;
     must(model_save(&m, dir, NULL, &e), &e);
@@ -322,23 +340,28 @@ test_contradictions(void **state)
     open_refused(dir, "[12, 8]", "[8, 12]");
     write_tensors(&m, weights, last, (struct safetensors_source){last, 1, {96}, zeros});
     open_refused(dir, "[96]", last);
-    write_tensors(&m, weights, NULL, (struct safetensors_source){"model.q_norm.weight", 1, {8}, zeros});
+    write_tensors(&m, weights, NULL,
+                  (struct safetensors_source){"model.q_norm.weight", 1, {8}, zeros});
     open_refused(dir, "model.q_norm.weight", "not part");
-    write_tensors(&m, weights, NULL, (struct safetensors_source){"lm_head.weight", 2, {11, 8}, zeros});
+    write_tensors(&m, weights, NULL,
+                  (struct safetensors_source){"lm_head.weight", 2, {11, 8}, zeros});
     open_refused(dir, "lm_head.weight", "tie_word_embeddings");
-    write_tensors(&m, weights, NULL, (struct safetensors_source){"lm_head.weight", 2, {11, 8},
-                                                                 m.params + m.embed});
+    write_tensors(&m, weights, NULL,
+                  (struct safetensors_source){"lm_head.weight", 2, {11, 8}, m.params + m.embed});
     must(model_open(&opened, dir, &e), &e);
     model_free(&opened);
-    write_tensors(&m, weights, NULL, (struct safetensors_source){
-        "model.layers.0.self_attn.rotary_emb.inv_freq", 1, {1}, zeros});
+    write_tensors(
+        &m, weights, NULL,
+        (struct safetensors_source){"model.layers.0.self_attn.rotary_emb.inv_freq", 1, {1}, zeros});
     must(model_open(&opened, dir, &e), &e);
     model_free(&opened);
     /* a config that asks for more than the file holds is refused before memory is */
-    put(path_of("odd/config.json"), "{\"model_type\": \"qwen2\", \"vocab_size\": 4000000, \"hidden_size\": 65536, "
+    put(path_of("odd/config.json"),
+        "{\"model_type\": \"qwen2\", \"vocab_size\": 4000000, \"hidden_size\": 65536, "
         "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}");
     open_refused(dir, "embed_tokens", "[4000000, 65536]");
-    put(path_of("odd/config.json"), PLAIN ", \"num_key_value_heads\": 2, \"num_hidden_layers\": 3}");
+    put(path_of("odd/config.json"),
+        PLAIN ", \"num_key_value_heads\": 2, \"num_hidden_layers\": 3}");
     open_refused(dir, "config.json", "num_hidden_layers");
     put(path_of("odd/config.json"), PLAIN ", \"num_key_value_heads\": 2}");
     open_refused(dir, "lm_head.weight", "missing");
@@ -351,12 +374,12 @@ test_contradictions(void **state)
 static void
 test_shards(void **state)
 {
-    struct model  m = small_model(0, 0), opened;
-    struct error  e = {0};
+    struct model m = small_model(0, 0), opened;
+    struct error e = {0};
     struct buffer index = {0};
-    const char   *dir = path_of("shards");
+    const char *dir = path_of("shards");
     struct safetensors_source half[64];
-    int           n = 0;
+    int n = 0;
 
     (void)state;
     must(model_save(&m, dir, NULL, &e), &e);
@@ -367,12 +390,15 @@ test_shards(void **state)
         for (int i = part; i < m.tensor_count; i += 2) {
             const struct model_tensor *t = &m.tensors[i];
 
-            half[n++] = (struct safetensors_source){t->name, t->dims, {t->shape[0], t->shape[1]},
-                                                    m.params + t->offset};
-            buffer_print(&index, "%s\"%s\": \"part%d.safetensors\"", part + i ? ", " : "", t->name, part);
+            half[n++] = (struct safetensors_source){
+                t->name, t->dims, {t->shape[0], t->shape[1]}, m.params + t->offset};
+            buffer_print(&index, "%s\"%s\": \"part%d.safetensors\"", part + i ? ", " : "", t->name,
+                         part);
         }
-        must(safetensors_write(path_of(part ? "shards/part1.safetensors" : "shards/part0.safetensors"), half,
-                               n, &e), &e);
+        must(safetensors_write(
+                 path_of(part ? "shards/part1.safetensors" : "shards/part0.safetensors"), half, n,
+                 &e),
+             &e);
     }
     buffer_add(&index, "}}", 3);
     put(path_of("shards/model.safetensors.index.json"), index.at);
@@ -381,9 +407,11 @@ test_shards(void **state)
     model_free(&opened);
     unlink(path_of("shards/part1.safetensors"));
     open_refused(dir, "part1.safetensors", "No such file");
-    put(path_of("shards/model.safetensors.index.json"), "{\"weight_map\": {\"a\": \"../x.safetensors\"}}");
+    put(path_of("shards/model.safetensors.index.json"),
+        "{\"weight_map\": {\"a\": \"../x.safetensors\"}}");
     open_refused(dir, "../x.safetensors", "no file of this");
-    put(path_of("shards/model.safetensors.index.json"), "{\"weight_map\": {\"a\": \"part0.safetensors\"}}");
+    put(path_of("shards/model.safetensors.index.json"),
+        "{\"weight_map\": {\"a\": \"part0.safetensors\"}}");
     open_refused(dir, "'a' is not in", "part0");
     put(path_of("shards/model.safetensors.index.json"), "{}");
     open_refused(dir, "weight_map", "object");
@@ -395,7 +423,7 @@ static void
 test_stops(void **state)
 {
     struct model_stops stops;
-    struct error       e = {0};
+    struct error e = {0};
 
     (void)state;
     mkdir(path_of("stops"), 0777);
@@ -416,10 +444,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config_read), cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_config_read),    cmocka_unit_test(test_config_refused),
         cmocka_unit_test(test_config_written), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_save_replaces), cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_shards), cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_save_replaces),  cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_shards),         cmocka_unit_test(test_stops),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

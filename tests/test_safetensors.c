@@ -1,4 +1,5 @@
-/* safetensors: every malformed case of the reference, its own bytes written again, and random damage. */
+/* safetensors: every malformed case of the reference, its own bytes written again, and random
+ * damage. */
 #include "kernels/safetensors.h"
 
 #include <setjmp.h>
@@ -18,7 +19,7 @@ static struct span
 file_of(const char *header, size_t tail)
 {
     uint64_t length = strlen(header);
-    char    *at = calloc(1, 8 + length + tail);
+    char *at = calloc(1, 8 + length + tail);
 
     assert_non_null(at);
     memcpy(at, &length, 8);
@@ -36,7 +37,7 @@ static void
 refused(struct span file, const char *reason, const char *about)
 {
     struct safetensors s;
-    struct error       e = {0};
+    struct error e = {0};
 
     assert_int_not_equal(safetensors_parse(&s, file, &e), 0);
     if (!strstr(e.text, reason) || !strstr(e.text, about))
@@ -76,23 +77,29 @@ test_malformed(void **state)
            "TensorInvalidInfo", "'a'");
     refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[2,3],\"data_offsets\":[0,16]}}", 16,
            "TensorInvalidInfo", "[2, 3]");
-    refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[2,18446744073709551614],\"data_offsets\":[0,16]}}", 16,
-           "ValidationOverflow", "'a'");
-    refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[2,9223372036854775807],\"data_offsets\":[0,16]}}", 16,
-           "ValidationOverflow", "'a'");
-    refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[4611686018427387904,2,2],\"data_offsets\":[0,16]}}", 16,
-           "ValidationOverflow", "'a'");
-    refuse("{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2, "MisalignedSlice", "'a'");
+    refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[2,18446744073709551614],\"data_offsets\":[0,16]}}",
+           16, "ValidationOverflow", "'a'");
+    refuse("{\"a\":{\"dtype\":\"I32\",\"shape\":[2,9223372036854775807],\"data_offsets\":[0,16]}}",
+           16, "ValidationOverflow", "'a'");
+    refuse(
+        "{\"a\":{\"dtype\":\"I32\",\"shape\":[4611686018427387904,2,2],\"data_offsets\":[0,16]}}",
+        16, "ValidationOverflow", "'a'");
+    refuse("{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2, "MisalignedSlice",
+           "'a'");
     for (int i = 0; i < 10; i++)
-        sprintf(many + strlen(many), "%s\"w%d\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}",
-                i ? "," : "", i);
+        sprintf(many + strlen(many),
+                "%s\"w%d\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}", i ? "," : "",
+                i);
     strcat(many, "}");
     refuse(many, 16, "InvalidOffset", "'w1'");
-    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "InvalidOffset", "'a'");
+    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "InvalidOffset",
+           "'a'");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-           "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, "InvalidOffset", "'b'");
+           "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}",
+           12, "InvalidOffset", "'b'");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
-           "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "InvalidOffset", "'b'");
+           "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}",
+           4, "InvalidOffset", "'b'");
 }
 
 static void
@@ -100,8 +107,10 @@ test_mistyped(void **state)
 {
     (void)state;
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},"
-           "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "twice", "'a'");
-    refuse("{\"a\":{\"dtype\":\"F33\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "unknown dtype", "'a'");
+           "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}",
+           4, "twice", "'a'");
+    refuse("{\"a\":{\"dtype\":\"F33\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "unknown dtype",
+           "'a'");
     refuse("{\"a\":{\"dtype\":7,\"shape\":[],\"data_offsets\":[0,4]}}", 4, "dtype", "'a'");
     refuse("{\"a\":{\"shape\":[],\"data_offsets\":[0,4]}}", 4, "dtype", "'a'");
     refuse("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "shape", "'a'");
@@ -110,10 +119,12 @@ test_mistyped(void **state)
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
            "9 dimensions", "'a'");
     refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", 4, "data_offsets", "'a'");
-    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4,8]}}", 4, "data_offsets", "'a'");
-    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[-4,0]}}", 4, "data_offsets", "'a'");
-    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4],\"x\":1}}", 4, "unknown key",
+    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4,8]}}", 4, "data_offsets",
            "'a'");
+    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[-4,0]}}", 4, "data_offsets",
+           "'a'");
+    refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4],\"x\":1}}", 4,
+           "unknown key", "'a'");
     refuse("{\"a\":[]}", 0, "object", "'a'");
     refuse("{\"__metadata__\":[]}", 0, "__metadata__", "object");
     refuse("{\"__metadata__\":{\"k\":1}}", 0, "__metadata__", "'k'");
@@ -124,13 +135,16 @@ static void
 test_valid(void **state)
 {
     static const char *const headers[] = {
-        "{}", "  {}", "{}   \t\r\n", "{\"__metadata__\":{\"format\":\"pt\"}}",
+        "{}",
+        "  {}",
+        "{}   \t\r\n",
+        "{\"__metadata__\":{\"format\":\"pt\"}}",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,9],\"data_offsets\":[0,0]}}",
     };
     const struct safetensors_entry *entry;
     struct safetensors s;
-    struct error       e = {0};
-    struct span        file;
+    struct error e = {0};
+    struct span file;
 
     (void)state;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
@@ -160,13 +174,15 @@ test_floats(void **state)
 {
     struct span file = file_of("{\"b\":{\"dtype\":\"F16\",\"shape\":[7],\"data_offsets\":[0,14]},"
                                "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[14,18]}, "
-                               "\"c\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[18,22]}}", 22);
-    static const uint16_t halves[] = {0x3c00, 0xc000, 0x0001, 0x83ff, 0x7bff, 0xfc00, 0x7e00, 0x3f80, 0xc2f7};
-    static const float    expected[] = {1, -2, 0x1p-24f, -1023 * 0x1p-24f, 65504, -INFINITY};
+                               "\"c\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[18,22]}}",
+                               22);
+    static const uint16_t halves[] = {0x3c00, 0xc000, 0x0001, 0x83ff, 0x7bff,
+                                      0xfc00, 0x7e00, 0x3f80, 0xc2f7};
+    static const float expected[] = {1, -2, 0x1p-24f, -1023 * 0x1p-24f, 65504, -INFINITY};
     struct safetensors s;
-    struct error       e = {0};
-    float              out[7], c = 1.25f;
-    char              *data = (char *)(uintptr_t)file.at + file.length - 22;
+    struct error e = {0};
+    float out[7], c = 1.25f;
+    char *data = (char *)(uintptr_t)file.at + file.length - 22;
 
     (void)state;
     memcpy(data, halves, 18);
@@ -204,13 +220,14 @@ static void
 test_write(void **state)
 {
     static const float norm[] = {0, 1, 2}, a[] = {1.5f, -2, 0.25f, 3e38f};
-    struct safetensors_source sources[] = {{"model.norm.weight", 1, {3}, norm}, {"a.weight", 2, {2, 2}, a}};
+    struct safetensors_source sources[] = {{"model.norm.weight", 1, {3}, norm},
+                                           {"a.weight", 2, {2, 2}, a}};
     struct safetensors_source twice[] = {sources[0], sources[0]};
-    char               dir[] = "/tmp/test_safetensors.XXXXXX", path[64], bytes[400], again[400];
-    size_t             length, length2;
-    uint64_t           header;
+    char dir[] = "/tmp/test_safetensors.XXXXXX", path[64], bytes[400], again[400];
+    size_t length, length2;
+    uint64_t header;
     struct safetensors s;
-    struct error       e = {0};
+    struct error e = {0};
 
     (void)state;
     assert_non_null(mkdtemp(dir));
@@ -225,13 +242,14 @@ test_write(void **state)
         assert_int_equal(bytes[i], ' ');
     assert_memory_equal(bytes + 8 + header, a, sizeof(a));
     assert_memory_equal(bytes + 8 + header + sizeof(a), norm, sizeof(norm));
-    sources[0] = sources[1], sources[1] = twice[0];             /* another order, the same bytes */
+    sources[0] = sources[1], sources[1] = twice[0]; /* another order, the same bytes */
     assert_int_equal(safetensors_write(path, sources, 2, &e), 0);
     slurp(path, again, sizeof(again), &length2);
     assert_int_equal(length, length2);
     assert_memory_equal(bytes, again, length);
     assert_int_equal(safetensors_write(path, twice, 2, &e), ERROR_internal);
-    assert_int_equal(safetensors_open(&s, path, &e), 0);        /* a failed write left the file as it was */
+    assert_int_equal(safetensors_open(&s, path, &e),
+                     0); /* a failed write left the file as it was */
     assert_int_equal(s.count, 2);
     assert_string_equal(s.entries[1].name, "model.norm.weight");
     safetensors_close(&s);
@@ -240,7 +258,7 @@ test_write(void **state)
     assert_int_equal(safetensors_open(&s, dir, &e), ERROR_file);
     snprintf(path, sizeof(path), "%s/none/x", dir);
     assert_int_equal(safetensors_write(path, sources, 2, &e), ERROR_file);
-    assert_int_equal(rmdir(dir), 0);                            /* and nothing lies beside it */
+    assert_int_equal(rmdir(dir), 0); /* and nothing lies beside it */
 }
 
 static uint64_t
@@ -250,23 +268,25 @@ next_random(uint64_t *seed)
     return *seed >> 33;
 }
 
-/* Damaged headers: read or refused with a reason, never a crash; what is read stays inside the file. */
+/* Damaged headers: read or refused with a reason, never a crash; what is read stays inside the
+ * file. */
 static void
 test_damage(void **state)
 {
     static const char alphabet[] = "{}[]\",:0123456789-e.\\u \xc3\xff_F";
     uint64_t seed = 2026;
-    float    out[64];
+    float out[64];
 
     (void)state;
     for (int round = 0; round < 20000; round++) {
-        struct span        file = file_of(reference_header, 28);
-        char              *at = (char *)(uintptr_t)file.at;
+        struct span file = file_of(reference_header, 28);
+        char *at = (char *)(uintptr_t)file.at;
         struct safetensors s;
-        struct error       e = {0};
+        struct error e = {0};
 
         for (uint64_t n = 1 + next_random(&seed) % 4; n; n--)
-            at[next_random(&seed) % (file.length - 28)] = alphabet[next_random(&seed) % (sizeof(alphabet) - 1)];
+            at[next_random(&seed) % (file.length - 28)] =
+                alphabet[next_random(&seed) % (sizeof(alphabet) - 1)];
         if (next_random(&seed) % 4)
             memcpy(at, &(uint64_t){sizeof(reference_header) - 1}, 8);
         if (safetensors_parse(&s, file, &e) == 0) {
@@ -284,8 +304,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_malformed), cmocka_unit_test(test_mistyped), cmocka_unit_test(test_valid),
-        cmocka_unit_test(test_floats), cmocka_unit_test(test_write), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_malformed), cmocka_unit_test(test_mistyped),
+        cmocka_unit_test(test_valid),     cmocka_unit_test(test_floats),
+        cmocka_unit_test(test_write),     cmocka_unit_test(test_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

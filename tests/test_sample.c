@@ -1,5 +1,6 @@
-/* sluice sample and sluice eval on a small model on disk: same bytes whatever the batch, the two agree on rewards, margins
- * against a plain softmax, intervals against known values, and every refusal. */
+/* sluice sample and sluice eval on a small model on disk: same bytes whatever the batch, the two
+ * agree on rewards, margins against a plain softmax, intervals against known values, and every
+ * refusal. */
 #include "commands/commands.h"
 
 #include "commands/interval.h"
@@ -28,8 +29,8 @@ static const char *
 in_root(const char *name)
 {
     static char paths[64][160];
-    static int  next;
-    char       *path = paths[next++ % 64];
+    static int next;
+    char *path = paths[next++ % 64];
 
     snprintf(path, sizeof(paths[0]), "%s/%s", root, name);
     return path;
@@ -50,15 +51,15 @@ make_model(const char *dir, uint64_t seed)
 {
     static const char *const specials[] = {"<eos>"};
     struct model_config c = model_config_default();
-    struct model        m;
-    struct error        e = {0};
+    struct model m;
+    struct error e = {0};
 
     c.vocab_size = 16, c.hidden_size = 16, c.intermediate_size = 24, c.num_hidden_layers = 1;
     c.num_attention_heads = 2, c.num_key_value_heads = 1, c.max_position_embeddings = 40;
     c.initializer_range = 0.4, c.eos_token_id = 0;
     mkdir(in_root("tokens"), 0777);
-    if (tokenizer_write_bytes(in_root("tokens"), span_text(LETTERS), specials, 1, "<eos>", &e)
-        || model_init(&m, &c, &e))
+    if (tokenizer_write_bytes(in_root("tokens"), span_text(LETTERS), specials, 1, "<eos>", &e) ||
+        model_init(&m, &c, &e))
         fail_msg("%s", e.text);
     model_randomise(&m, seed);
     if (model_save(&m, dir, in_root("tokens"), &e))
@@ -76,8 +77,9 @@ set_up(void **state)
     make_model(in_root("model"), 1);
     make_model(in_root("other"), 2);
     put(in_root("prompts.jsonl"), "{\"prompt\": \"1+2=\", \"answer\": \"3\", \"id\": \"a\"}\n"
-        "{\"prompt\": \"4-1=\", \"answer\": 5, \"extra\": [1]}\n\n"
-        "{\"prompt\": \"7=\", \"answer\": \"7\"}\n{\"prompt\": \"9\", \"answer\": \"#### 1.0\", \"id\": 12}\n");
+                                  "{\"prompt\": \"4-1=\", \"answer\": 5, \"extra\": [1]}\n\n"
+                                  "{\"prompt\": \"7=\", \"answer\": \"7\"}\n{\"prompt\": \"9\", "
+                                  "\"answer\": \"#### 1.0\", \"id\": 12}\n");
     return 0;
 }
 
@@ -95,8 +97,8 @@ tear_down(void **state)
 static int
 call(int (*command)(int, char **), ...)
 {
-    char   *argv[32] = {"command"};
-    int     argc = 1, rc, out = dup(1), err = dup(2);
+    char *argv[32] = {"command"};
+    int argc = 1, rc, out = dup(1), err = dup(2);
     va_list args;
 
     va_start(args, command);
@@ -120,7 +122,7 @@ static char *
 slurp(const char *path)
 {
     struct buffer b = {0};
-    struct error  e = {0};
+    struct error e = {0};
 
     if (document_load(path, 1 << 24, &b, &e))
         fail_msg("%s", e.text);
@@ -138,18 +140,21 @@ says(const char *file, const char *words)
     free(text);
 }
 
-#define SAMPLE(...) call(command_sample, in_root("model"), "--prompts", in_root("prompts.jsonl"), __VA_ARGS__, NULL)
-#define EVAL(...)   call(command_eval, in_root("model"), __VA_ARGS__, NULL)
+#define SAMPLE(...)                                                                                \
+    call(command_sample, in_root("model"), "--prompts", in_root("prompts.jsonl"), __VA_ARGS__, NULL)
+#define EVAL(...) call(command_eval, in_root("model"), __VA_ARGS__, NULL)
 
 static void
 test_sample(void **state)
 {
     char *one, *two, *line, *rest;
-    int   count = 0, rewards = 0;
+    int count = 0, rewards = 0;
 
     (void)state;
-    assert_int_equal(SAMPLE("--samples", "5", "--seed", "3", "--max-tokens", "8", "--out", in_root("one")), 0);
-    assert_int_equal(SAMPLE("--samples", "5", "--seed", "3", "--max-tokens", "8", "--rows", "2"), 0);
+    assert_int_equal(
+        SAMPLE("--samples", "5", "--seed", "3", "--max-tokens", "8", "--out", in_root("one")), 0);
+    assert_int_equal(SAMPLE("--samples", "5", "--seed", "3", "--max-tokens", "8", "--rows", "2"),
+                     0);
     one = slurp(in_root("one"));
     two = slurp(in_root("stdout"));
     assert_string_equal(one, two);
@@ -157,7 +162,7 @@ test_sample(void **state)
     for (line = strtok_r(one, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         static const char *const ids[] = {"a", "1", "2", "12"};
         json_t *json = json_loads(line, 0, NULL);
-        char    id[16];
+        char id[16];
 
         assert_non_null(json);
         snprintf(id, sizeof(id), "%s/%d", ids[count / 5], count % 5);
@@ -172,7 +177,8 @@ test_sample(void **state)
     }
     assert_int_equal(count, 20);
     free(one);
-    assert_int_equal(SAMPLE("--samples", "5", "--seed", "4", "--max-tokens", "8", "--out", in_root("three")), 0);
+    assert_int_equal(
+        SAMPLE("--samples", "5", "--seed", "4", "--max-tokens", "8", "--out", in_root("three")), 0);
     one = slurp(in_root("one"));
     two = slurp(in_root("three"));
     assert_string_not_equal(one, two);
@@ -184,9 +190,9 @@ test_sample(void **state)
 static double
 number(const char *path)
 {
-    char   *text = slurp(in_root("stdout")), *copy = xtext(path), *rest, *key;
+    char *text = slurp(in_root("stdout")), *copy = xtext(path), *rest, *key;
     json_t *json = json_loads(text, 0, NULL), *at = json;
-    double  value;
+    double value;
 
     assert_non_null(json);
     for (key = strtok_r(copy, ".", &rest); key; key = strtok_r(NULL, ".", &rest))
@@ -203,27 +209,32 @@ number(const char *path)
 static void
 test_eval(void **state)
 {
-    char  *text, *at;
-    int    rewards = 0;
+    char *text, *at;
+    int rewards = 0;
     double mean, other;
 
     (void)state;
-    assert_int_equal(SAMPLE("--samples", "200", "--seed", "3", "--max-tokens", "4", "--out", in_root("many")), 0);
+    assert_int_equal(
+        SAMPLE("--samples", "200", "--seed", "3", "--max-tokens", "4", "--out", in_root("many")),
+        0);
     text = slurp(in_root("many"));
     for (at = text; (at = strstr(at, "\"reward\":1")); at++)
         rewards++;
     free(text);
     assert_true(rewards > 0 && rewards < 800);
-    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--samples", "200", "--seed", "3", "--max-tokens", "4",
-                          "--json", "--against", in_root("other")), 0);
+    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--samples", "200", "--seed", "3",
+                          "--max-tokens", "4", "--json", "--against", in_root("other")),
+                     0);
     mean = number("pass_rate");
     assert_true(fabs(mean - rewards / 800.0) < 1e-12);
     other = number("against.pass_rate");
     assert_true(fabs(number("gain.mean") - (mean - other)) < 1e-9);
     assert_true(number("interval.0") <= mean && mean <= number("interval.1"));
-    assert_true(number("gain.interval.0") <= mean - other && mean - other <= number("gain.interval.1"));
-    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--samples", "3", "--max-tokens", "4", "--against",
-                          in_root("model")), 0);
+    assert_true(number("gain.interval.0") <= mean - other &&
+                mean - other <= number("gain.interval.1"));
+    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--samples", "3", "--max-tokens",
+                          "4", "--against", in_root("model")),
+                     0);
     says("stdout", "gain +0.000 [+0.000, +0.000]");
     says("stdout", "(4 prompts x 3 samples)");
 }
@@ -233,9 +244,9 @@ static double
 plain_likelihood(const struct model *m, const int32_t *ids, int64_t count, int64_t context)
 {
     struct decoder *d = decoder_new(m, 64, 0);
-    struct batch    b = {count, ids, 1, (int64_t[]){0, count}};
-    const float    *hidden = decoder_forward(d, m, &b);
-    double          sum = 0;
+    struct batch b = {count, ids, 1, (int64_t[]){0, count}};
+    const float *hidden = decoder_forward(d, m, &b);
+    double sum = 0;
 
     for (int64_t t = context - 1; t + 1 < count; t++) {
         double z[16], total = 0;
@@ -256,28 +267,32 @@ static void
 test_margin(void **state)
 {
     /* ids: "<eos>" 0, "0".."9" 1..10, "+" 11, "-" 12, "=" 13 */
-    static const int32_t right[] = {2, 11, 2, 13, 3, 0}, wrong[] = {2, 11, 2, 13, 5, 5, 0}, third[] = {2, 11, 2, 13, 6, 0};
+    static const int32_t right[] = {2, 11, 2, 13, 3, 0}, wrong[] = {2, 11, 2, 13, 5, 5, 0},
+                         third[] = {2, 11, 2, 13, 6, 0};
     struct model m;
     struct error e = {0};
-    double       expected;
+    double expected;
 
     (void)state;
-    put(in_root("rollouts.jsonl"), "{\"prompt\": \"1+1=\", \"response\": \"2\", \"reward\": 1}\n"
+    put(in_root("rollouts.jsonl"),
+        "{\"prompt\": \"1+1=\", \"response\": \"2\", \"reward\": 1}\n"
         "{\"prompt\": \"1+1=\", \"response\": \"44\", \"reward\": 0}\n"
         "{\"prompt\": \"1+1=\", \"response\": \"5\", \"answer\": \"2\"}\n"
         "{\"prompt\": \"3=\", \"response\": \"3\", \"reward\": true}\n"
-        "{\"prompt\": \"1+1=\", \"response\": \"1111111111111111111111111111111111111111\", \"reward\": 0}\n"
+        "{\"prompt\": \"1+1=\", \"response\": \"1111111111111111111111111111111111111111\", "
+        "\"reward\": 0}\n"
         "{\"prompt\": \"1+1=\", \"response\": \"letters\", \"reward\": 0}\n");
     assert_int_equal(EVAL("--rollouts", in_root("rollouts.jsonl"), "--json"), 0);
     assert_int_equal(model_open(&m, in_root("model"), &e), 0);
-    expected = plain_likelihood(&m, right, 6, 4)
-             - (plain_likelihood(&m, wrong, 7, 4) + plain_likelihood(&m, third, 6, 4)) / 2;
+    expected = plain_likelihood(&m, right, 6, 4) -
+               (plain_likelihood(&m, wrong, 7, 4) + plain_likelihood(&m, third, 6, 4)) / 2;
     model_free(&m);
     assert_true(fabs(number("margin") - expected) < 1e-5);
     assert_int_equal((int)number("prompts"), 1);
     assert_int_equal((int)number("rollouts"), 4);
     assert_int_equal((int)number("skipped"), 2);
-    assert_int_equal(EVAL("--rollouts", in_root("rollouts.jsonl"), "--against", in_root("model")), 0);
+    assert_int_equal(EVAL("--rollouts", in_root("rollouts.jsonl"), "--against", in_root("model")),
+                     0);
     says("stdout", "gain +0.0000");
     says("stdout", "2 skipped");
 }
@@ -288,7 +303,7 @@ test_refused(void **state)
     char bad[160];
 
     (void)state;
-    strcpy(bad, in_root("bad.jsonl"));      /* in_root's own room is used again */
+    strcpy(bad, in_root("bad.jsonl")); /* in_root's own room is used again */
     assert_int_equal(call(command_sample, in_root("model"), NULL), 2);
     says("stderr", "--prompts");
     assert_int_equal(SAMPLE("--verify", "odd"), 2);
@@ -298,10 +313,12 @@ test_refused(void **state)
     assert_int_equal(SAMPLE("--temperature", "1000"), 2);
     assert_int_equal(SAMPLE("--rows", "1000000"), 2);
     assert_int_equal(call(command_eval, in_root("model"), NULL), 2);
-    assert_int_equal(call(command_sample, in_root("none"), "--prompts", in_root("prompts.jsonl"), NULL), 1);
+    assert_int_equal(
+        call(command_sample, in_root("none"), "--prompts", in_root("prompts.jsonl"), NULL), 1);
     says("stderr", "none");
     put(bad, "{\"prompt\": \"1\"}\n{\"prompt\": \"2\", \n");
-    assert_int_equal(call(command_sample, in_root("model"), "--prompts", bad, "--out", in_root("out"), NULL), 1);
+    assert_int_equal(
+        call(command_sample, in_root("model"), "--prompts", bad, "--out", in_root("out"), NULL), 1);
     says("stderr", "bad.jsonl:2: not JSON");
     put(bad, "{\"text\": \"1\"}\n");
     assert_int_equal(call(command_sample, in_root("model"), "--prompts", bad, NULL), 1);
@@ -310,7 +327,8 @@ test_refused(void **state)
     assert_int_equal(call(command_sample, in_root("model"), "--prompts", bad, NULL), 1);
     says("stderr", "'x' appeared before");
     put(bad, "{\"prompt\": \"1 abc\"}\n");
-    assert_int_equal(call(command_sample, in_root("model"), "--prompts", bad, "--out", in_root("out"), NULL), 1);
+    assert_int_equal(
+        call(command_sample, in_root("model"), "--prompts", bad, "--out", in_root("out"), NULL), 1);
     says("stderr", "lacks 3 characters");
     put(bad, "{\"prompt\": \"\"}\n");
     assert_int_equal(call(command_sample, in_root("model"), "--prompts", bad, NULL), 1);
@@ -342,7 +360,8 @@ near(double a, double b, double by)
 static void
 test_interval(void **state)
 {
-    static const double values[] = {0.5, 0.25, 0.75, 1, 0}, ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, none[10];
+    static const double values[] = {0.5, 0.25, 0.75, 1, 0}, ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+                        none[10];
     struct interval i;
 
     (void)state;
@@ -359,7 +378,7 @@ test_interval(void **state)
     near(i.high, 0.5 + 2.7764451 * sqrt(0.15625 / 5), 0.001);
     near(i.low, 1 - i.high, 1e-12);
     i = interval_rate(ones, 10);
-    near(i.low, 0.691503, 1e-6);                /* Clopper-Pearson, 10 of 10 */
+    near(i.low, 0.691503, 1e-6); /* Clopper-Pearson, 10 of 10 */
     near(i.high, 1, 0);
     i = interval_rate(none, 10);
     near(i.high, 1 - 0.691503, 1e-6);
@@ -375,8 +394,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sample), cmocka_unit_test(test_eval), cmocka_unit_test(test_margin),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_interval),
+        cmocka_unit_test(test_sample),   cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_margin),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_interval),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,4 +1,5 @@
-/* The sampler: answers depend on nothing but seed, prompt and number; draws follow the model's own probabilities. */
+/* The sampler: answers depend on nothing but seed, prompt and number; draws follow the model's own
+ * probabilities. */
 #include "kernels/sampler.h"
 
 #include "base/memory.h"
@@ -21,8 +22,8 @@ static struct model
 small_model(int64_t positions)
 {
     struct model_config c = model_config_default();
-    struct model        m;
-    struct error        e = {0};
+    struct model m;
+    struct error e = {0};
 
     c.vocab_size = VOCAB, c.hidden_size = 16, c.intermediate_size = 24, c.num_hidden_layers = 2;
     c.num_attention_heads = 4, c.num_key_value_heads = 2, c.max_position_embeddings = positions;
@@ -49,14 +50,14 @@ fill_prompts(struct sampler_prompt *prompts)
 struct heap {
     const struct sampler_prompt *prompts;
     char text[PROMPTS][64][400];
-    int  calls, stop_after;
+    int calls, stop_after;
 };
 
 static int
 keep(void *context, const struct sampler_answer *a)
 {
     struct heap *h = context;
-    char        *text = h->text[h->prompts[a->prompt].number][a->sample];
+    char *text = h->text[h->prompts[a->prompt].number][a->sample];
 
     assert_string_equal(text, "");
     strcpy(text, a->stopped ? "!" : ".");
@@ -66,7 +67,8 @@ keep(void *context, const struct sampler_answer *a)
 }
 
 static struct heap *
-run(const struct model *m, struct sampler_options o, const struct sampler_prompt *prompts, int64_t count)
+run(const struct model *m, struct sampler_options o, const struct sampler_prompt *prompts,
+    int64_t count)
 {
     struct heap *h = xalloc(sizeof(*h));
     struct error e = {0};
@@ -85,11 +87,16 @@ test_batch(void **state)
 {
     struct model m = small_model(64);
     struct sampler_prompt prompts[PROMPTS], turned[PROMPTS];
-    struct sampler_options o = {.seed = 9, .temperature = 1, .max_tokens = 20, .samples = 7, .rows = 64,
-                                .stop_ids = stops, .stop_count = 2};
+    struct sampler_options o = {.seed = 9,
+                                .temperature = 1,
+                                .max_tokens = 20,
+                                .samples = 7,
+                                .rows = 64,
+                                .stop_ids = stops,
+                                .stop_count = 2};
     static const int rows[] = {1, 2, 3, 5, 7, 8, 16};
     struct heap *h, *other;
-    int          stopped = 0;
+    int stopped = 0;
 
     (void)state;
     fill_prompts(prompts);
@@ -100,7 +107,7 @@ test_batch(void **state)
         assert_memory_equal(h->text, other->text, sizeof(h->text));
         free(other);
     }
-    for (int i = 0; i < PROMPTS; i++)       /* another order, and alone */
+    for (int i = 0; i < PROMPTS; i++) /* another order, and alone */
         turned[i] = prompts[PROMPTS - 1 - i];
     other = run(&m, o, turned, PROMPTS);
     assert_memory_equal(h->text, other->text, sizeof(h->text));
@@ -125,10 +132,10 @@ static void
 test_greedy(void **state)
 {
     struct model m = small_model(12);
-    struct sampler_prompt  prompts[PROMPTS];
+    struct sampler_prompt prompts[PROMPTS];
     struct sampler_options o = {.max_tokens = 50, .samples = 2};
-    struct decoder        *d = decoder_new(&m, 16, 0);
-    struct heap           *h;
+    struct decoder *d = decoder_new(&m, 16, 0);
+    struct heap *h;
 
     (void)state;
     fill_prompts(prompts);
@@ -136,14 +143,14 @@ test_greedy(void **state)
     for (int p = 0; p < PROMPTS; p++) {
         int32_t text[16];
         int64_t n = lengths[p];
-        char    want[400] = ".";
+        char want[400] = ".";
 
         memcpy(text, ids[p], (size_t)n * sizeof(*text));
-        while (n < 12) {                    /* the model's positions */
+        while (n < 12) { /* the model's positions */
             struct batch b = {n, text, 1, (int64_t[]){0, n}};
             const float *hidden = decoder_forward(d, &m, &b) + (n - 1) * 16;
-            double       top = -INFINITY;
-            int32_t      best = 0;
+            double top = -INFINITY;
+            int32_t best = 0;
 
             for (int32_t v = 0; v < VOCAB; v++) {
                 double z = 0;
@@ -171,7 +178,8 @@ count_first(void *context, const struct sampler_answer *a)
     return 0;
 }
 
-/* Chi-square of first tokens against the softmax at two temperatures: 20 degrees of freedom, 0.9999: 52.4. */
+/* Chi-square of first tokens against the softmax at two temperatures: 20 degrees of freedom,
+ * 0.9999: 52.4. */
 static void
 test_distribution(void **state)
 {
@@ -179,15 +187,16 @@ test_distribution(void **state)
     struct model m = small_model(64);
     struct sampler_prompt prompt = {ids[0], lengths[0], 0};
     struct decoder *d = decoder_new(&m, 16, 0);
-    struct batch    b = {3, ids[0], 1, (int64_t[]){0, 3}};
+    struct batch b = {3, ids[0], 1, (int64_t[]){0, 3}};
 
     (void)state;
     for (int t = 0; t < 2; t++) {
-        struct sampler_options o = {.seed = 1, .temperature = temperatures[t], .max_tokens = 1, .samples = 20000};
+        struct sampler_options o = {
+            .seed = 1, .temperature = temperatures[t], .max_tokens = 1, .samples = 20000};
         const float *hidden = decoder_forward(d, &m, &b) + 2 * 16;
         struct error e = {0};
-        int          seen[VOCAB] = {0};
-        double       p[VOCAB], sum = 0, chi = 0;
+        int seen[VOCAB] = {0};
+        double p[VOCAB], sum = 0, chi = 0;
 
         for (int v = 0; v < VOCAB; v++) {
             double z = 0;
@@ -211,7 +220,8 @@ test_distribution(void **state)
 }
 
 static void
-refused(const struct model *m, struct sampler_options o, struct sampler_prompt p, int code, const char *reason)
+refused(const struct model *m, struct sampler_options o, struct sampler_prompt p, int code,
+        const char *reason)
 {
     struct heap *h = xalloc(sizeof(*h));
     struct error e = {0};
@@ -227,9 +237,9 @@ static void
 test_refused(void **state)
 {
     const struct sampler_options good = {.temperature = 1, .max_tokens = 4, .samples = 1};
-    const struct sampler_prompt  prompt = {ids[2], 5, 0};
+    const struct sampler_prompt prompt = {ids[2], 5, 0};
     struct sampler_options o;
-    struct sampler_prompt  p;
+    struct sampler_prompt p;
     struct model m = small_model(5);
 
     (void)state;
@@ -261,7 +271,7 @@ static void
 test_stop(void **state)
 {
     struct model m = small_model(64);
-    struct sampler_prompt  prompts[PROMPTS];
+    struct sampler_prompt prompts[PROMPTS];
     struct sampler_options o = {.temperature = 1, .max_tokens = 4, .samples = 3};
     struct heap *h = xalloc(sizeof(*h));
 
@@ -279,8 +289,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batch), cmocka_unit_test(test_greedy), cmocka_unit_test(test_distribution),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_batch),        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

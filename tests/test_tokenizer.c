@@ -1,5 +1,5 @@
-/* The tokenizer against what Hugging Face tokenizers gave for the same files (tools/golden_tokenizer.py), its
- * refusals, its own writer, and damaged files. */
+/* The tokenizer against what Hugging Face tokenizers gave for the same files
+ * (tools/golden_tokenizer.py), its refusals, its own writer, and damaged files. */
 #include "kernels/tokenizer.h"
 
 #include "kernels/document.h"
@@ -18,8 +18,8 @@
 #define FOLDER "tests/golden/tokenizer/"
 
 static const char *const names[] = {
-    "qwen", "gpt2", "llama", "deepseek", "starcoder", "prefix", "invert", "unknown", "fused", "fallback",
-    "dropping",
+    "qwen",   "gpt2",    "llama", "deepseek", "starcoder", "prefix",
+    "invert", "unknown", "fused", "fallback", "dropping",
 };
 
 #define NAMES (sizeof(names) / sizeof(names[0]))
@@ -27,9 +27,9 @@ static const char *const names[] = {
 static json_t *
 load(const char *name, const char *suffix)
 {
-    char         path[200];
+    char path[200];
     json_error_t e;
-    json_t      *json;
+    json_t *json;
 
     snprintf(path, sizeof(path), FOLDER "%s%s", name, suffix);
     json = json_load_file(path, JSON_ALLOW_NUL, &e);
@@ -41,9 +41,9 @@ load(const char *name, const char *suffix)
 static struct tokenizer *
 open_golden(const char *name)
 {
-    char              path[200];
-    struct buffer     text = {0};
-    struct error      e = {0};
+    char path[200];
+    struct buffer text = {0};
+    struct error e = {0};
     struct tokenizer *t;
 
     snprintf(path, sizeof(path), FOLDER "%s.json", name);
@@ -56,13 +56,15 @@ open_golden(const char *name)
 }
 
 static void
-show(const char *name, struct span text, const char *what, const struct tokens *got, const json_t *want)
+show(const char *name, struct span text, const char *what, const struct tokens *got,
+     const json_t *want)
 {
     char *list = json_dumps(want, JSON_COMPACT);
 
     print_error("%s, %s of '%.*s'\n  want %s\n  got ", name, what, (int)text.length, text.at, list);
     for (int64_t i = 0; i < got->count; i++)
-        print_error(" %d(%lld,%lld)", got->ids[i], (long long)got->starts[i], (long long)got->ends[i]);
+        print_error(" %d(%lld,%lld)", got->ids[i], (long long)got->starts[i],
+                    (long long)got->ends[i]);
     print_error("\n");
     free(list);
 }
@@ -72,8 +74,8 @@ check_ids(const char *name, struct tokenizer *t, struct span text, int flags, co
           const json_t *offsets)
 {
     struct tokens out = {0};
-    struct error  e = {0};
-    int           bad;
+    struct error e = {0};
+    int bad;
 
     if (tokenizer_encode(t, text, flags, &out, &e))
         fail_msg("%s: %s", name, e.text);
@@ -83,8 +85,8 @@ check_ids(const char *name, struct tokenizer *t, struct span text, int flags, co
     if (bad)
         show(name, text, "ids", &out, want);
     for (int64_t i = 0; i < out.count && !bad && offsets; i++)
-        if (out.starts[i] != json_integer_value(json_array_get(offsets, (size_t)(2 * i)))
-            || out.ends[i] != json_integer_value(json_array_get(offsets, (size_t)(2 * i + 1)))) {
+        if (out.starts[i] != json_integer_value(json_array_get(offsets, (size_t)(2 * i))) ||
+            out.ends[i] != json_integer_value(json_array_get(offsets, (size_t)(2 * i + 1)))) {
             show(name, text, "offsets", &out, offsets);
             bad = 1;
         }
@@ -95,18 +97,18 @@ check_ids(const char *name, struct tokenizer *t, struct span text, int flags, co
 static int
 check_decode(const char *name, struct tokenizer *t, const json_t *list, int skip, struct span want)
 {
-    size_t        count = json_array_size(list);
-    int32_t      *ids = xarray(count + 1, sizeof(*ids));
+    size_t count = json_array_size(list);
+    int32_t *ids = xarray(count + 1, sizeof(*ids));
     struct buffer out = {0};
-    int           bad;
+    int bad;
 
     for (size_t i = 0; i < count; i++)
         ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
     tokenizer_decode(t, ids, (int64_t)count, skip, &out);
     bad = out.length != want.length || (want.length && memcmp(out.at, want.at, want.length));
     if (bad)
-        print_error("%s decodes '%.*s'\n  want '%.*s'\n", name, (int)out.length, out.at ? out.at : "",
-                    (int)want.length, want.at);
+        print_error("%s decodes '%.*s'\n  want '%.*s'\n", name, (int)out.length,
+                    out.at ? out.at : "", (int)want.length, want.at);
     buffer_free(&out);
     free(ids);
     return bad;
@@ -122,21 +124,24 @@ static void
 test_golden(void **state)
 {
     json_t *texts = load("texts", ".json");
-    int     bad = 0;
+    int bad = 0;
 
     (void)state;
     for (size_t n = 0; n < NAMES; n++) {
         struct tokenizer *t = open_golden(names[n]);
         json_t *expected = load(names[n], ".expected.json"), *one;
-        size_t  i;
+        size_t i;
 
-        json_array_foreach(json_object_get(expected, "cases"), i, one) {
+        json_array_foreach(json_object_get(expected, "cases"), i, one)
+        {
             const json_t *ids = json_object_get(one, "ids"), *plain = json_object_get(one, "plain");
             const json_t *template = json_object_get(one, "template");
-            const json_t *decoded = json_object_get(one, "decoded"), *skipped = json_object_get(one, "skipped");
-            struct span   text = text_of(json_array_get(texts, i));
+            const json_t *decoded = json_object_get(one, "decoded"),
+                         *skipped = json_object_get(one, "skipped");
+            struct span text = text_of(json_array_get(texts, i));
 
-            bad += check_ids(names[n], t, text, TOKENIZER_SPECIAL, ids, json_object_get(one, "offsets"));
+            bad += check_ids(names[n], t, text, TOKENIZER_SPECIAL, ids,
+                             json_object_get(one, "offsets"));
             bad += check_ids(names[n], t, text, 0, plain ? plain : ids, NULL);
             bad += check_ids(names[n], t, text, TOKENIZER_SPECIAL | TOKENIZER_TEMPLATE,
                              template ? template : ids, NULL);
@@ -144,9 +149,8 @@ test_golden(void **state)
             bad += check_decode(names[n], t, ids, 0, text_of(decoded));
             bad += check_decode(names[n], t, ids, 1, text_of(skipped ? skipped : decoded));
         }
-        json_array_foreach(json_object_get(expected, "decodes"), i, one)
-            bad += check_decode(names[n], t, json_object_get(one, "ids"), 0,
-                                text_of(json_object_get(one, "text")));
+        json_array_foreach(json_object_get(expected, "decodes"), i, one) bad += check_decode(
+            names[n], t, json_object_get(one, "ids"), 0, text_of(json_object_get(one, "text")));
         json_decref(expected);
         tokenizer_close(t);
     }
@@ -154,31 +158,34 @@ test_golden(void **state)
     assert_int_equal(bad, 0);
 }
 
-/* What every encoding must obey: offsets are in order, inside the text, and on character boundaries. */
+/* What every encoding must obey: offsets are in order, inside the text, and on character
+ * boundaries. */
 static void
 test_offsets(void **state)
 {
-    json_t       *texts = load("texts", ".json"), *one;
+    json_t *texts = load("texts", ".json"), *one;
     struct tokens out = {0};
-    struct error  e = {0};
-    size_t        k;
+    struct error e = {0};
+    size_t k;
 
     (void)state;
     for (size_t n = 0; n < NAMES; n++) {
         struct tokenizer *t = open_golden(names[n]);
 
-        json_array_foreach(texts, k, one) {
+        json_array_foreach(texts, k, one)
+        {
             struct span text = text_of(one);
-            int64_t     last = 0;
+            int64_t last = 0;
 
             assert_int_equal(tokenizer_encode(t, text, 0, &out, &e), 0);
             for (int64_t i = 0; i < out.count; i++) {
                 assert_true(out.starts[i] <= out.ends[i] && out.ends[i] <= (int64_t)text.length);
                 assert_true(out.ends[i] >= last);
-                assert_true(out.starts[i] == (int64_t)text.length || (text.at[out.starts[i]] & 0xc0) != 0x80);
+                assert_true(out.starts[i] == (int64_t)text.length ||
+                            (text.at[out.starts[i]] & 0xc0) != 0x80);
                 last = out.ends[i];
             }
-            if (strcmp(names[n], "qwen") == 0)              /* no byte is left out */
+            if (strcmp(names[n], "qwen") == 0) /* no byte is left out */
                 assert_true(last == (int64_t)text.length);
         }
         tokenizer_close(t);
@@ -190,7 +197,7 @@ test_offsets(void **state)
 static void
 refused(const char *json, const char *reason)
 {
-    struct error      e = {0};
+    struct error e = {0};
     struct tokenizer *t = tokenizer_parse(span_text(json), &e);
 
     if (t)
@@ -199,7 +206,8 @@ refused(const char *json, const char *reason)
         fail_msg("'%s' lacks '%s'", e.text, reason);
 }
 
-#define MODEL(more) "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]" more "}"
+#define MODEL(more)                                                                                \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]" more "}"
 
 static void
 test_refused(void **state)
@@ -210,9 +218,13 @@ test_refused(void **state)
     refused("{}", "model");
     refused("{\"model\":{\"type\":\"Unigram\"}}", "'Unigram'");
     refused("{\"model\":{\"type\":\"WordPiece\"}}", "'WordPiece'");
-    refused("{\"normalizer\":{\"type\":\"Lowercase\"}," MODEL("") "}", "normalizer: type 'Lowercase'");
-    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"}]}," MODEL("") "}", "'NFKC'");
-    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\"}," MODEL("") "}", "pre_tokenizer: type 'Metaspace'");
+    refused("{\"normalizer\":{\"type\":\"Lowercase\"}," MODEL("") "}",
+            "normalizer: type 'Lowercase'");
+    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"}]}," MODEL(
+                "") "}",
+            "'NFKC'");
+    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\"}," MODEL("") "}",
+            "pre_tokenizer: type 'Metaspace'");
     refused("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("") "}", "'BertProcessing'");
     refused("{\"decoder\":{\"type\":\"CTC\"}," MODEL("") "}", "decoder: type 'CTC'");
     refused("{" MODEL(",\"dropout\":0.1") "}", "dropout");
@@ -222,34 +234,42 @@ test_refused(void **state)
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "'a'");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}}", "'a'");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}}", "twice");
-    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[\"a b\"]}}", "'ab'");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[\"a b\"]}}",
+            "'ab'");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", "merge 0");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", "merge 0");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}}", "vocab");
-    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"},"
-            MODEL("") "}", "pattern");
-    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"},"
-            MODEL("") "}", "&&");
-    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?{x})\"},\"behavior\":\"Isolated\"},"
-            MODEL("") "}", "pattern");
-    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Odd\"},"
-            MODEL("") "}", "'Odd'");
+    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":"
+            "\"Isolated\"}," MODEL("") "}",
+            "pattern");
+    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},"
+            "\"behavior\":\"Isolated\"}," MODEL("") "}",
+            "&&");
+    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?{x})\"},"
+            "\"behavior\":\"Isolated\"}," MODEL("") "}",
+            "pattern");
+    refused("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":"
+            "\"Odd\"}," MODEL("") "}",
+            "'Odd'");
     refused("{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
-            "{\"type\":\"Digits\"}]}," MODEL("") "}", "last");
+            "{\"type\":\"Digits\"}]}," MODEL("") "}",
+            "last");
     refused("{\"added_tokens\":[{\"id\":1,\"content\":\"x\"}]," MODEL("") "}", "'b'");
     refused("{\"added_tokens\":[{\"id\":7,\"content\":\"a\"}]," MODEL("") "}", "'a'");
     refused("{\"added_tokens\":[{\"id\":7}]," MODEL("") "}", "content");
-    refused("{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]},"
-            MODEL("") "}", "'x'");
+    refused("{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+            "\"id\":\"x\"}}]}," MODEL("") "}",
+            "'x'");
 }
 
 static void
 test_bad_text(void **state)
 {
-    static const char *const bad[] = {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"};
+    static const char *const bad[] = {
+        "\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"};
     struct tokenizer *t = open_golden("qwen");
-    struct tokens     out = {0};
-    struct error      e = {0};
+    struct tokens out = {0};
+    struct error e = {0};
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -264,18 +284,17 @@ test_bad_text(void **state)
 static void
 test_explosion(void **state)
 {
-    static const char json[] =
-        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+a+)+b\"},\"behavior\":\"Isolated\"},"
-        MODEL("") "}";
-    struct error      e = {0};
-    struct tokens     out = {0};
+    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+"
+                               "a+)+b\"},\"behavior\":\"Isolated\"}," MODEL("") "}";
+    struct error e = {0};
+    struct tokens out = {0};
     struct tokenizer *t = tokenizer_parse(span_text(json), &e);
-    char              text[64];
+    char text[64];
 
     (void)state;
     assert_non_null(t);
     memset(text, 'a', sizeof(text));
-    text[62] = 'c', text[63] = 'b';         /* without a b the pattern is not even tried */
+    text[62] = 'c', text[63] = 'b'; /* without a b the pattern is not even tried */
     assert_int_equal(tokenizer_encode(t, span_of(text, sizeof(text)), 0, &out, &e), ERROR_model);
     assert_non_null(strstr(e.text, "gave up"));
     tokens_free(&out);
@@ -286,12 +305,13 @@ test_explosion(void **state)
 static void
 test_long(void **state)
 {
-    static const char *const units[] = {"a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<"};
+    static const char *const units[] = {
+        "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<"};
     struct tokenizer *t = open_golden("qwen"), *whole = open_golden("fused");
-    size_t        length = 1 << 19;
-    char         *text = xalloc(length);
+    size_t length = 1 << 19;
+    char *text = xalloc(length);
     struct tokens out = {0};
-    struct error  e = {0};
+    struct error e = {0};
 
     (void)state;
     for (size_t u = 0; u < sizeof(units) / sizeof(units[0]); u++) {
@@ -313,7 +333,7 @@ static void
 test_queries(void **state)
 {
     struct tokenizer *t = open_golden("qwen");
-    int32_t           id = tokenizer_id(t, "<|endoftext|>");
+    int32_t id = tokenizer_id(t, "<|endoftext|>");
 
     (void)state;
     assert_true(id >= 0);
@@ -331,25 +351,29 @@ static void
 test_write_bytes(void **state)
 {
     static const char *const specials[] = {"<|end|>", "<|pad|>"};
-    static const char        letters[] = "0123456789+-= \n\"\\wait,\xc3\xa9";
-    char              dir[] = "/tmp/test_tokenizer.XXXXXX", path[80];
-    struct error      e = {0};
-    struct tokens     out = {0};
-    struct buffer     back = {0}, golden = {0}, written = {0};
+    static const char letters[] = "0123456789+-= \n\"\\wait,\xc3\xa9";
+    char dir[] = "/tmp/test_tokenizer.XXXXXX", path[80];
+    struct error e = {0};
+    struct tokens out = {0};
+    struct buffer back = {0}, golden = {0}, written = {0};
     struct tokenizer *t;
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(tokenizer_write_bytes(dir, span_text("aba"), specials, 2, NULL, &e), ERROR_usage);
-    assert_int_equal(tokenizer_write_bytes(dir, span_text("ab"), specials, 2, "<|x|>", &e), ERROR_usage);
-    assert_int_equal(tokenizer_write_bytes(dir, span_text("0123456789+-= \n\"\\wait,\xc3\xa9"), specials, 2,
-                                           "<|end|>", &e), 0);
+    assert_int_equal(tokenizer_write_bytes(dir, span_text("aba"), specials, 2, NULL, &e),
+                     ERROR_usage);
+    assert_int_equal(tokenizer_write_bytes(dir, span_text("ab"), specials, 2, "<|x|>", &e),
+                     ERROR_usage);
+    assert_int_equal(tokenizer_write_bytes(dir, span_text("0123456789+-= \n\"\\wait,\xc3\xa9"),
+                                           specials, 2, "<|end|>", &e),
+                     0);
     t = tokenizer_open(dir, &e);
     if (!t)
         fail_msg("%s", e.text);
     assert_int_equal(tokenizer_size(t), 2 + (int64_t)strlen(letters));
     assert_int_equal(tokenizer_id(t, "<|end|>"), 0);
-    assert_int_equal(tokenizer_encode(t, span_text("1+2=3\nwait<|end|>"), TOKENIZER_SPECIAL, &out, &e), 0);
+    assert_int_equal(
+        tokenizer_encode(t, span_text("1+2=3\nwait<|end|>"), TOKENIZER_SPECIAL, &out, &e), 0);
     assert_int_equal(out.count, 11);
     assert_int_equal(out.ids[0], 3);
     assert_int_equal(out.ids[10], 0);
@@ -358,7 +382,8 @@ test_write_bytes(void **state)
     assert_int_equal(tokenizer_encode(t, span_text("1?\xc3\xa9x"), 0, &out, &e), 0);
     assert_int_equal(out.count, 3);
     assert_int_equal(out.dropped, 2);
-    /* the reference library read this file and agreed (tools/golden_tokenizer.py checks it again) */
+    /* the reference library read this file and agreed (tools/golden_tokenizer.py checks it again)
+     */
     snprintf(path, sizeof(path), "%s/tokenizer.json", dir);
     assert_int_equal(document_load(path, 1 << 20, &written, &e), 0);
     assert_int_equal(document_load(FOLDER "bytes.json", 1 << 20, &golden, &e), 0);
@@ -382,30 +407,33 @@ next_random(uint64_t *seed)
     return *seed >> 33;
 }
 
-/* Damaged files are read or refused with a reason; what was read still encodes and decodes safely. */
+/* Damaged files are read or refused with a reason; what was read still encodes and decodes safely.
+ */
 static void
 test_damage(void **state)
 {
     static const char *const from[] = {"qwen", "invert", "fallback", "llama"};
-    static const char sample[] = "Hello <think> it's 12,345 caf\xc3\xa9 e\xcc\x81 <|endoftext|>  \n x";
+    static const char sample[] =
+        "Hello <think> it's 12,345 caf\xc3\xa9 e\xcc\x81 <|endoftext|>  \n x";
     uint64_t seed = 77;
 
     (void)state;
     for (size_t n = 0; n < 4; n++) {
-        char          path[100];
+        char path[100];
         struct buffer good = {0};
-        struct error  e = {0};
+        struct error e = {0};
 
         snprintf(path, sizeof(path), FOLDER "%s.json", from[n]);
         assert_int_equal(document_load(path, 1 << 20, &good, &e), 0);
         for (int round = 0; round < 150; round++) {
-            char             *bad = xalloc(good.length);
-            size_t            length = next_random(&seed) % 8 ? good.length : next_random(&seed) % good.length;
+            char *bad = xalloc(good.length);
+            size_t length = next_random(&seed) % 8 ? good.length : next_random(&seed) % good.length;
             struct tokenizer *t;
 
             memcpy(bad, good.at, length);
             for (uint64_t k = 1 + next_random(&seed) % 6; k && length > 2000; k--) {
-                size_t at = next_random(&seed) % (k % 2 ? 2000 : length);   /* the first part is the richest */
+                size_t at = next_random(&seed) %
+                            (k % 2 ? 2000 : length); /* the first part is the richest */
 
                 bad[at] = next_random(&seed) % 3 ? good.at[next_random(&seed) % good.length]
                                                  : (char)(32 + next_random(&seed) % 95);
@@ -415,7 +443,8 @@ test_damage(void **state)
                 struct tokens out = {0};
                 struct buffer back = {0};
 
-                if (tokenizer_encode(t, span_text(sample), TOKENIZER_SPECIAL | TOKENIZER_TEMPLATE, &out, &e) == 0)
+                if (tokenizer_encode(t, span_text(sample), TOKENIZER_SPECIAL | TOKENIZER_TEMPLATE,
+                                     &out, &e) == 0)
                     tokenizer_decode(t, out.ids, out.count, 0, &back);
                 buffer_free(&back);
                 tokens_free(&out);
@@ -433,9 +462,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_offsets), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_bad_text), cmocka_unit_test(test_explosion), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_queries), cmocka_unit_test(test_write_bytes), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_golden),    cmocka_unit_test(test_offsets),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_explosion), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_queries),   cmocka_unit_test(test_write_bytes),
+        cmocka_unit_test(test_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

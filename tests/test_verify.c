@@ -24,14 +24,17 @@ check_number(const char *text, const char *expected)
         if (s.at)
             fail_msg("'%s' gave '%.*s', expected no number", text, (int)s.length, s.at);
     } else if (!s.at || s.length != strlen(expected) || memcmp(s.at, expected, s.length)) {
-        fail_msg("'%s' gave '%.*s', expected '%s'", text, (int)s.length, s.at ? s.at : "", expected);
+        fail_msg("'%s' gave '%.*s', expected '%s'", text, (int)s.length, s.at ? s.at : "",
+                 expected);
     }
 }
 
 static void
 test_extraction(void **state)
 {
-    static const struct { const char *text, *number; } cases[] = {
+    static const struct {
+        const char *text, *number;
+    } cases[] = {
         {"the answer is 42", "42"},
         {"3 + 4 = 7.", "7"},
         {"5", "5"},
@@ -49,7 +52,10 @@ test_extraction(void **state)
         {"f(x)-3", "3"},
         {"is -$5.00!", "-$5.00"},
         {"is $-5.00", "-5.00"},
-        {"\xe2\x88\x92" "4", "\xe2\x88\x92" "4"},
+        {"\xe2\x88\x92"
+         "4",
+         "\xe2\x88\x92"
+         "4"},
         {".5", ".5"},
         {"is .25 of it", ".25"},
         {"1.2.3", "3"},
@@ -116,13 +122,15 @@ test_exact(void **state)
     assert_int_equal(verify_mode_of("maths"), -1);
 }
 
-/* Megabytes of open boxes or digits must not take quadratic time, nor bytes at the edge be overread. */
+/* Megabytes of open boxes or digits must not take quadratic time, nor bytes at the edge be
+ * overread. */
 static void
 test_hostile(void **state)
 {
     size_t length = 1 << 21;
-    char  *text = malloc(length);
-    static const char *const units[] = {"\\boxed{", "####", "1,", "-", "{", "0", ".", "\xe2\x88\x92", "1,000"};
+    char *text = malloc(length);
+    static const char *const units[] = {"\\boxed{", "####", "1,",           "-",    "{",
+                                        "0",        ".",    "\xe2\x88\x92", "1,000"};
 
     (void)state;
     assert_non_null(text);
@@ -132,7 +140,7 @@ test_hostile(void **state)
         (void)verify_answer(VERIFY_numeric, span_of(text, length), span_text("5"));
     }
     memcpy(text, "1,00", 4);
-    for (size_t n = 0; n <= 4; n++) {       /* under a sanitizer, a read past the end is seen */
+    for (size_t n = 0; n <= 4; n++) { /* under a sanitizer, a read past the end is seen */
         char *exact = malloc(n ? n : 1);
 
         memcpy(exact, text, n);
