@@ -23,7 +23,7 @@ for ((i = 0; i < rollouts; i++)); do
     printf '{"id":"p%d","prompt":"%d+1-2=?","response":"%d+1=%d\\n%d-2=%d\\nso %d","reward":%d}\n' \
         $i $a $a $b $b $c $c $((1 - i % 2))
 done >rollouts.jsonl
-cat >flow.yaml <<YAML
+cat >both.yaml <<YAML
 name: judged
 seed: 1
 nodes:
@@ -33,9 +33,12 @@ nodes:
     kind: llm_judge
     inputs: {in: s/steps}
     with: {backend: http, url: "\${JUDGE_URL}", model: m, in_flight: $in_flight, api_key_env: JUDGE_KEY}
+    replicas: REPLICAS
   - {id: gems, kind: consensus, inputs: {steps: s/steps, votes: [critic/votes]}, with: {rule: all}}
   - {id: o, kind: sink, inputs: {in: gems/out}}
 YAML
+sed 's/REPLICAS/1/' both.yaml >flow.yaml
+sed 's/REPLICAS/3/' both.yaml >three.yaml
 serve() {       # LEDGER OPTIONS...: starts a server and exports its URL
     local ledger=$1
     shift
@@ -84,6 +87,12 @@ tell "different calls: one for each wrong answer" \
 tell "the lines are those of the undisturbed run" [ "$(lines quiet)" = "$(lines chaos)" ]
 "$sluice" audit chaos >audit.out
 tell "no rollout is missing or doubled" [ $? = 0 ]
-tell "the key is in no file of the run" eval '! grep -rqF -e "$JUDGE_KEY" quiet chaos'
-[ $rc = 0 ] || sed 's/^/# /' chaos.out audit.out | tail -20
+
+serve three.ledger --latency 0.05
+"$sluice" run three.yaml --run three >three.out 2>&1
+tell "a run with three replicas of the judge ends" [ $? = 0 ]
+tell "their lines are the same, for the same calls" \
+    [ "$(lines quiet) $calls" = "$(lines three) $(wc -l <three.ledger)" ]
+tell "the key is in no file of the runs" eval '! grep -rqF -e "$JUDGE_KEY" quiet chaos three'
+[ $rc = 0 ] || sed 's/^/# /' chaos.out audit.out three.out | tail -20
 exit $rc
