@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "graph/core.h"
+#include "nodes/llm_judge/llm_judge.h"
 #include "tests/harness.h"
 #include "tests/judge_server.h"
 
@@ -481,6 +483,97 @@ a_judge_may_stop_while_calls_are_out(void **state)
     bench_close(&b);
 }
 
+/* An answer costs about 0.06 USD here and at most 0.1; the budget is 0.5. */
+static void
+a_spent_budget_pauses_and_more_money_goes_on(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {0};
+    struct error e = {0};
+    struct llm_options *options;
+    int calls;
+
+    (void)state;
+    bench_open(&b, &o,
+               (const char *const[]){"price_out", "1000", "max_tokens", "100", "budget_usd", "0.5",
+                                     NULL});
+    for (uint64_t i = 0; i < 20; i++)
+        give(&b, i);
+    for (int turn = 0; turn < 20; turn++) {
+        assert_int_equal(harness_run(b.h, 0.02, &e), 0);
+        harness_clock(b.h, 10);
+    }
+    collect(&b);
+    calls = judge_server_calls(b.server);
+    assert_in_range(calls, 5, 10);
+    assert_int_equal(b.count, calls);
+    assert_non_null(strstr(harness_node(b.h)->why, "over budget: 0.4"));
+    for (int i = 0; i < 3; i++) { /* what was spent stays spent */
+        harness_crash(b.h);
+        assert_int_equal(harness_run(b.h, 0.05, &e), 0);
+    }
+    assert_int_equal(judge_server_calls(b.server), calls);
+    assert_non_null(strstr(harness_node(b.h)->why, "over budget: 0.4"));
+    options = (struct llm_options *)(uintptr_t)node_options(harness_node(b.h));
+    options->budget_usd = 100;
+    assert_int_equal(node_kind_find("llm_judge")->changed(harness_node(b.h), "budget_usd", &e), 0);
+    run_until(&b, 20);
+    assert_int_equal(judge_server_calls(b.server), 20);
+    bench_close(&b);
+}
+
+/* A kill with calls out leaves what they may have cost set aside: the sum of both lives stays in bounds. */
+static void
+a_killed_call_stays_paid_for(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {.then = "hang"};
+    struct error e = {0};
+
+    (void)state;
+    bench_open(&b, &o,
+               (const char *const[]){"price_out", "1000", "max_tokens", "100", "budget_usd", "0.5",
+                                     "in_flight", "3", NULL});
+    for (uint64_t i = 0; i < 10; i++)
+        give(&b, i);
+    for (int life = 0; life < 4; life++) {
+        for (int turn = 0; turn < 10; turn++)
+            assert_int_equal(harness_run(b.h, 0.02, &e), 0);
+        harness_crash(b.h);
+    }
+    assert_int_equal(judge_server_calls(b.server), 5);
+    bench_close(&b);
+}
+
+static void
+status_says_what_it_waits_for(void **state)
+{
+    static const struct {
+        const char *then, *why;
+    } rows[] = {
+        {"hang", "waiting for 2 judge calls"},
+        {"500", "2 judge calls to be tried again (500: scripted by the test)"},
+        {"429:50", "rate-limited for"},
+        {"401", "the server refuses (401: scripted by the test)"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct bench b;
+        struct judge_server_options o = {.then = rows[i].then};
+        struct error e = {0};
+
+        bench_open(&b, &o, NULL);
+        give(&b, 0);
+        give(&b, 1);
+        for (int turn = 0; turn < 200 && !strstr(harness_node(b.h)->why, rows[i].why); turn++)
+            assert_int_equal(harness_run(b.h, 0.01, &e), 0);
+        if (!strstr(harness_node(b.h)->why, rows[i].why))
+            fail_msg("%s: '%s'", rows[i].then, harness_node(b.h)->why);
+        bench_close(&b);
+    }
+}
+
 /* What check() refuses, by option. */
 static const struct {
     const char *options[8];
@@ -491,6 +584,7 @@ static const struct {
     {{"model", "m", "url", "http://me:pw@x/"}, "api_key_env"},
     {{"url", "http://x/v1"}, "model"},
     {{"model", "m", "url", "http://x/v1", "api_key_env", "sk-abc"}, "environment variable"},
+    {{"model", "m", "url", "http://x/v1", "budget_usd", "5"}, "price_in"},
     {{"model", "m", "url", "http://x/v1", "prompt", "/nonexistent/prompt"}, "prompt"},
     {{"model", "/nonexistent", "backend", "local"}, "model"},
     {{"backend", "local"}, "folder"},
@@ -527,6 +621,9 @@ main(void)
         cmocka_unit_test(an_empty_response_costs_no_call),
         cmocka_unit_test(the_key_is_nowhere_on_disk),
         cmocka_unit_test(a_judge_may_stop_while_calls_are_out),
+        cmocka_unit_test(a_spent_budget_pauses_and_more_money_goes_on),
+        cmocka_unit_test(a_killed_call_stays_paid_for),
+        cmocka_unit_test(status_says_what_it_waits_for),
         cmocka_unit_test(bad_options_are_refused_before_anything_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,6 +158,43 @@ reasons_become_short_clean_lines(void **state)
     arena_free(&arena);
 }
 
+/* Any bytes at all: refused, or scores in [0,1] for every step that is said. Run under sanitizers. */
+static void
+mutated_answers_never_give_a_score_out_of_range(void **state)
+{
+    static const char good[] =
+        "Sure: ```json\n{\"steps\":[{\"i\":0,\"label\":\"correct\",\"score\":0.97,\"reason\":\"caf\xc3\xa9\"},"
+        "{\"i\":1,\"label\":\"incorrect\",\"score\":\"0.1\"}]}\n```";
+    uint64_t x = 88172645463325252ULL;
+    int read = 0, refused = 0;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        char text[sizeof(good)];
+        struct arena arena = {0};
+        struct verdict v;
+        struct error e = {0};
+        memcpy(text, good, sizeof(good));
+        for (int k = 0; k <= round % 4; k++) {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            text[x % (sizeof(good) - 1)] = (x >> 32) % 3 ? good[(x >> 40) % (sizeof(good) - 1)]
+                                                          : (char)(x >> 48);
+        }
+        if (verdict_read(span_of(text, sizeof(good) - 1), 2, &v, &arena, &e) == 0) {
+            for (int i = 0; i < 2; i++)
+                assert_true(v.said[i] <= 1 && v.scores[i] >= 0 && v.scores[i] <= 1);
+            read++;
+        } else {
+            assert_true(e.text[0] != 0);
+            refused++;
+        }
+        arena_free(&arena);
+    }
+    assert_true(read > 1000 && refused > 1000);
+}
+
 int
 main(void)
 {
@@ -169,6 +206,7 @@ main(void)
         cmocka_unit_test(what_is_never_guessed),
         cmocka_unit_test(hostile_answers_cost_little),
         cmocka_unit_test(reasons_become_short_clean_lines),
+        cmocka_unit_test(mutated_answers_never_give_a_score_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

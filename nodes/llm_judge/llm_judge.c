@@ -47,6 +47,8 @@ static const struct option llm_judge_options[] = {
               "http: US dollars for 1e6 tokens read"),
     OPT_FLOAT(struct llm_options, price_out, LIVE, "0", 0, 1e6,
               "http: US dollars for 1e6 tokens written"),
+    OPT_FLOAT(struct llm_options, budget_usd, LIVE, "0", 0, 1e9,
+              "http: US dollars that each replica may spend; then the stream pauses; 0: no bound"),
     OPT_TEXT(struct llm_options, yes_token, FIXED, " yes",
              "local: the token that says a step is correct"),
     OPT_TEXT(struct llm_options, no_token, FIXED, " no", "local: the token that says it is not"),
@@ -133,10 +135,7 @@ llm_changed(struct node *n, const char *option, struct error *e)
     struct llm_judge *judge = node_state(n);
 
     (void)option;
-    (void)e;
-    if (judge->remote)
-        remote_changed(judge->remote);
-    return 0;
+    return judge->remote ? remote_changed(judge->remote, e) : 0;
 }
 
 static void

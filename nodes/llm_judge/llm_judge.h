@@ -17,7 +17,7 @@ struct llm_options {
     int backend, format, limit_field;
     const char *url, *model, *prompt, *api_key_env, *yes_token, *no_token;
     int64_t in_flight, tries, max_tokens, seed, max_response_bytes;
-    double temperature, timeout, connect_timeout, price_in, price_out, threshold;
+    double temperature, timeout, connect_timeout, price_in, price_out, budget_usd, threshold;
 };
 
 struct llm_judge {
@@ -34,7 +34,7 @@ int remote_check(struct check *c, const struct llm_options *o, struct error *e);
 struct remote *remote_open(struct node *n, struct error *e);
 int remote_take(struct remote *r, struct unit *u, struct error *e);
 int remote_ready(struct remote *r, struct error *e);
-void remote_changed(struct remote *r);
+int remote_changed(struct remote *r, struct error *e);
 void remote_close(struct remote *r);
 
 int local_check(struct check *c, const struct llm_options *o, struct error *e);

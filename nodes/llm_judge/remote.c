@@ -18,11 +18,14 @@
 #include <xxhash.h>
 
 #include "nodes/judge.h"
+#include "nodes/llm_judge/budget.h"
 #include "nodes/llm_judge/chat.h"
 #include "nodes/llm_judge/http.h"
 #include "nodes/llm_judge/verdict.h"
 
-enum call_state { CALL_ready, CALL_flying, CALL_waiting };
+#define TOKENS_UNKNOWN 4096 /* of an answer, where max_tokens sets no bound */
+
+enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared };
 
 struct call {
     struct unit *unit;
@@ -34,6 +37,8 @@ struct call {
     int failures;      /* transient ones in a row */
     int spoiled;       /* answers that were no use */
     uint64_t tokens_in, tokens_out;
+    int64_t aside;     /* of the budget, for the try at hand */
+    int64_t settled;   /* what earlier tries cost */
     struct call *next; /* in order of arrival */
 };
 
@@ -46,8 +51,10 @@ struct remote {
     struct chat_answer answer;
     struct call *calls, **last;
     char *url;
-    double limited_until;   /* a server that asked for it gets no call before */
-    double refused_until;   /* while refused: when to try one call again */
+    double limited_until; /* a server that asked for it gets no call before */
+    double refused_until; /* while refused: when to try one call again */
+    struct budget budget;
+    bool over_budget;
     int refused;            /* refusals in a row; 0: none */
     char why[CHAT_WHY_MAX]; /* the last trouble */
 };
@@ -87,6 +94,9 @@ remote_check(struct check *c, const struct llm_options *o, struct error *e)
                           "'%s' is a folder beside the topology, and backend http needs the"
                           " name of a model that the server knows",
                           o->model);
+    if (o->budget_usd > 0 && o->price_in <= 0 && o->price_out <= 0)
+        return check_fail(c, "budget_usd", e,
+                          "a budget needs price_in and price_out, the model's prices");
     for (const char *at = o->api_key_env; *at; at++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789", *at))
             return check_fail(c, "api_key_env", e,
@@ -152,6 +162,7 @@ remote_open(struct node *n, struct error *e)
         remote_close(r);
         return NULL;
     }
+    budget_load(&r->budget, n);
     node_set_in_flight(n, (int)r->options->in_flight);
     node_watch(n, http_fd(r->http));
     return r;
@@ -195,6 +206,11 @@ tell_why(struct remote *r)
     if (r->refused)
         node_why(r->node, "the server refuses (%s); trying one call every %.0f s at most", r->why,
                  CHAT_REFUSED_MAX);
+    else if (r->over_budget)
+        node_why(
+            r->node,
+            "over budget: %.4f of %.4f USD are spent or set aside; a higher budget_usd goes on",
+            (double)r->budget.spent / 1e6, r->options->budget_usd);
     else if (r->limited_until > now && waiting)
         node_why(r->node, "rate-limited for %.0f s more (%s)", ceil(r->limited_until - now),
                  r->why);
@@ -224,26 +240,80 @@ post(struct remote *r, struct call *c, struct error *e)
     return http_post(r->http, buffer_span(&c->body), name, c, e);
 }
 
+static int64_t
+millionths(const struct llm_options *o, uint64_t tokens_in, uint64_t tokens_out)
+{
+    return (int64_t)ceil((double)tokens_in * o->price_in + (double)tokens_out * o->price_out);
+}
+
+/* May this call be paid for? What it may cost at most is set aside: no tokenizer gives more tokens
+ * than bytes. */
+static bool
+afford(struct remote *r, struct call *c)
+{
+    const struct llm_options *o = r->options;
+    uint64_t out = o->max_tokens > 0 ? (uint64_t)o->max_tokens : TOKENS_UNKNOWN;
+    int64_t most = millionths(o, c->body.length, out);
+
+    if (o->budget_usd <= 0 || c->aside > 0)
+        return true;
+    r->over_budget = !budget_reserve(&r->budget, most, (int64_t)(o->budget_usd * 1e6));
+    if (!r->over_budget)
+        c->aside = most;
+    return !r->over_budget;
+}
+
+/* The try at hand ended with an answer: its share of the budget becomes what it cost. */
+static void
+settle(struct remote *r, struct call *c)
+{
+    int64_t cost = millionths(r->options, c->tokens_in, c->tokens_out) - c->settled;
+
+    if (r->options->budget_usd > 0 || c->aside > 0)
+        budget_settle(&r->budget, c->aside, cost);
+    c->settled += cost;
+    c->aside = 0;
+}
+
+/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked.
+ */
+static int
+clear_calls(struct remote *r, double now, double *next)
+{
+    double stage = fmax(r->limited_until, r->refused ? r->refused_until : 0);
+    int out = http_flying(r->http), cleared = 0;
+
+    r->over_budget = false;
+    for (struct call *c = r->calls; c; c = c->next) {
+        double when = fmax(stage, c->state == CALL_waiting ? c->not_before : 0);
+        if (c->state == CALL_flying)
+            continue;
+        if (out + cleared >= r->options->in_flight || (r->refused && out + cleared > 0))
+            break; /* the end of a call in flight brings us here again */
+        if (when > now) {
+            *next = fmin(*next, when);
+            continue;
+        }
+        if (!afford(r, c))
+            break;
+        c->state = CALL_cleared;
+        cleared++;
+    }
+    return cleared;
+}
+
 /* Sends what may go now, and sets the timer for what may go later. */
 static int
 send_calls(struct remote *r, struct error *e)
 {
     double now = node_now(r->node), next = INFINITY;
-    double stage = fmax(r->limited_until, r->refused ? r->refused_until : 0);
-    int rc = 0;
+    int cleared = clear_calls(r, now, &next), rc = 0;
 
-    for (struct call *c = r->calls; c && rc == 0; c = c->next) {
-        double when = fmax(stage, c->state == CALL_waiting ? c->not_before : 0);
-        if (c->state == CALL_flying)
-            continue;
-        if (http_flying(r->http) >= r->options->in_flight ||
-            (r->refused && http_flying(r->http) > 0))
-            break; /* the end of a call in flight brings us here again */
-        if (when <= now)
+    if (cleared && r->options->budget_usd > 0)
+        rc = node_commit(r->node, e); /* what is set aside must outlive a kill */
+    for (struct call *c = r->calls; c && rc == 0; c = c->next)
+        if (c->state == CALL_cleared)
             rc = post(r, c, e);
-        else
-            next = fmin(next, when);
-    }
     node_timer(r->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
     tell_why(r);
     return rc;
@@ -389,6 +459,8 @@ use_answer(struct remote *r, const struct http_answer *got)
     chat_read(got, a);
     c->tokens_in += a->tokens_in;
     c->tokens_out += a->tokens_out;
+    if (a->outcome == CHAT_content || a->outcome == CHAT_spoiled || a->outcome == CHAT_hopeless)
+        settle(r, c);
     if (a->why[0])
         snprintf(r->why, sizeof(r->why), "%s", a->why);
     if (a->outcome == CHAT_again || a->outcome == CHAT_refused)
@@ -484,8 +556,8 @@ remote_ready(struct remote *r, struct error *e)
 }
 
 /* Live options: new ones hold from the next call on. */
-void
-remote_changed(struct remote *r)
+int
+remote_changed(struct remote *r, struct error *e)
 {
     struct http_settings settings;
 
@@ -494,4 +566,5 @@ remote_changed(struct remote *r)
     settings = settings_of(r);
     http_settings_change(r->http, &settings);
     node_set_in_flight(r->node, (int)r->options->in_flight);
+    return send_calls(r, e);
 }
