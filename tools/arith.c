@@ -22,7 +22,7 @@
 #include "kernels/tokenizer.h"
 
 #define OPERATIONS 3
-#define SLIP_SHARE 0.16         /* of the lines of a worked answer */
+#define SLIP_SHARE 0.30         /* of the lines of a worked answer */
 #define CORRECTED_SHARE 0.5     /* of the slips */
 #define TEXT_MAX 256
 #define STEPS_MAX 64
