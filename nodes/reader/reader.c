@@ -320,8 +320,10 @@ reader_pump(struct node *n, struct error *e)
     const struct reader_options *o = node_options(n);
     int                          rc;
 
-    if (r->finished || node_draining(n))
+    if (r->finished || node_draining(n)) {
+        node_watch(n, -1);      /* what waits there stays there */
         return PUMP_IDLE;
+    }
     node_why(n, NULL);
     rc = look_outside(r, n, e);
     return rc == 0 ? read_some(r, n, o, e) : rc;
