@@ -24,7 +24,7 @@ struct reader {
     struct span text;
     size_t      at;
     bool        overflow;
-    bool        divides;
+    bool        divides, spaced;    /* by a slash; with a space before the last one */
     int         operators;
     int         depth;
 };
@@ -125,6 +125,17 @@ skip_currency(struct reader *r)
     }
 }
 
+/* Is the letter at `at` a multiplication sign: an x with something to multiply by right after it? */
+static bool
+is_times(const struct reader *r, size_t at)
+{
+    char next = look(r, at + 1);
+
+    if (look(r, at) != 'x' && look(r, at) != 'X')
+        return false;
+    return is_digit(next) || next == '(' || next == '$' || (next == ' ' && is_digit(look(r, at + 2)));
+}
+
 /* A decimal number at r->at, not signed. False: there is none, or it is part of something larger. */
 static bool
 read_number(struct reader *r, struct fraction *value, int *decimals)
@@ -161,14 +172,18 @@ read_number(struct reader *r, struct fraction *value, int *decimals)
     }
     if (r->at == start || r->overflow)
         return false;
+    if (look(r, start) == '0' && is_digit(look(r, start + 1)))      /* 0930 is a time or a code */
+        return false;
     *value = reduce(r, mantissa, scale);
+    if (look(r, r->at) == ' ' && is_digit(look(r, r->at + 1)))      /* 1 1/2, 80 000 */
+        return false;
 
     char next = look(r, r->at), second = look(r, r->at + 1);
     bool glued = next == '%' || next == '^' || next == '\'' || (next == ':' && is_digit(second)) || (next == '.' && is_digit(second)) ||
                  (next == ',' && is_digit(second) && is_digit(look(r, r->at + 2)) && is_digit(look(r, r->at + 3))) ||
                  starts(r, r->at, "\\%") || starts(r, r->at, "°");
     if (is_letter(next))        /* 3x4 is a product, 3x and 7km are not numbers */
-        glued = !((next == 'x' || next == 'X') && (is_digit(second) || second == '(' || second == '$'));
+        glued = !is_times(r, r->at);
     return !glued;
 }
 
@@ -177,7 +192,7 @@ static char
 operator_at(const struct reader *r, size_t at, size_t *length)
 {
     static const struct { const char *text; char is; } signs[] = {
-        {"**", 0}, {"//", 0}, {"+", '+'}, {"-", '-'}, {"−", '-'}, {"*", '*'}, {"×", '*'}, {"·", '*'}, {"∗", '*'}, {"⋅", '*'},
+        {"**", 0}, {"//", 0}, {"+", '+'}, {"-", '-'}, {"−", '-'}, {"–", '-'}, {"*", '*'}, {"×", '*'}, {"·", '*'}, {"∗", '*'}, {"⋅", '*'},
         {"/", '/'}, {"÷", '/'}, {"\\times", '*'}, {"\\cdot", '*'}, {"\\div", '/'}, {"x", '*'}, {"X", '*'},
     };
 
@@ -217,7 +232,7 @@ read_factor(struct reader *r, struct fraction *value, int *decimals)
             return false;
         r->at++;
         r->depth--;
-        if (is_letter(look(r, r->at)) && !(look(r, r->at) == 'x' || look(r, r->at) == 'X'))
+        if (is_letter(look(r, r->at)) && !is_times(r, r->at))
             return false;
     } else if (!read_number(r, value, decimals)) {
         return false;
@@ -245,10 +260,16 @@ take_operator(struct reader *r, const char *among)
     struct fraction ignored;
     if (look(&ahead, ahead.at) != '(' && !read_factor(&ahead, &ignored, &decimals))
         return 0;
+    size_t before = r->at;
     skip_spaces(r);
+    bool spaced = r->at > before || look(r, r->at + length) == ' ';
     r->at += length;
     r->operators++;
-    r->divides |= sign == '/';
+    if (sign == '/') {          /* 28 / 1/5: the second is a fraction, or is it? */
+        r->overflow |= r->divides && r->spaced != spaced;
+        r->divides = true;
+        r->spaced = spaced;
+    }
     return sign;
 }
 
@@ -338,6 +359,19 @@ blank_before(struct span text, size_t at)
     return at == 0 || text.at[at - 1] == '\n';
 }
 
+static bool
+after_currency(struct span text, size_t at)
+{
+    static const char *const signs[] = {"$", "€", "£", "¥"};
+
+    for (size_t k = 0; k < sizeof(signs) / sizeof(signs[0]); k++) {
+        size_t n = strlen(signs[k]);
+        if (at >= n && memcmp(text.at + at - n, signs[k], n) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* May an equation begin at `at`, or does what stands before it belong to it? */
 static bool
 may_begin(struct span text, size_t at)
@@ -345,6 +379,10 @@ may_begin(struct span text, size_t at)
     size_t        before = at;
     struct reader r = {.text = text};
 
+    if (at > 0 && is_digit(text.at[at]) && after_currency(text, at))
+        return false;           /* the sign was where it could have begun */
+    if (at > 0 && text.at[at] == '$' && text.at[at - 1] == '\\')
+        before = --at;
     if (at > 0 && (is_letter(text.at[at - 1]) || is_digit(text.at[at - 1]) || strchr(".,:/\\^%_#'{", text.at[at - 1])))
         return false;
     while (before > 0 && (text.at[before - 1] == ' ' || text.at[before - 1] == '\t'))
@@ -367,6 +405,8 @@ may_begin(struct span text, size_t at)
     }
     if (last == '(' || last == ')')
         return last == ')' ? before < at : true;
+    if (is_digit(last))         /* 1 1/2 */
+        return false;
     return !(is_letter(last) && is_quantity_word(text, before));
 }
 
@@ -445,6 +485,14 @@ print_value(struct fraction v, char *text, size_t room)
     snprintf(text, room, v.denominator == 1 ? "%.0f" : "%.6g", value);
 }
 
+static bool
+follows_word(struct span text, size_t at)
+{
+    while (at > 0 && text.at[at - 1] == ' ')
+        at--;
+    return at > 0 && is_letter(text.at[at - 1]);
+}
+
 /* Read the equation that begins at r->at, count its comparisons, and return where to look next. */
 static size_t
 read_equation(struct reader *r, struct arithmetic *out)
@@ -458,6 +506,7 @@ read_equation(struct reader *r, struct arithmetic *out)
     if (!read_side(r, &a))
         return start + 1;
     size_t end = r->at;
+    bool   named = a.operators == 0 && follows_word(r->text, start);    /* "Week 2 = 35 + 35": a name, not 2 */
     for (;;) {
         skip_spaces(r);
         if (look(r, r->at) != '=' || look(r, r->at + 1) == '=' || look(r, r->at + 1) == '>')
@@ -470,7 +519,7 @@ read_equation(struct reader *r, struct arithmetic *out)
         struct reader tail = *r;
         skip_spaces(&tail);
         ends = look(&tail, tail.at) == '=' || may_end(r);
-        if (ends && (a.operators || c.operators)) {
+        if (ends && (a.operators || (c.operators && !named))) {
             int is = compare(&a, &c);
             right += is > 0;
             if (is < 0 && wrong++ == 0)
@@ -478,6 +527,7 @@ read_equation(struct reader *r, struct arithmetic *out)
         }
         end = r->at;
         a = c;
+        named = false;
         if (!ends)
             break;
     }
