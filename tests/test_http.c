@@ -177,6 +177,12 @@ a_server_that_hangs_and_one_that_is_not_there(void **state)
     chat_read(&a, &out);
     assert_int_equal(out.outcome, CHAT_again);
     assert_non_null(strstr(out.why, "onnect"));
+    gone.url = "gopher://127.0.0.1/";
+    http_settings_change(line.http, &gone);
+    post(&line, NULL);
+    next(&line, &a);
+    chat_read(&a, &out);
+    assert_int_equal(out.outcome, CHAT_refused);
     buffer_free(&out.content);
     line_close(&line);
 }

@@ -222,7 +222,7 @@ chat_read(const struct http_answer *a, struct chat_answer *out)
     out->wait_seconds = -1;
     out->tokens_in = out->tokens_out = 0;
     if (a->failure[0]) {
-        out->outcome = CHAT_again;
+        out->outcome = a->broken ? CHAT_refused : CHAT_again;
         snprintf(out->why, sizeof(out->why), "%s", a->failure);
     } else if (a->too_big) {
         spoil(out, "the answer is larger than max_response_bytes");

@@ -376,6 +376,15 @@ star_out(char *text, size_t length, const char *secret)
         memset(at, '*', n);
 }
 
+/* Faults that trying again does not pass: the server is not who it says, or the URL is no URL. */
+static bool
+is_broken(CURLcode code)
+{
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+           code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_PINNEDPUBKEYNOTMATCH ||
+           code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
+}
+
 bool
 http_next(struct http *h, struct http_answer *a)
 {
@@ -400,6 +409,7 @@ http_next(struct http *h, struct http_answer *a)
                  r->fault[0] ? r->fault : curl_easy_strerror(m->data.result));
     else
         a->status = (int)status;
+    a->broken = a->failure[0] && is_broken(m->data.result);
     a->retry_after = retry_after(r);
     if (header(r, "x-should-retry", value, sizeof(value)))
         a->should_retry = strcasecmp(value, "true") == 0    ? 1
