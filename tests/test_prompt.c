@@ -201,6 +201,29 @@ the_built_in_templates_are_sound(void **state)
     prompt_free(step);
 }
 
+/* examples/prompts hold the built-in templates, for users to copy. */
+static void
+the_shipped_files_are_the_built_in_templates(void **state)
+{
+    static const struct {
+        const char *path, *text, *tail;
+    } files[] = {{"examples/prompts/all_steps.txt", prompt_default_all, ""},
+                 {"examples/prompts/one_step.txt", prompt_default_step, "\n"}};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char text[8192];
+        FILE *f = fopen(files[i].path, "r");
+        size_t length = strlen(files[i].text), got;
+        assert_non_null(f);
+        got = fread(text, 1, sizeof(text) - 1, f);
+        fclose(f);
+        text[got] = 0;
+        assert_memory_equal(text, files[i].text, length);
+        assert_string_equal(text + length, files[i].tail);
+    }
+}
+
 int
 main(void)
 {
@@ -213,6 +236,7 @@ main(void)
         cmocka_unit_test(a_zero_byte_and_a_huge_template_are_refused),
         cmocka_unit_test(files_are_read_and_blamed),
         cmocka_unit_test(the_built_in_templates_are_sound),
+        cmocka_unit_test(the_shipped_files_are_the_built_in_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

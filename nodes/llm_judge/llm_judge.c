@@ -20,7 +20,13 @@ static const struct option llm_judge_options[] = {
         struct llm_options, model, FIXED, "",
         "http: the model's name at the server; local: a folder with a Hugging Face checkpoint"),
     OPT_PATH(struct llm_options, prompt, FIXED, "",
-             "template file of the prompt (language: nodes/llm_judge/prompt.h); default: built in"),
+             "template file (a copy of examples/prompts/all_steps.txt, or one_step.txt for local, "
+             "to start "
+             "from): {{problem}} {{answer}} {{response}} {{count}}, {{#steps}} ... {{/steps}} "
+             "around {{index}} "
+             "{{number}} {{step}} {{previous}}, chat messages {{#system}} {{#user}} "
+             "{{#assistant}}; local: one step "
+             "is judged, no chat messages; default: built in"),
     OPT_TEXT(struct llm_options, api_key_env, FIXED, "",
              "http: name of the environment variable that holds the key; the key itself is never "
              "written down"),
