@@ -136,23 +136,6 @@ panel_put(const struct isa *isa, int64_t dim, int64_t place, const float *x, flo
         to[d * w] = x[d];
 }
 
-static void
-panel_fill(const struct isa *isa, int64_t length, int64_t dim, const float *x, int64_t stride,
-           float *panels)
-{
-    int64_t w = isa->columns;
-
-    for (int64_t first = 0; first < length; first += w, panels += w * dim) {
-        int64_t here = least(length - first, w);
-
-        for (int64_t j = 0; j < here; j++, x += stride)
-            for (int64_t d = 0; d < dim; d++)
-                panels[d * w + j] = x[d];
-        for (int64_t d = 0; d < dim && here < w; d++)
-            memset(panels + d * w + here, 0, (size_t)(w - here) * sizeof *panels);
-    }
-}
-
 /* Rows are short, so they are copied in place and not by memcpy. */
 static void
 row_copy(int64_t dim, const float *from, float *to)
@@ -216,7 +199,7 @@ attention_forward(struct attention *a, int64_t length, const float *qkv, float *
     const float *k = qkv + a->heads * a->dim, *v = k + a->kv_heads * a->dim;
 
     for (int64_t g = 0; g < a->kv_heads; g++) {
-        panel_fill(isa_now(), length, a->dim, k + g * a->dim, stride, a->keys);
+        isa_now()->panels(length, a->dim, isa_now()->columns, k + g * a->dim, stride, a->keys);
         rows_fill(length, a->dim, a->wide, v + g * a->dim, stride, a->value_rows);
         for (int64_t h = g * group; h < (g + 1) * group; h++)
             forward_head(a, length, qkv + h * a->dim, stride, out + h * a->dim, largest + h,
@@ -291,8 +274,8 @@ backward_group(struct attention *a, int64_t g, int64_t length, const float *qkv,
     int64_t room = round_up(length, ATTENTION_PAD);
     const struct isa *isa = isa_now();
 
-    panel_fill(isa, length, a->dim, qkv + k_at, stride, a->keys);
-    panel_fill(isa, length, a->dim, qkv + v_at, stride, a->values);
+    isa->panels(length, a->dim, isa->columns, qkv + k_at, stride, a->keys);
+    isa->panels(length, a->dim, isa->columns, qkv + v_at, stride, a->values);
     rows_fill(length, a->dim, a->wide, qkv + k_at, stride, a->key_rows);
     memset(a->dkeys, 0, (size_t)(length * a->wide) * sizeof *a->dkeys);
     memset(a->dvalues, 0, (size_t)(length * a->wide) * sizeof *a->dvalues);

@@ -58,6 +58,10 @@ struct isa {
                          float *s);
     /* dp := scale p (dp - sum p dp) over valid, zeros up to room. */
     void (*attend_back)(int64_t valid, int64_t room, float scale, const float *p, float *dp);
+    /* x(length, dim), rows `stride` apart, as panels: element d of row j goes to
+     * to[j / wide * wide * dim + d * wide + j % wide]; zeros up to a whole panel. */
+    void (*panels)(int64_t length, int64_t dim, int64_t wide, const float *x, int64_t stride,
+                   float *to);
     void (*scale)(int64_t n, float factor, float *x);                      /* x = x factor + 0 */
 
     /* Goes on with a running softmax over n more logits: m, sum of exp(z - m), sum of exp(z - m)(z

@@ -126,4 +126,42 @@ lanes_largest(lanes v)
     return v[0];
 }
 
+/* The parts of a and b where one bit of the lane is 0 (even) or 1 (odd), a's in the low place. */
+#define LANES_EVEN_8(a, b) \
+    __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define LANES_ODD_8(a, b) \
+    __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define LANES_EVEN_4(a, b) \
+    __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+#define LANES_ODD_4(a, b) \
+    __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define LANES_EVEN_2(a, b) \
+    __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define LANES_ODD_2(a, b) \
+    __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define LANES_EVEN_1(a, b) \
+    __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+#define LANES_ODD_1(a, b) \
+    __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
+
+#define LANES_EXCHANGE(n) \
+    _Pragma("GCC unroll 16") \
+    for (int i = 0; i < LANES; i++) \
+        if ((i & n) == 0) { \
+            lanes low = r[i], high = r[i + n]; \
+\
+            r[i] = LANES_EVEN_##n(low, high); \
+            r[i + n] = LANES_ODD_##n(low, high); \
+        }
+
+/* r[i] lane j becomes r[j] lane i. */
+LANES_INLINE void
+lanes_transpose(lanes r[LANES])
+{
+    LANES_EXCHANGE(8)
+    LANES_EXCHANGE(4)
+    LANES_EXCHANGE(2)
+    LANES_EXCHANGE(1)
+}
+
 #endif

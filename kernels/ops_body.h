@@ -72,11 +72,34 @@ sum(int64_t n, const float *a, const float *b, float *y)
         lanes_put(y, i, n, lanes_get(a, i, n, 0) + lanes_get(b, i, n, 0));
 }
 
+/* Heads of sixteen: both halves in one register, the sine negative in the low one. The bits are
+ * those of the general form, for a - b s is a + b (-s). */
+static void
+rotate_sixteen(int64_t heads, float sign, const float *cosine, const float *sine, float *x)
+{
+    lanes c, s;
+
+    for (int i = 0; i < LANES / 2; i++) {
+        c[i] = c[i + LANES / 2] = cosine[i];
+        s[i] = sine[i] * -sign;
+        s[i + LANES / 2] = sine[i] * sign;
+    }
+    for (int64_t head = 0; head < heads; head++, x += LANES) {
+        lanes v = lanes_load(x);
+
+        lanes_store(x, v * c + LANES_SWAP_8(v) * s);
+    }
+}
+
 static void
 rotate(int64_t heads, int64_t dim, float sign, const float *cosine, const float *sine, float *x)
 {
     int64_t half = dim / 2;
 
+    if (dim == LANES) {
+        rotate_sixteen(heads, sign, cosine, sine, x);
+        return;
+    }
     for (int64_t i = 0; i < half; i += LANES) {
         lanes c = lanes_get(cosine, i, half, 0), s = lanes_get(sine, i, half, 0) * sign;
 
@@ -121,15 +144,11 @@ attend(int64_t valid, int64_t room, float scale_by, float *s, float *largest, fl
     lanes top = lanes_all(-__builtin_inff()), total = {0};
     float m;
 
+    for (int64_t i = 0; i < valid; i += LANES)
+        top = lanes_larger(lanes_get(s, i, valid, -__builtin_inff()), top);
+    m = lanes_largest(top) * scale_by;          /* rounding is monotone: the largest scaled score */
     for (int64_t i = 0; i < valid; i += LANES) {
-        lanes v = lanes_get(s, i, valid, -__builtin_inff()) * scale_by;
-
-        lanes_put(s, i, valid, v);
-        top = lanes_larger(v, top);
-    }
-    m = lanes_largest(top);
-    for (int64_t i = 0; i < valid; i += LANES) {
-        lanes v = math_exp(lanes_get(s, i, valid, -__builtin_inff()) - m);
+        lanes v = math_exp(lanes_get(s, i, valid, -__builtin_inff()) * scale_by - m);
 
         lanes_put(s, i, valid, v);
         total += v;
@@ -138,6 +157,29 @@ attend(int64_t valid, int64_t room, float scale_by, float *s, float *largest, fl
         s[i] = 0.0f;
     *largest = m;
     *inverse = 1.0f / lanes_sum(total);
+}
+
+/* Sixteen rows by sixteen columns at a time; rows that are not there count as zeros. */
+static void
+panels(int64_t length, int64_t dim, int64_t wide, const float *x, int64_t stride, float *to)
+{
+    int64_t padded = (length + wide - 1) / wide * wide;
+
+    for (int64_t j = 0; j < padded; j += LANES) {
+        float *at = to + j / wide * wide * dim + j % wide;
+
+        for (int64_t d = 0; d < dim; d += LANES) {
+            int64_t deep = dim - d < LANES ? dim - d : LANES;
+            lanes   square[LANES];
+
+            for (int64_t i = 0; i < LANES; i++)
+                square[i] = j + i < length ? lanes_get(x + (j + i) * stride + d, 0, deep, 0)
+                                           : lanes_all(0);
+            lanes_transpose(square);
+            for (int64_t i = 0; i < deep; i++)
+                lanes_store(at + (d + i) * wide, square[i]);
+        }
+    }
 }
 
 static void
@@ -233,25 +275,11 @@ adamw(int64_t n, float beta1, float beta2, float keep, float step, float root, f
     }
 }
 
-#define ISA_TABLE(set, tile_rows, tile_columns)                                                    \
-    const struct isa isa_##set = {                                                                 \
-        .name = #set,                                                                              \
-        .rows = tile_rows,                                                                         \
-        .columns = tile_columns,                                                                   \
-        .tile = tile,                                                                              \
-        .norm = norm,                                                                              \
-        .norm_again = norm_again,                                                                  \
-        .norm_back = norm_back,                                                                    \
-        .add = add,                                                                                \
-        .sum = sum,                                                                                \
-        .rotate = rotate,                                                                          \
-        .swiglu = swiglu,                                                                          \
-        .swiglu_back = swiglu_back,                                                                \
-        .attend = attend,                                                                          \
-        .attend_again = attend_again,                                                              \
-        .attend_back = attend_back,                                                                \
-        .scale = scale,                                                                            \
-        .softmax = softmax,                                                                        \
-        .softmax_back = softmax_back,                                                              \
-        .adamw = adamw,                                                                            \
+#define ISA_TABLE(set, tile_rows, tile_columns) \
+    const struct isa isa_##set = { \
+        .name = #set, .rows = tile_rows, .columns = tile_columns, .tile = tile, .norm = norm, \
+        .norm_again = norm_again, .norm_back = norm_back, .add = add, .sum = sum, \
+        .rotate = rotate, .swiglu = swiglu, .swiglu_back = swiglu_back, .attend = attend, \
+        .panels = panels, .attend_again = attend_again, .attend_back = attend_back, \
+        .scale = scale, .softmax = softmax, .softmax_back = softmax_back, .adamw = adamw, \
     }

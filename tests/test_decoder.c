@@ -267,7 +267,7 @@ bad_batches_are_refused(void **state)
 
 /* Hidden states, statistics and gradients of one batch: bits of this set and of the scalar one. */
 static void
-sets_agree(void **state)
+sets_agree_at(int64_t head_dim)
 {
     static const int64_t starts[] = {0, 40, 41, 90, 300};
     enum { N = 300, H = 40 };
@@ -277,8 +277,7 @@ sets_agree(void **state)
     struct head_work *work = head_work_new();
     struct model m;
 
-    (void)state;
-    make_model(&m, H, 2, 1, 20);
+    make_model(&m, H, 2, 1, head_dim);
     fill_ids(ids, N, 8);
     fill_ids(targets, N, 9);
     for (int i = 0; i < 2; i++) {
@@ -306,6 +305,15 @@ sets_agree(void **state)
     free(c);
     head_work_free(work);
     model_free(&m);
+}
+
+static void
+sets_agree(void **state)
+{
+    (void)state;
+    sets_agree_at(20);
+    sets_agree_at(16);
+    sets_agree_at(32);
 }
 
 static int
