@@ -1,4 +1,5 @@
-/* arithmetic: fractions, a small parser of sides, and the rules about what stands around an equation. */
+/* arithmetic: fractions, a small parser of sides, and the rules about what stands around an
+ * equation. */
 #include "nodes/arithmetic.h"
 
 #include <stdbool.h>
@@ -15,7 +16,7 @@ struct fraction {
 struct side {
     struct fraction value, leading; /* the whole, and the number that begins it */
     int             operators;
-    int             decimals;       /* written after the point by a side that is a lone number; else -1 */
+    int decimals; /* written after the point by a side that is a lone number; else -1 */
     int             leading_decimals;
     bool            divides;
 };
@@ -48,7 +49,8 @@ reduce(struct reader *r, wide numerator, wide denominator)
     static const struct fraction zero = {0, 1};
     const wide                   max = ((wide)1 << 126);
 
-    if (denominator == 0 || numerator > max || numerator < -max || denominator > max || denominator < -max) {
+    if (denominator == 0 || numerator > max || numerator < -max || denominator > max ||
+        denominator < -max) {
         r->overflow = true;
         return zero;
     }
@@ -102,7 +104,8 @@ static bool
 starts(const struct reader *r, size_t at, const char *word)
 {
     size_t n = strlen(word);
-    return at <= r->text.length && r->text.length - at >= n && memcmp(r->text.at + at, word, n) == 0;
+    return at <= r->text.length && r->text.length - at >= n &&
+           memcmp(r->text.at + at, word, n) == 0;
 }
 
 static void
@@ -118,14 +121,16 @@ skip_currency(struct reader *r)
     static const char *const signs[] = {"\\$", "$", "€", "£", "¥"};
 
     for (size_t k = 0; k < sizeof(signs) / sizeof(signs[0]); k++) {
-        if (starts(r, r->at, signs[k]) && (is_digit(look(r, r->at + strlen(signs[k]))) || look(r, r->at + strlen(signs[k])) == '.')) {
+        if (starts(r, r->at, signs[k]) && (is_digit(look(r, r->at + strlen(signs[k]))) ||
+                                           look(r, r->at + strlen(signs[k])) == '.')) {
             r->at += strlen(signs[k]);
             return;
         }
     }
 }
 
-/* Is the letter at `at` a multiplication sign: an x with something to multiply by right after it? */
+/* Is the letter at `at` a multiplication sign: an x with something to multiply by right after it?
+ */
 static bool
 is_times(const struct reader *r, size_t at)
 {
@@ -133,10 +138,12 @@ is_times(const struct reader *r, size_t at)
 
     if (look(r, at) != 'x' && look(r, at) != 'X')
         return false;
-    return is_digit(next) || next == '(' || next == '$' || (next == ' ' && is_digit(look(r, at + 2)));
+    return is_digit(next) || next == '(' || next == '$' ||
+           (next == ' ' && is_digit(look(r, at + 2)));
 }
 
-/* A decimal number at r->at, not signed. False: there is none, or it is part of something larger. */
+/* A decimal number at r->at, not signed. False: there is none, or it is part of something larger.
+ */
 static bool
 read_number(struct reader *r, struct fraction *value, int *decimals)
 {
@@ -149,7 +156,8 @@ read_number(struct reader *r, struct fraction *value, int *decimals)
     *decimals = 0;
     while (is_digit(look(r, r->at)) ||
            (look(r, r->at) == ',' && lead >= 1 && lead <= 3 && is_digit(look(r, r->at + 1)) &&
-            is_digit(look(r, r->at + 2)) && is_digit(look(r, r->at + 3)) && !is_digit(look(r, r->at + 4)))) {
+            is_digit(look(r, r->at + 2)) && is_digit(look(r, r->at + 3)) &&
+            !is_digit(look(r, r->at + 4)))) {
         if (look(r, r->at) == ',') {
             lead = 0;
             r->at++;
@@ -164,7 +172,8 @@ read_number(struct reader *r, struct fraction *value, int *decimals)
     if (look(r, r->at) == '.' && is_digit(look(r, r->at + 1))) {
         for (r->at++; is_digit(look(r, r->at)); r->at++) {
             (*decimals)++;
-            if (__builtin_mul_overflow(mantissa, (wide)10, &mantissa) || mantissa > ((wide)1 << 120) || *decimals > 30)
+            if (__builtin_mul_overflow(mantissa, (wide)10, &mantissa) ||
+                mantissa > ((wide)1 << 120) || *decimals > 30)
                 r->overflow = true;
             mantissa = r->overflow ? 0 : mantissa + (look(r, r->at) - '0');
             scale = r->overflow ? 1 : scale * 10;
@@ -179,8 +188,10 @@ read_number(struct reader *r, struct fraction *value, int *decimals)
         return false;
 
     char next = look(r, r->at), second = look(r, r->at + 1);
-    bool glued = next == '%' || next == '^' || next == '\'' || (next == ':' && is_digit(second)) || (next == '.' && is_digit(second)) ||
-                 (next == ',' && is_digit(second) && is_digit(look(r, r->at + 2)) && is_digit(look(r, r->at + 3))) ||
+    bool glued = next == '%' || next == '^' || next == '\'' || (next == ':' && is_digit(second)) ||
+                 (next == '.' && is_digit(second)) ||
+                 (next == ',' && is_digit(second) && is_digit(look(r, r->at + 2)) &&
+                  is_digit(look(r, r->at + 3))) ||
                  starts(r, r->at, "\\%") || starts(r, r->at, "°");
     if (is_letter(next))        /* 3x4 is a product, 3x and 7km are not numbers */
         glued = !is_times(r, r->at);
@@ -191,9 +202,13 @@ read_number(struct reader *r, struct fraction *value, int *decimals)
 static char
 operator_at(const struct reader *r, size_t at, size_t *length)
 {
-    static const struct { const char *text; char is; } signs[] = {
-        {"**", 0}, {"//", 0}, {"+", '+'}, {"-", '-'}, {"−", '-'}, {"–", '-'}, {"*", '*'}, {"×", '*'}, {"·", '*'}, {"∗", '*'}, {"⋅", '*'},
-        {"/", '/'}, {"÷", '/'}, {"\\times", '*'}, {"\\cdot", '*'}, {"\\div", '/'}, {"x", '*'}, {"X", '*'},
+    static const struct {
+        const char *text;
+        char        is;
+    } signs[] = {
+        {"**", 0},  {"//", 0},        {"+", '+'},      {"-", '-'},     {"−", '-'}, {"–", '-'},
+        {"*", '*'}, {"×", '*'},       {"·", '*'},      {"∗", '*'},     {"⋅", '*'}, {"/", '/'},
+        {"÷", '/'}, {"\\times", '*'}, {"\\cdot", '*'}, {"\\div", '/'}, {"x", '*'}, {"X", '*'},
     };
 
     for (size_t k = 0; k < sizeof(signs) / sizeof(signs[0]); k++) {
@@ -216,8 +231,9 @@ read_factor(struct reader *r, struct fraction *value, int *decimals)
 
     *decimals = -1;
     skip_spaces(r);
-    if (operator_at(r, r->at, &length) == '-' && (is_digit(look(r, r->at + length)) || look(r, r->at + length) == '(' ||
-                                                  look(r, r->at + length) == '$' || look(r, r->at + length) == '.')) {
+    if (operator_at(r, r->at, &length) == '-' &&
+        (is_digit(look(r, r->at + length)) || look(r, r->at + length) == '(' ||
+         look(r, r->at + length) == '$' || look(r, r->at + length) == '.')) {
         negative = true;
         r->at += length;
     }
@@ -338,7 +354,8 @@ read_side(struct reader *r, struct side *s)
 static bool
 is_quantity_word(struct span text, size_t end)
 {
-    static const char *const words[] = {"of", "times", "plus", "minus", "over", "twice", "half", "double", "triple", "x"};
+    static const char *const words[] = {"of",    "times", "plus",   "minus",  "over",
+                                        "twice", "half",  "double", "triple", "x"};
     size_t from = end;
 
     while (from > 0 && is_letter(text.at[from - 1]) && end - from < 10)
@@ -383,24 +400,27 @@ may_begin(struct span text, size_t at)
         return false;           /* the sign was where it could have begun */
     if (at > 0 && text.at[at] == '$' && text.at[at - 1] == '\\')
         before = --at;
-    if (at > 0 && (is_letter(text.at[at - 1]) || is_digit(text.at[at - 1]) || strchr(".,:/\\^%_#'{", text.at[at - 1])))
+    if (at > 0 && (is_letter(text.at[at - 1]) || is_digit(text.at[at - 1]) ||
+                   strchr(".,:/\\^%_#'{", text.at[at - 1])))
         return false;
     while (before > 0 && (text.at[before - 1] == ' ' || text.at[before - 1] == '\t'))
         before--;
     if (before == 0 || text.at[before - 1] == '\n')
         return true;
-    if (before >= 2 && memcmp(text.at + before - 2, "**", 2) == 0)      /* bold, unless it is a power */
-        return before == 2 || !(is_letter(text.at[before - 3]) || is_digit(text.at[before - 3]) || text.at[before - 3] == ')');
+    if (before >= 2 && memcmp(text.at + before - 2, "**", 2) == 0) /* bold, unless it is a power */
+        return before == 2 || !(is_letter(text.at[before - 3]) || is_digit(text.at[before - 3]) ||
+                                text.at[before - 3] == ')');
     char   last = text.at[before - 1];
     size_t minus;
     if (operator_at(&r, at, &minus) == '-')         /* a sign, not what is left of "5 apples -3" */
         return last != 0 && strchr("=(:;[<>", last);
     if (last != 0 && strchr("+-*/^%\\", last))
-        return last == '/' || last == '\\' || last == '^' || last == '%' ? false : before < at && blank_before(text, before - 1);
+        return strchr("+-*", last) && before < at && blank_before(text, before - 1); /* bullet */
     for (size_t n = 2; n <= 6 && n <= before; n++) {
         size_t length;
         r.at = before - n;
-        if (text.at[before - n] != 'x' && text.at[before - n] != 'X' && operator_at(&r, before - n, &length) && length == n)
+        if (text.at[before - n] != 'x' && text.at[before - n] != 'X' &&
+            operator_at(&r, before - n, &length) && length == n)
             return false;
     }
     if (last == '(' || last == ')')
@@ -420,20 +440,25 @@ may_end(const struct reader *r)
     if (starts(&ahead, ahead.at, "**"))
         return !is_digit(look(&ahead, ahead.at + 2)) && look(&ahead, ahead.at + 2) != '(';
     skip_spaces(&ahead);
-    if (look(&ahead, ahead.at) == '^' || look(&ahead, ahead.at) == '!')
-        return look(&ahead, ahead.at) == '!' && ahead.at == r->at ? false : look(&ahead, ahead.at) == '!';
+    if (look(&ahead, ahead.at) == '^')
+        return false;
+    if (look(&ahead, ahead.at) == '!')
+        return ahead.at > r->at;        /* 7! is a factorial, "7 !" an exclamation */
     char sign = operator_at(&ahead, ahead.at, &length);
     if (!sign)
         return true;
-    /* A dash with no operand ("= 9 - so she has 9") ends a clause; an operator before an operand goes on. */
+    /* A dash with no operand ("= 9 - so she has 9") ends a clause; an operator before an operand
+     * goes on. */
     ahead.at += length;
-    if (sign == '*' && is_letter(look(&ahead, ahead.at)) && length == 1 && is_letter(look(&ahead, ahead.at - 1)))
+    if (sign == '*' && is_letter(look(&ahead, ahead.at)) && length == 1 &&
+        is_letter(look(&ahead, ahead.at - 1)))
         return true;            /* a word that begins with x */
     bool spaced = look(&ahead, ahead.at) == ' ';
     skip_spaces(&ahead);
     char next = look(&ahead, ahead.at);
     if (sign == '-' && spaced)
-        return !(is_digit(next) || next == '(' || next == '$') && !(is_letter(next) && !is_letter(look(&ahead, ahead.at + 1)));
+        return !(is_digit(next) || next == '(' || next == '$') &&
+               !(is_letter(next) && !is_letter(look(&ahead, ahead.at + 1)));
     return !(is_digit(next) || is_letter(next) || next == '(' || next == '$' || next == '\\');
 }
 
@@ -466,7 +491,8 @@ static int
 compare(const struct side *a, const struct side *c)
 {
     bool divides = a->divides || c->divides;
-    int  whole = c->operators ? equal(a->value, c->value, -1, divides) : equal(a->value, c->value, c->decimals, divides);
+    int whole = c->operators ? equal(a->value, c->value, -1, divides)
+                             : equal(a->value, c->value, c->decimals, divides);
 
     if (whole < 0 && !a->operators && a->decimals > 0)      /* 0.33 = 1/3 */
         whole = equal(c->value, a->value, a->decimals, divides);
@@ -506,7 +532,8 @@ read_equation(struct reader *r, struct arithmetic *out)
     if (!read_side(r, &a))
         return start + 1;
     size_t end = r->at;
-    bool   named = a.operators == 0 && follows_word(r->text, start);    /* "Week 2 = 35 + 35": a name, not 2 */
+    bool named =
+        a.operators == 0 && follows_word(r->text, start); /* "Week 2 = 35 + 35": a name, not 2 */
     for (;;) {
         skip_spaces(r);
         if (look(r, r->at) != '=' || look(r, r->at + 1) == '=' || look(r, r->at + 1) == '>')
@@ -551,13 +578,15 @@ arithmetic_check(struct span text, struct arithmetic *out)
         size_t        length, sign;
         char          c = text.at[at];
 
-        if (c != '-' && c != '(' && c != '$' && c != '.' && !is_digit(c) && (unsigned char)c < 0x80) {
+        if (c != '-' && c != '(' && c != '$' && c != '.' && !is_digit(c) &&
+            (unsigned char)c < 0x80) {
             at++;
             continue;
         }
         skip_currency(&r);
         sign = operator_at(&r, r.at, &length) == '-' ? length : 0;
-        bool number = is_digit(look(&r, r.at + sign)) || look(&r, r.at + sign) == '(' || look(&r, r.at + sign) == '.' || look(&r, r.at + sign) == '$';
+        bool number = is_digit(look(&r, r.at + sign)) || look(&r, r.at + sign) == '(' ||
+                      look(&r, r.at + sign) == '.' || look(&r, r.at + sign) == '$';
         r.at = at;
         size_t next = number && may_begin(text, at) ? read_equation(&r, out) : at + 1;
         /* A number that was passed over is passed over whole. */

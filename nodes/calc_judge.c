@@ -1,5 +1,6 @@
-/* calc_judge: computes the arithmetic that a step writes down. A step in which every equation holds scores 1, one with an
- * equation that does not hold scores 0, and on a step without any the judge says nothing. */
+/* calc_judge: computes the arithmetic that a step writes down. A step in which every equation holds
+ * scores 1, one with an equation that does not hold scores 0, and on a step without any the judge
+ * says nothing. */
 #include <stdio.h>
 
 #include "graph/node.h"
@@ -24,7 +25,8 @@ static const struct option calc_judge_options[] = {
 
 static const struct port calc_judge_ports[] = {
     [PORT_in] = {PORT_IN, "in", MESSAGE_steps, 0, "steps to judge"},
-    [PORT_votes] = {PORT_OUT, "votes", MESSAGE_vote, 0, "1 where all equations hold, 0 where one fails, else nothing said"},
+    [PORT_votes] = {PORT_OUT, "votes", MESSAGE_vote, 0,
+                    "1 where all equations hold, 0 where one fails, else nothing said"},
     {.direction = PORT_END}
 };
 
@@ -54,7 +56,8 @@ judge(const struct steps *steps, bool reasons, struct vote *v, struct arena *are
 
     v->scores = (struct f32s){count, arena_take(arena, sizeof(float) * (size_t)count)};
     v->said = (struct u8s){count, arena_take(arena, (size_t)count)};
-    v->reasons = (struct spans){reasons ? count : 0, arena_take(arena, sizeof(struct span) * (size_t)count)};
+    v->reasons =
+        (struct spans){reasons ? count : 0, arena_take(arena, sizeof(struct span) * (size_t)count)};
     for (int64_t i = 0; i < count; i++) {
         struct arithmetic a;
         uint64_t          to = steps->ends.at[i];
@@ -86,7 +89,7 @@ calc_judge_take(struct node *n, struct unit *u, struct error *e)
     struct calc_judge               *s = node_state(n);
     const struct calc_judge_options *o = node_options(n);
     struct steps                     steps;
-    struct vote                      vote = {.voter = span_text(node_id(n)), .model = span_text("arithmetic")};
+    struct vote vote = {.voter = span_text(node_id(n)), .model = span_text("arithmetic")};
     struct error                     why;
     int64_t                          tally[3] = {0};
 

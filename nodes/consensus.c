@@ -20,17 +20,20 @@ struct consensus_options {
 struct consensus {
     struct consensus_how how;
     int                  voter_count;
-    int                 *voters;        /* link indices of the votes, by id of the node that votes */
+    int *voters; /* link indices of the votes, by id of the node that votes */
     struct arena         arena;
     struct buffer        body;
 };
 
 static const struct option consensus_options[] = {
-    OPT_RULE(struct consensus_options, rule, FIXED, "all",
-             "when a step is correct: all, any, majority of the voters, or mean>=T of their scores"),
+    OPT_RULE(
+        struct consensus_options, rule, FIXED, "all",
+        "when a step is correct: all, any, majority of the voters, or mean>=T of their scores"),
     OPT_RULE(struct consensus_options, quorum, FIXED, "all",
-             "voters that must have given a score on a step, a number or all; below it the step is unknown"),
-    OPT_FLOAT(struct consensus_options, threshold, FIXED, "0.5", 0, 1, "a score at or above it is a yes"),
+             "voters that must have given a score on a step, a number or all; below it the step is "
+             "unknown"),
+    OPT_FLOAT(struct consensus_options, threshold, FIXED, "0.5", 0, 1,
+              "a score at or above it is a yes"),
     OPT_FLOAT(struct consensus_options, correct_above, FIXED, "0.5", -1e30, 1e30,
               "a response with a higher reward is correct: its steps are not counted as gems"),
     OPT_END
@@ -66,9 +69,11 @@ consensus_rule_read(const char *text, struct consensus_how *h, struct error *e)
         h->mean_min = strtod(word + 6, &end);
         if (!*end && h->mean_min >= 0 && h->mean_min <= 1)
             return 0;
-        return error_set(e, ERROR_topology, "'%s': the mean is compared with a number from 0 to 1", text);
+        return error_set(e, ERROR_topology, "'%s': the mean is compared with a number from 0 to 1",
+                         text);
     }
-    return error_set(e, ERROR_topology, "'%s' is no rule; it is all, any, majority or mean>=T", text);
+    return error_set(e, ERROR_topology, "'%s' is no rule; it is all, any, majority or mean>=T",
+                     text);
 }
 
 int
@@ -86,13 +91,15 @@ consensus_quorum_read(const char *text, int voters, struct consensus_how *h, str
     if (errno || end == text || *end)
         return error_set(e, ERROR_topology, "'%s' is neither a number of voters nor 'all'", text);
     if (n < 1 || n > voters)
-        return error_set(e, ERROR_topology, "%ld is outside 1 to %d, the number of voters", n, voters);
+        return error_set(e, ERROR_topology, "%ld is outside 1 to %d, the number of voters", n,
+                         voters);
     h->quorum = (int)n;
     return 0;
 }
 
 enum consensus_label
-consensus_label(const struct consensus_how *h, const float *scores, int count, uint32_t *agree, float *mean)
+consensus_label(const struct consensus_how *h, const float *scores, int count, uint32_t *agree,
+                float *mean)
 {
     double   sum = 0;
     uint32_t yes = 0;
@@ -116,7 +123,8 @@ consensus_label(const struct consensus_how *h, const float *scores, int count, u
 }
 
 static int
-how_of(const struct consensus_options *o, int voters, struct consensus_how *h, const char **option, struct error *e)
+how_of(const struct consensus_options *o, int voters, struct consensus_how *h, const char **option,
+       struct error *e)
 {
     *h = (struct consensus_how){.threshold = o->threshold};
     *option = "rule";
@@ -152,7 +160,8 @@ consensus_start(struct node *n, struct error *e)
         int k = s->voter_count;
         if (node_link(n, i)->port != PORT_votes)
             continue;
-        for (; k > 0 && strcmp(node_link(n, s->voters[k - 1])->from, node_link(n, i)->from) > 0; k--)
+        for (; k > 0 && strcmp(node_link(n, s->voters[k - 1])->from, node_link(n, i)->from) > 0;
+             k--)
             s->voters[k] = s->voters[k - 1];
         s->voters[k] = i;
         s->voter_count++;
@@ -171,10 +180,12 @@ input_of(const struct unit *u, int link)
     return NULL;
 }
 
-/* Read one voter's vote; false when it says nothing at all: closed, abstaining, or not to be understood. What cannot be
- * understood is kept as a dead letter, and the voter counts as abstaining. */
+/* Read one voter's vote; false when it says nothing at all: closed, abstaining, or not to be
+ * understood. What cannot be understood is kept as a dead letter, and the voter counts as
+ * abstaining. */
 static bool
-read_vote(struct node *n, const struct unit *u, int link, int64_t steps, struct vote *v, struct arena *arena)
+read_vote(struct node *n, const struct unit *u, int link, int64_t steps, struct vote *v,
+          struct arena *arena)
 {
     const struct input *in = input_of(u, link);
     struct error        why = {0};
@@ -187,8 +198,8 @@ read_vote(struct node *n, const struct unit *u, int link, int64_t steps, struct 
             return false;
         if (v->scores.count == steps && v->said.count == steps)
             return true;
-        error_set(&why, ERROR_input, "the vote has %lld scores for %lld steps", (long long)v->scores.count,
-                  (long long)steps);
+        error_set(&why, ERROR_input, "the vote has %lld scores for %lld steps",
+                  (long long)v->scores.count, (long long)steps);
     }
     snprintf(where, sizeof(where), "%s:%llu", in->from, (unsigned long long)u->ordinal);
     node_dead(n, where, in->body, "%s; %s counts as abstaining", why.text, in->from);
@@ -217,7 +228,8 @@ label_steps(struct node *n, struct consensus *s, const struct vote *votes, const
                 scores[count++] = score;
         }
         out->counted.at[j] = (uint32_t)count;
-        out->labels.at[j] = (uint8_t)consensus_label(&s->how, scores, count, &out->agree.at[j], &out->means.at[j]);
+        out->labels.at[j] =
+            (uint8_t)consensus_label(&s->how, scores, count, &out->agree.at[j], &out->means.at[j]);
         tally[out->labels.at[j]]++;
     }
     node_count(n, METRIC_steps_correct, tally[LABEL_correct]);

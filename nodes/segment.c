@@ -16,8 +16,8 @@ struct segment_markers {
 };
 
 int
-segment_init(struct segment *s, enum segment_method method, int pattern_count, const char *const *patterns,
-             int64_t bytes_min, int64_t bytes_max, struct error *e)
+segment_init(struct segment *s, enum segment_method method, int pattern_count,
+             const char *const *patterns, int64_t bytes_min, int64_t bytes_max, struct error *e)
 {
     *s = (struct segment){.method = method, .bytes_min = bytes_min, .bytes_max = bytes_max};
     if (method != SEGMENT_marker)
@@ -38,8 +38,8 @@ segment_init(struct segment *s, enum segment_method method, int pattern_count, c
         if (!c) {
             pcre2_get_error_message(code, why, sizeof(why));
             segment_fini(s);
-            return error_set(e, ERROR_topology, "pattern %d, '%s': %s at offset %zu", i + 1, patterns[i],
-                             (const char *)why, (size_t)at);
+            return error_set(e, ERROR_topology, "pattern %d, '%s': %s at offset %zu", i + 1,
+                             patterns[i], (const char *)why, (size_t)at);
         }
         pcre2_jit_compile(c, PCRE2_JIT_COMPLETE);   /* without JIT it only runs slower */
         s->markers->code[s->markers->count++] = c;
@@ -80,7 +80,8 @@ cut_lines(struct span text, struct buffer *ends)
             add(ends, i + 1);
 }
 
-/* A blank line is two line feeds with only white space between them; the cut comes after all the white space. */
+/* A blank line is two line feeds with only white space between them; the cut comes after all the
+ * white space. */
 static void
 cut_paragraphs(struct span text, struct buffer *ends)
 {
@@ -132,12 +133,14 @@ closer_length(struct span text, size_t i)
     return 0;
 }
 
-/* Does the word before the full stop at `stop` make it an abbreviation, an initial or the number of a list item? */
+/* Does the word before the full stop at `stop` make it an abbreviation, an initial or the number of
+ * a list item? */
 static bool
 is_abbreviation(struct span text, size_t start, size_t stop)
 {
-    static const char *const words[] = {"Mr", "Mrs", "Ms", "Dr", "St", "vs", "e.g", "i.e", "Fig", "Eq",
-                                        "No", "cf", "approx", "Prof", "Jr", "Sr", "Inc", "Ltd", "resp"};
+    static const char *const words[] = {"Mr",  "Mrs", "Ms",  "Dr",  "St",  "vs",     "e.g",
+                                        "i.e", "Fig", "Eq",  "No",  "cf",  "approx", "Prof",
+                                        "Jr",  "Sr",  "Inc", "Ltd", "resp"};
     size_t from = stop, digits = 0;
 
     while (from > start && !is_space(text.at[from - 1]) && text.at[from - 1] != '(')
@@ -193,7 +196,8 @@ cut_sentences(struct span text, struct buffer *ends)
 
 /* The next match of any marker that begins after `after`; text.length when there is none. */
 static int
-next_marker(const struct segment *s, struct span text, size_t after, size_t *cached, size_t *found, struct error *e)
+next_marker(const struct segment *s, struct span text, size_t after, size_t *cached, size_t *found,
+            struct error *e)
 {
     *found = text.length;
     for (int p = 0; p < s->markers->count; p++) {
@@ -202,7 +206,8 @@ next_marker(const struct segment *s, struct span text, size_t after, size_t *cac
                                  PCRE2_NO_UTF_CHECK, s->markers->match, s->markers->context);
             const PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->markers->match);
             size_t from = after;
-            /* A match that begins where the last step began is not a cut: look one character further. */
+            /* A match that begins where the last step began is not a cut: look one character
+             * further. */
             while (rc >= 0 && at[0] <= after && from < text.length) {
                 do
                     from++;
@@ -211,7 +216,8 @@ next_marker(const struct segment *s, struct span text, size_t after, size_t *cac
                                  PCRE2_NO_UTF_CHECK, s->markers->match, s->markers->context);
             }
             if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
-                return error_set(e, ERROR_limit, "pattern %d gave up on this response (PCRE2 error %d)", p + 1, rc);
+                return error_set(e, ERROR_limit,
+                                 "pattern %d gave up on this response (PCRE2 error %d)", p + 1, rc);
             cached[p] = rc < 0 || at[0] <= after ? text.length : at[0];
         }
         if (cached[p] < *found)
@@ -226,7 +232,7 @@ is_utf8(struct span text)
     pcre2_match_data *m = pcre2_match_data_create(1, NULL);
     int               code;
     PCRE2_SIZE        at;
-    pcre2_code       *c = pcre2_compile((PCRE2_SPTR)"", 0, PCRE2_UTF | PCRE2_ANCHORED, &code, &at, NULL);
+    pcre2_code *c = pcre2_compile((PCRE2_SPTR) "", 0, PCRE2_UTF | PCRE2_ANCHORED, &code, &at, NULL);
     int               rc = pcre2_match(c, (PCRE2_SPTR)text.at, text.length, 0, 0, m, NULL);
 
     pcre2_match_data_free(m);

@@ -22,23 +22,28 @@ static const char *const method_names[] = {"line", "paragraph", "sentence", "mar
 
 static const struct option segmenter_options[] = {
     OPT_CHOICE(struct segmenter_options, method, FIXED, "paragraph", method_names,
-               "where a step ends: after a line, a blank line or a sentence, or before a match of `patterns`"),
+               "where a step ends: after a line, a blank line or a sentence, or before a match of "
+               "`patterns`"),
     OPT_TEXTS(struct segmenter_options, patterns, FIXED, "",
               "method marker: regular expressions (PCRE2); each match begins a step"),
     OPT_SIZE(struct segmenter_options, min_bytes, FIXED, "0", 0, 1e9,
-             "a shorter step is joined with the next one, a short last one with the one before; 0: no bound"),
-    OPT_SIZE(struct segmenter_options, max_bytes, FIXED, "0", 0, 1e9,
-             "a longer step is cut at a line feed or space, else between two characters; 0: no bound"),
+             "a shorter step is joined with the next one, a short last one with the one before; 0: "
+             "no bound"),
+    OPT_SIZE(
+        struct segmenter_options, max_bytes, FIXED, "0", 0, 1e9,
+        "a longer step is cut at a line feed or space, else between two characters; 0: no bound"),
     OPT_FLOAT(struct segmenter_options, correct_above, FIXED, "0.5", -1e30, 1e30,
               "a response with a higher reward is correct: it leaves on `passed`, unsegmented"),
     OPT_BOOL(struct segmenter_options, all, FIXED, "false",
-             "segment correct responses too and send them on `steps` instead of `passed`: for training judges"),
+             "segment correct responses too and send them on `steps` instead of `passed`: for "
+             "training judges"),
     OPT_END
 };
 
 static const struct port segmenter_ports[] = {
     [PORT_in] = {PORT_IN, "in", MESSAGE_rollout, 0, "rollouts with their rewards"},
-    [PORT_steps] = {PORT_OUT, "steps", MESSAGE_steps, 0, "wrong responses, cut into steps; an empty response has none"},
+    [PORT_steps] = {PORT_OUT, "steps", MESSAGE_steps, 0,
+                    "wrong responses, cut into steps; an empty response has none"},
     [PORT_passed] = {PORT_OUT, "passed", MESSAGE_rollout, 0, "correct responses, as they came"},
     {.direction = PORT_END}
 };
@@ -46,8 +51,8 @@ static const struct port segmenter_ports[] = {
 static int
 segment_of(const struct segmenter_options *o, struct segment *s, struct error *e)
 {
-    return segment_init(s, (enum segment_method)o->method, o->patterns.count, o->patterns.at, o->min_bytes,
-                        o->max_bytes, e);
+    return segment_init(s, (enum segment_method)o->method, o->patterns.count, o->patterns.at,
+                        o->min_bytes, o->max_bytes, e);
 }
 
 static int
@@ -61,8 +66,8 @@ segmenter_check(struct check *c, struct error *e)
         return check_fail(c, "max_bytes", e, "%lld is below %d, the smallest step that can be cut",
                           (long long)o->max_bytes, SEGMENT_BYTES_MAX_FLOOR);
     if (o->max_bytes > 0 && o->min_bytes > o->max_bytes)
-        return check_fail(c, "min_bytes", e, "%lld is above max_bytes, %lld", (long long)o->min_bytes,
-                          (long long)o->max_bytes);
+        return check_fail(c, "min_bytes", e, "%lld is above max_bytes, %lld",
+                          (long long)o->min_bytes, (long long)o->max_bytes);
     if (o->method != SEGMENT_marker && o->patterns.count > 0)
         return check_fail(c, "patterns", e, "only method marker uses patterns; the method is %s",
                           method_names[o->method]);

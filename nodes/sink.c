@@ -1,8 +1,9 @@
 /* sink: writes what arrives as JSON lines.
  *
- * One line per message: {"ordinal","first","size","from","kind", and the message's own fields}. Lines come in the order of
- * arrival; the ordinal says what they belong to. The length of the file is part of the store's transaction: it is
- * synced before each commit, and cut to the committed length at start, so each message is in it exactly once. */
+ * One line per message: {"ordinal","first","size","from","kind", and the message's own fields}.
+ * Lines come in the order of arrival; the ordinal says what they belong to. The length of the file
+ * is part of the store's transaction: it is synced before each commit, and cut to the committed
+ * length at start, so each message is in it exactly once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,8 +52,14 @@ static const struct port sink_ports[] = {
 static enum message
 message_kind(struct span body, struct error *e)
 {
-    static const struct { const char *field; enum message message; } marks[] = {
-        {"labels", MESSAGE_labelled}, {"voter", MESSAGE_vote}, {"ends", MESSAGE_steps}, {"response", MESSAGE_rollout},
+    static const struct {
+        const char  *field;
+        enum message message;
+    } marks[] = {
+        {"labels", MESSAGE_labelled},
+        {"voter", MESSAGE_vote},
+        {"ends", MESSAGE_steps},
+        {"response", MESSAGE_rollout},
     };
     msgpack_unpacked unpacked;
     enum message     found = MESSAGE_any;
@@ -66,7 +73,8 @@ message_kind(struct span body, struct error *e)
         for (size_t k = 0; k < sizeof(marks) / sizeof(marks[0]) && !found; k++)
             for (uint32_t i = 0; i < map.size && !found; i++)
                 if (map.ptr[i].key.type == MSGPACK_OBJECT_STR &&
-                    span_is(span_of(map.ptr[i].key.via.str.ptr, map.ptr[i].key.via.str.size), marks[k].field))
+                    span_is(span_of(map.ptr[i].key.via.str.ptr, map.ptr[i].key.via.str.size),
+                            marks[k].field))
                     found = marks[k].message;
     }
     msgpack_unpacked_destroy(&unpacked);
@@ -85,8 +93,8 @@ write_out(struct sink *s, struct error *e)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s", s->path,
-                             strerror(errno));
+            return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file,
+                             "%s: %s", s->path, strerror(errno));
         done += (size_t)n;
         s->length += n;
         s->dirty = true;
@@ -105,8 +113,8 @@ sink_flush(struct node *n, struct error *e)
     if (rc != 0 || !s->dirty)
         return rc;
     if (fdatasync(s->fd) != 0)
-        return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s", s->path,
-                         strerror(errno));
+        return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s",
+                         s->path, strerror(errno));
     s->dirty = false;
     snprintf(length, sizeof(length), "%lld", (long long)s->length);
     node_put(n, span_text("length"), span_text(length));
@@ -161,9 +169,11 @@ sink_start(struct node *n, struct error *e)
     if (!S_ISREG(st.st_mode))
         return error_set(e, ERROR_file, "%s: is no regular file", s->path);
     if (length < 0 && st.st_size > 0)
-        return error_set(e, ERROR_file, "%s: holds %lld bytes that are not of this run; move it away", s->path,
+        return error_set(e, ERROR_file,
+                         "%s: holds %lld bytes that are not of this run; move it away", s->path,
                          (long long)st.st_size);
-    if (length < 0) {           /* from here on the file is ours, also after a crash before the first commit */
+    if (length <
+        0) { /* from here on the file is ours, also after a crash before the first commit */
         node_put(n, span_text("length"), span_text("0"));
         int rc = node_commit(n, e);
         if (rc != 0)
@@ -171,7 +181,8 @@ sink_start(struct node *n, struct error *e)
         length = 0;
     }
     if (st.st_size < length)
-        return error_set(e, ERROR_file, "%s: has %lld bytes, fewer than the %lld this run has written", s->path,
+        return error_set(e, ERROR_file,
+                         "%s: has %lld bytes, fewer than the %lld this run has written", s->path,
                          (long long)st.st_size, (long long)length);
     if (ftruncate(s->fd, length) != 0 || lseek(s->fd, length, SEEK_SET) < 0)
         return error_set(e, ERROR_file, "%s: %s", s->path, strerror(errno));
@@ -182,8 +193,8 @@ sink_start(struct node *n, struct error *e)
 static void
 write_line(struct sink *s, const struct unit *u, const struct input *in, const char *kind)
 {
-    buffer_print(&s->text, "{\"ordinal\":%llu,\"first\":%llu,\"size\":%u,\"from\":\"%s\",", (unsigned long long)u->ordinal,
-                 (unsigned long long)u->first, u->size, in->from);
+    buffer_print(&s->text, "{\"ordinal\":%llu,\"first\":%llu,\"size\":%u,\"from\":\"%s\",",
+                 (unsigned long long)u->ordinal, (unsigned long long)u->first, u->size, in->from);
     if (in->closing) {
         buffer_print(&s->text, "\"closed\":\"%s\"}\n", in->reason);
         return;
@@ -199,7 +210,8 @@ static bool
 is_plain(const char *text)
 {
     for (; *text; text++)
-        if ((unsigned char)*text < ' ' || *text == '"' || *text == '\\' || (unsigned char)*text >= 0x7f)
+        if ((unsigned char)*text < ' ' || *text == '"' || *text == '\\' ||
+            (unsigned char)*text >= 0x7f)
             return false;
     return true;
 }

@@ -43,8 +43,10 @@ rules_label_as_they_say(void **state)
 static void
 rules_and_quorums_are_read_strictly(void **state)
 {
-    static const char *const bad_rules[] = {"", "most", "mean", "mean>=", "mean>=2", "mean>=x", "mean>=0.5x", "All"};
-    static const char *const bad_quorums[] = {"", "0", "4", "-1", "two", "2x", "99999999999999999999"};
+    static const char *const bad_rules[] = {
+        "", "most", "mean", "mean>=", "mean>=2", "mean>=x", "mean>=0.5x", "All"};
+    static const char *const bad_quorums[] = {
+        "", "0", "4", "-1", "two", "2x", "99999999999999999999"};
     struct consensus_how     h = {0};
     struct error             e = {0};
 
@@ -72,7 +74,8 @@ two_steps(void)
 }
 
 static void
-give_vote(struct harness *h, int link, uint64_t ordinal, const float *scores, const char *said, int count)
+give_vote(struct harness *h, int link, uint64_t ordinal, const float *scores, const char *said,
+          int count)
 {
     struct vote v = {.voter = span_text("v"), .scores = {count, (float *)(uintptr_t)scores},
                      .said = {count, (uint8_t *)(uintptr_t)said}};
@@ -103,7 +106,8 @@ static void
 votes_join_whatever_their_order(void **state)
 {
     static const char *const options[] = {"rule", "any", "quorum", "1", NULL};
-    static const int         orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     const float              zeta[] = {0.1f, 0.9f}, alpha[] = {0.7f, 0};
     struct harness          *h = harness_open("consensus", links, options, NULL);
     struct steps             s = two_steps();
@@ -114,7 +118,8 @@ votes_join_whatever_their_order(void **state)
             if (orders[o][k] == 0)
                 harness_give(h, 0, o, 0, 6, &s);
             else
-                give_vote(h, orders[o][k], o, orders[o][k] == 1 ? zeta : alpha, orders[o][k] == 1 ? "\1\1" : "\1\0", 2);
+                give_vote(h, orders[o][k], o, orders[o][k] == 1 ? zeta : alpha,
+                          orders[o][k] == 1 ? "\1\1" : "\1\0", 2);
             if (k == 1 && o % 2)
                 harness_crash(h);
         }
@@ -138,7 +143,8 @@ votes_join_whatever_their_order(void **state)
 static void
 silence_lowers_the_count_below_quorum(void **state)
 {
-    struct harness *h = harness_open("consensus", links, NULL, NULL);     /* rule all, quorum all: both voters */
+    struct harness *h =
+        harness_open("consensus", links, NULL, NULL); /* rule all, quorum all: both voters */
     const float     one[] = {1, 1}, bad[] = {NAN, 2}, outside[] = {-1, 1.5f};
     struct steps    s = two_steps();
     struct vote     abstains = {.voter = span_text("v"), .abstain = span_text("too long")};
@@ -159,7 +165,8 @@ silence_lowers_the_count_below_quorum(void **state)
     expect(h, 2, "\2\2", (const uint32_t[]){1, 1}, 1);
     expect(h, 3, "\2\2", (const uint32_t[]){1, 1}, 1);
     expect(h, 4, "\2\2", (const uint32_t[]){1, 1}, 1);
-    assert_int_equal(harness_dead_count(h), 1);     /* the vote with a NaN: the message itself is refused */
+    assert_int_equal(harness_dead_count(h),
+                     1); /* the vote with a NaN: the message itself is refused */
     harness_close(h);
 }
 
@@ -206,7 +213,8 @@ what_every_input_closed_stays_closed(void **state)
 static void
 bad_options_are_refused(void **state)
 {
-    static const char *const bad[][4] = {{"rule", "most", NULL}, {"quorum", "3", NULL}, {"threshold", "2", NULL}};
+    static const char *const bad[][4] = {
+        {"rule", "most", NULL}, {"quorum", "3", NULL}, {"threshold", "2", NULL}};
     (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct error e = {0};

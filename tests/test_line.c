@@ -43,11 +43,12 @@ understood(const struct line_how *how, const char *text)
     assert_int_equal(line.count, 1);
     if (line.items[0].why)
         fail_msg("%s: %s", text, line.items[0].why);
-    if (!span_is(line.items[0].rollout.prompt, "P") || !span_is(line.items[0].rollout.response, "R") ||
-        line.items[0].rollout.reward != 1)
-        fail_msg("%s: prompt '%.*s', response '%.*s', reward %g", text, (int)line.items[0].rollout.prompt.length,
-                 line.items[0].rollout.prompt.at, (int)line.items[0].rollout.response.length,
-                 line.items[0].rollout.response.at, line.items[0].rollout.reward);
+    if (!span_is(line.items[0].rollout.prompt, "P") ||
+        !span_is(line.items[0].rollout.response, "R") || line.items[0].rollout.reward != 1)
+        fail_msg("%s: prompt '%.*s', response '%.*s', reward %g", text,
+                 (int)line.items[0].rollout.prompt.length, line.items[0].rollout.prompt.at,
+                 (int)line.items[0].rollout.response.length, line.items[0].rollout.response.at,
+                 line.items[0].rollout.reward);
     line_free(&line);
 }
 
@@ -61,35 +62,55 @@ the_usual_shapes_are_understood(void **state)
     understood(&how, "{\"input\":\"P\",\"output\":\"R\",\"gts\":\"4\",\"score\":1.0,\"step\":3}");
     understood(&how, "{\"question\":\"P\",\"completion\":\"R\",\"acc\":true}");
     understood(&how, "{\"problem\":\"P\",\"generation\":\"R\",\"is_correct\":true}");
-    understood(&how, "{\"prompt\":[{\"role\":\"user\",\"content\":\"P\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"R\"}],\"reward\":1}");
-    understood(&how, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"P\"}]}],\"response\":{\"role\":\"assistant\",\"content\":\"R\"},\"reward\":1}");
+    understood(&how, "{\"prompt\":[{\"role\":\"user\",\"content\":\"P\"}],\"completion\":[{"
+                     "\"role\":\"assistant\",\"content\":\"R\"}],\"reward\":1}");
+    understood(&how,
+               "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"P\"}]}"
+               "],\"response\":{\"role\":\"assistant\",\"content\":\"R\"},\"reward\":1}");
     understood(&how, "{\"prompt\":\"P\",\"outputs\":[{\"index\":0,\"text\":\"R\"}],\"score\":1}");
-    understood(&how, "{\"prompt\":\"P\",\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"R\"}}],\"reward\":[1]}");
-    understood(&how, "{\"prompt\":\"P\",\"response\":{\"status_code\":200,\"body\":{\"choices\":[{\"message\":{\"content\":\"R\"}}]}},\"reward\":1}");
-    understood(&how, "{\"responses_create_params\":{\"input\":[{\"role\":\"user\",\"content\":\"P\"}]},\"response\":{\"object\":\"response\","
-                     "\"output\":[{\"type\":\"reasoning\",\"summary\":[]},{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"R\"}]}]},\"reward\":1.0}");
-    understood(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"big\":123456789012345678901234567890}");
+    understood(&how, "{\"prompt\":\"P\",\"choices\":[{\"message\":{\"role\":\"assistant\","
+                     "\"content\":\"R\"}}],\"reward\":[1]}");
+    understood(&how, "{\"prompt\":\"P\",\"response\":{\"status_code\":200,\"body\":{\"choices\":[{"
+                     "\"message\":{\"content\":\"R\"}}]}},\"reward\":1}");
+    understood(
+        &how,
+        "{\"responses_create_params\":{\"input\":[{\"role\":\"user\",\"content\":\"P\"}]},"
+        "\"response\":{\"object\":\"response\","
+        "\"output\":[{\"type\":\"reasoning\",\"summary\":[]},{\"type\":\"message\",\"role\":"
+        "\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"R\"}]}]},\"reward\":1.0}");
+    understood(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"big\":"
+                     "123456789012345678901234567890}");
 }
 
 static void
 named_fields_win(void **state)
 {
-    const struct line_how how = {.prompt_field = "q.text", .response_field = "r", .reward_field = "ok", .answer_field = "gold.value",
+    const struct line_how how = {.prompt_field = "q.text",
+                                 .response_field = "r",
+                                 .reward_field = "ok",
+                                 .answer_field = "gold.value",
                                  .id_field = "meta.id"};
     struct line  line;
     struct error e = {0};
 
     (void)state;
-    understood(&how, "{\"prompt\":\"x\",\"q\":{\"text\":\"P\"},\"r\":\"R\",\"response\":\"x\",\"ok\":true,\"reward\":0}");
+    understood(&how, "{\"prompt\":\"x\",\"q\":{\"text\":\"P\"},\"r\":\"R\",\"response\":\"x\","
+                     "\"ok\":true,\"reward\":0}");
     understood(&how, "{\"q.text\":\"P\",\"r\":\"R\",\"ok\":1}");
-    assert_int_equal(read_one(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"gold\":{\"value\":42},\"meta\":{\"id\":9}}", &line, &e), 0);
+    assert_int_equal(read_one(&how,
+                              "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"gold\":{\"value\":42}"
+                              ",\"meta\":{\"id\":9}}",
+                              &line, &e),
+                     0);
     assert_true(span_is(line.items[0].rollout.answer, "42"));
     assert_true(span_is(line.items[0].rollout.id, "9"));
     line_free(&line);
     refused(&how, "{\"prompt\":\"P\",\"r\":\"R\",\"ok\":1}", "'q.text' is missing");
     refused(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\"}", "'ok' is missing");
-    refused(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"gold\":{\"value\":[1,2]}}", "'gold.value' is a list");
-    refused(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"meta\":{\"id\":true}}", "'meta.id' is true or false");
+    refused(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"gold\":{\"value\":[1,2]}}",
+            "'gold.value' is a list");
+    refused(&how, "{\"q\":{\"text\":\"P\"},\"r\":\"R\",\"ok\":1,\"meta\":{\"id\":true}}",
+            "'meta.id' is true or false");
 }
 
 static void
@@ -100,29 +121,46 @@ many_responses_on_a_line(void **state)
     struct error          e = {0};
 
     (void)state;
-    assert_int_equal(read_one(&how, "{\"id\":\"p1\",\"prompt\":\"P\",\"responses\":[\"a\",\"b\",\"c\"],\"rewards\":[0,1,0.5]}", &line, &e), 0);
+    assert_int_equal(read_one(&how,
+                              "{\"id\":\"p1\",\"prompt\":\"P\",\"responses\":[\"a\",\"b\",\"c\"],"
+                              "\"rewards\":[0,1,0.5]}",
+                              &line, &e),
+                     0);
     assert_int_equal(line.count, 3);
     assert_true(span_is(line.items[2].rollout.response, "c"));
     assert_true(span_is(line.items[2].rollout.id, "p1/2"));
     assert_true(line.items[2].rollout.reward == 0.5);
     line_free(&line);
 
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",7,\"c\"],\"rewards\":[0,1,null]}", &line, &e), 0);
+    assert_int_equal(
+        read_one(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",7,\"c\"],\"rewards\":[0,1,null]}",
+                 &line, &e),
+        0);
     assert_null(line.items[0].why);
     assert_non_null(strstr(line.items[1].why, "neither text nor messages"));
     assert_non_null(strstr(line.items[2].why, "neither a number"));
     line_free(&line);
 
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"outputs\":[{\"text\":\"a\",\"score\":1},{\"text\":\"b\"}]}", &line, &e), 0);
+    assert_int_equal(
+        read_one(&how,
+                 "{\"prompt\":\"P\",\"outputs\":[{\"text\":\"a\",\"score\":1},{\"text\":\"b\"}]}",
+                 &line, &e),
+        0);
     assert_null(line.items[0].why);
     assert_non_null(line.items[1].why);
     line_free(&line);
 
-    assert_int_equal(read_one(&numeric, "{\"prompt\":\"P\",\"responses\":[\"so #### 4\",\"so #### 5\"],\"answer\":\"x\\n#### 5\"}", &line, &e), 0);
+    assert_int_equal(read_one(&numeric,
+                              "{\"prompt\":\"P\",\"responses\":[\"so #### 4\",\"so #### "
+                              "5\"],\"answer\":\"x\\n#### 5\"}",
+                              &line, &e),
+                     0);
     assert_true(line.items[0].rollout.reward == 0 && line.items[1].rollout.reward == 1);
     line_free(&line);
-    refused(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",\"b\"],\"rewards\":[1]}", "1 rewards for 2 responses");
-    refused(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",\"b\"],\"reward\":1}", "one reward for 2 responses");
+    refused(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",\"b\"],\"rewards\":[1]}",
+            "1 rewards for 2 responses");
+    refused(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",\"b\"],\"reward\":1}",
+            "one reward for 2 responses");
     refused(&how, "{\"prompt\":\"P\",\"responses\":[],\"rewards\":[]}", "0 responses");
 }
 
@@ -142,15 +180,19 @@ bad_lines_are_refused_in_clear_words(void **state)
     refused(&how, "{\"prompt\":\"\xff\xfe\",\"response\":\"R\",\"reward\":1}", "not UTF-8");
     refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":NaN}", "NaN");
     refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1e999}", "malformed JSON");
-    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":\"nan\"}", "'reward': the reward is neither a number");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":\"nan\"}",
+            "'reward': the reward is neither a number");
     refused(&how, "{\"prompt\":7,\"response\":\"R\",\"reward\":1}", "'prompt' is a number");
     refused(&how, "{\"prompt\":[],\"response\":\"R\",\"reward\":1}", "'prompt' is an empty list");
-    refused(&how, "{\"prompt\":[{\"role\":\"user\"}],\"response\":\"R\",\"reward\":1}", "message 0");
+    refused(&how, "{\"prompt\":[{\"role\":\"user\"}],\"response\":\"R\",\"reward\":1}",
+            "message 0");
     refused(&how, "{\"prompt\":\"P\",\"response\":7,\"reward\":1}", "'response' is a number");
-    refused(&how, "{\"prompt\":\"P\",\"response\":{\"a\":1},\"reward\":1}", "'response' is an object");
+    refused(&how, "{\"prompt\":\"P\",\"response\":{\"a\":1},\"reward\":1}",
+            "'response' is an object");
     refused(&how, "{\"prompt\":\"P\",\"reward\":1}", "no response");
     refused(&how, "{\"response\":\"R\",\"reward\":1}", "no prompt");
-    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"id\":\"\"}", "1 to 4096 bytes");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"id\":\"\"}",
+            "1 to 4096 bytes");
     assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\"}", &line, &e), 0);
     assert_non_null(strstr(line.items[0].why, "no reward"));
     line_free(&line);
@@ -167,10 +209,19 @@ a_given_reward_is_used_and_a_missing_one_verified(void **state)
     struct error          e = {0};
 
     (void)state;
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"it is \\\\boxed{5}\",\"answer\":5,\"reward\":-0.25}", &line, &e), 0);
+    assert_int_equal(
+        read_one(
+            &how,
+            "{\"prompt\":\"P\",\"response\":\"it is \\\\boxed{5}\",\"answer\":5,\"reward\":-0.25}",
+            &line, &e),
+        0);
     assert_true(line.items[0].rollout.reward == -0.25);
     line_free(&line);
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"it is \\\\boxed{5}\",\"reward_model\":{\"ground_truth\":\"5.0\"}}", &line, &e), 0);
+    assert_int_equal(read_one(&how,
+                              "{\"prompt\":\"P\",\"response\":\"it is "
+                              "\\\\boxed{5}\",\"reward_model\":{\"ground_truth\":\"5.0\"}}",
+                              &line, &e),
+                     0);
     assert_null(line.items[0].why);
     assert_true(line.items[0].rollout.reward == 1);
     line_free(&line);
@@ -184,15 +235,24 @@ keys_tell_groups_apart(void **state)
     struct error    e = {0};
 
     (void)state;
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"g\":{\"x\":1,\"y\":2}}", &a, &e), 0);
-    assert_int_equal(read_one(&how, "{\"prompt\":\"Q\",\"response\":\"R\",\"reward\":1,\"g\":{\"y\":2,\"x\":1}}", &b, &e), 0);
+    assert_int_equal(
+        read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"g\":{\"x\":1,\"y\":2}}",
+                 &a, &e),
+        0);
+    assert_int_equal(
+        read_one(&how, "{\"prompt\":\"Q\",\"response\":\"R\",\"reward\":1,\"g\":{\"y\":2,\"x\":1}}",
+                 &b, &e),
+        0);
     assert_true(a.key.a == b.key.a && a.key.b == b.key.b);
     line_free(&a);
     line_free(&b);
-    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1}", "'g', which makes the groups, is missing");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1}",
+            "'g', which makes the groups, is missing");
     how.group = LINE_group_prompt;
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1}", &a, &e), 0);
-    assert_int_equal(read_one(&how, "{\"prompt\":\"P \",\"response\":\"R\",\"reward\":1}", &b, &e), 0);
+    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1}", &a, &e),
+                     0);
+    assert_int_equal(read_one(&how, "{\"prompt\":\"P \",\"response\":\"R\",\"reward\":1}", &b, &e),
+                     0);
     assert_false(a.key.a == b.key.a);
     assert_true(a.id_made && span_is(a.items[0].rollout.id, "f.jsonl:7"));
     line_free(&a);
@@ -207,8 +267,14 @@ conversations_become_chatml(void **state)
     struct error          e = {0};
 
     (void)state;
-    assert_int_equal(read_one(&how, "{\"prompt\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"U\"}],\"response\":\"R\",\"reward\":1}", &line, &e), 0);
-    assert_true(span_is(line.items[0].rollout.prompt, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"));
+    assert_int_equal(read_one(&how,
+                              "{\"prompt\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":"
+                              "\"user\",\"content\":\"U\"}],\"response\":\"R\",\"reward\":1}",
+                              &line, &e),
+                     0);
+    assert_true(span_is(
+        line.items[0].rollout.prompt,
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"));
     line_free(&line);
 }
 

@@ -1,4 +1,5 @@
-/* reader: the same messages from the same input, whatever happens to the process; and clear words about bad input. */
+/* reader: the same messages from the same input, whatever happens to the process; and clear words
+ * about bad input. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,15 +53,17 @@ collect(struct harness *h, struct buffer *out)
 
     while (harness_take(h, "out", &m)) {
         struct rollout r;
-        buffer_print(out, "%llu %llu+%u ", (unsigned long long)m.ordinal, (unsigned long long)m.first, m.size);
+        buffer_print(out, "%llu %llu+%u ", (unsigned long long)m.ordinal,
+                     (unsigned long long)m.first, m.size);
         if (m.closing) {
             buffer_print(out, "closed %s\n", m.reason);
             continue;
         }
         arena_clear(&arena);
         assert_int_equal(message_read(MESSAGE_rollout, m.body, &r, &arena, NULL), 0);
-        buffer_print(out, "%.*s %.*s %g %.4g %.4g %.*s\n", (int)r.id.length, r.id.at, (int)r.response.length, r.response.at,
-                     r.reward, r.group_mean, r.group_std, (int)r.source.length, r.source.at);
+        buffer_print(out, "%.*s %.*s %g %.4g %.4g %.*s\n", (int)r.id.length, r.id.at,
+                     (int)r.response.length, r.response.at, r.reward, r.group_mean, r.group_std,
+                     (int)r.source.length, r.source.at);
     }
     arena_free(&arena);
 }
@@ -134,9 +137,11 @@ static void
 groups_end_by_change_of_key_or_by_their_maximum(void **state)
 {
     const char *by_key[] = {"path", in_folder("a.jsonl"), NULL};
-    const char *by_field[] = {"path", in_folder("a.jsonl"), "group_by", "g", "drop_equal", "true", NULL};
+    const char *by_field[] = {"path", in_folder("a.jsonl"), "group_by", "g", "drop_equal", "true",
+                              NULL};
     const char *alone[] = {"path", in_folder("a.jsonl"), "group_by", "none", NULL};
-    const char *most[] = {"path", in_folder("a.jsonl"), "group_size", "3", "open_groups_max", "2", NULL};
+    const char *most[] = {"path", in_folder("a.jsonl"), "group_size", "3", "open_groups_max", "2",
+                          NULL};
     struct harness *h;
 
     (void)state;
@@ -175,7 +180,8 @@ groups_end_by_change_of_key_or_by_their_maximum(void **state)
 static void
 bad_lines_are_dead_letters_and_good_ones_go_on(void **state)
 {
-    const char     *options[] = {"path", in_folder("bad.jsonl"), "line_bytes_max", "2000", "verify", "numeric", NULL};
+    const char *options[] = {
+        "path", in_folder("bad.jsonl"), "line_bytes_max", "2000", "verify", "numeric", NULL};
     struct harness *h;
     static char     huge[5000];
     char            where[300];
@@ -183,7 +189,8 @@ bad_lines_are_dead_letters_and_good_ones_go_on(void **state)
     (void)state;
     memset(huge, 'x', sizeof(huge) - 2);
     huge[sizeof(huge) - 2] = '\n';
-    write_text("bad.jsonl", "w", "{\"id\":\"a\",\"prompt\":\"p\",\"response\":\"r\",\"reward\":1}\n");
+    write_text("bad.jsonl", "w",
+               "{\"id\":\"a\",\"prompt\":\"p\",\"response\":\"r\",\"reward\":1}\n");
     write_text("bad.jsonl", "a", "{\"prompt\":\"p\",\"response\n");
     write_text("bad.jsonl", "a", "\n");
     write_text("bad.jsonl", "a", huge);
@@ -191,7 +198,8 @@ bad_lines_are_dead_letters_and_good_ones_go_on(void **state)
     write_text("bad.jsonl", "a", "{\"prompt\":\"p\",\"reward\":1}\n");
     write_text("bad.jsonl", "a", "{\"prompt\":[7],\"response\":\"r\",\"reward\":1}\n");
     write_text("bad.jsonl", "a", "{\"prompt\":\"p\",\"response\":\"r\",\"reward\":NaN}\n");
-    write_text("bad.jsonl", "a", "{\"id\":\"a\",\"prompt\":\"p\",\"response\":\"twice\",\"reward\":1}\n");
+    write_text("bad.jsonl", "a",
+               "{\"id\":\"a\",\"prompt\":\"p\",\"response\":\"twice\",\"reward\":1}\n");
     write_text("bad.jsonl", "a", "{\"prompt\":\"p\",\"responses\":[\"#### 7\",5],\"answer\":7}\n");
     write_text("bad.jsonl", "a", "{\"id\":\"z\",\"prompt\":\"p\",\"response\":\"r\",\"reward\":0}");
     h = open_reader(options);
@@ -217,7 +225,8 @@ bad_lines_are_dead_letters_and_good_ones_go_on(void **state)
     harness_close(h);
 }
 
-/* Files of every format with groups of four that lie across them, in an order that keeps many open. */
+/* Files of every format with groups of four that lie across them, in an order that keeps many open.
+ */
 static void
 make_many(int rollouts)
 {
@@ -225,8 +234,10 @@ make_many(int rollouts)
 
     for (int i = 0; i < rollouts; i++) {
         int group = i % 97 + 97 * (i / 388), part = 3 * i / rollouts;
-        buffer_print(&text[part], "{\"id\":\"r%d\",\"prompt\":\"prompt %d\",\"response\":\"answer %d\",\"reward\":%d}\n", i, group, i,
-                     i % 3 == 0);
+        buffer_print(
+            &text[part],
+            "{\"id\":\"r%d\",\"prompt\":\"prompt %d\",\"response\":\"answer %d\",\"reward\":%d}\n",
+            i, group, i, i % 3 == 0);
         if (i % 211 == 0)
             buffer_text(&text[part], "broken\n");
     }
@@ -245,7 +256,8 @@ make_many(int rollouts)
 static void
 a_crash_anywhere_changes_no_message(void **state)
 {
-    const char    *options[] = {"path", in_folder("many-*"), "group_size", "4", "commit_count", "50", NULL};
+    const char *options[] = {"path", in_folder("many-*"), "group_size", "4", "commit_count", "50",
+                             NULL};
     struct buffer  calm = {0};
     struct harness *h;
 
@@ -286,7 +298,8 @@ a_crash_anywhere_changes_no_message(void **state)
 static void
 bodies_of_open_groups_leave_memory(void **state)
 {
-    const char    *options[] = {"path", in_folder("big.jsonl"), "group_size", "40", "commit_count", "1000000", NULL};
+    const char *options[] = {
+        "path", in_folder("big.jsonl"), "group_size", "40", "commit_count", "1000000", NULL};
     static char    body[1000001];
     struct buffer  line = {0}, got = {0};
     struct harness *h;
@@ -297,7 +310,8 @@ bodies_of_open_groups_leave_memory(void **state)
     write_text("big.jsonl", "w", "");
     for (int i = 0; i < 40; i++) {
         buffer_clear(&line);
-        buffer_print(&line, "{\"id\":%d,\"prompt\":\"p\",\"response\":\"%s\",\"reward\":%d}\n", i, body, i % 2);
+        buffer_print(&line, "{\"id\":%d,\"prompt\":\"p\",\"response\":\"%s\",\"reward\":%d}\n", i,
+                     body, i % 2);
         write_bytes("big.jsonl", "a", line.at, line.length);
     }
     h = open_reader(options);
@@ -321,9 +335,12 @@ static void
 a_changed_input_is_refused_by_name(void **state)
 {
     static const char *const line = "{\"prompt\":\"p\",\"response\":\"r\",\"reward\":1}\n";
-    static const struct { const char *mode, *text, *words; } changes[] = {
+    static const struct {
+        const char *mode, *text, *words;
+    } changes[] = {
         {"a", "{}\n", "grew since the run began"},
-        {"w", "{\"prompt\":\"q\",\"response\":\"r\",\"reward\":1}\n", "changed since the run began"},
+        {"w", "{\"prompt\":\"q\",\"response\":\"r\",\"reward\":1}\n",
+         "changed since the run began"},
         {"w", "{}\n", "shrank since the run began"},
         {NULL, NULL, "a recorded input is gone"},
     };
@@ -355,7 +372,8 @@ a_truncated_zst_gives_what_came_before(void **state)
 
     (void)state;
     for (int i = 0; i < 20000; i++)
-        buffer_print(&text, "{\"id\":\"r%d\",\"prompt\":\"p\",\"response\":\"%u\",\"reward\":1}\n", i, (unsigned)i * 2654435761u);
+        buffer_print(&text, "{\"id\":\"r%d\",\"prompt\":\"p\",\"response\":\"%u\",\"reward\":1}\n",
+                     i, (unsigned)i * 2654435761u);
     size_t room = ZSTD_compressBound(text.length);
     char  *z = xalloc(room);
     size_t length = ZSTD_compress(z, room, text.at, text.length, 1);
@@ -387,7 +405,8 @@ a_followed_file_gives_what_the_whole_gives(void **state)
 
     (void)state;
     for (int i = 0; i < 500; i++)
-        buffer_print(&text, "{\"id\":\"r%d\",\"prompt\":\"%d\",\"response\":\"r\",\"reward\":%d}\n", i, i / 5, i % 2);
+        buffer_print(&text, "{\"id\":\"r%d\",\"prompt\":\"%d\",\"response\":\"r\",\"reward\":%d}\n",
+                     i, i / 5, i % 2);
     write_bytes("w.jsonl", "w", text.at, text.length);
     h = open_reader(whole);
     run_to_end(h);
@@ -439,7 +458,9 @@ the_order_of_pieces_is_the_input(void **state)
     write_text("g2.jsonl", "w", "{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"reward\":0}\n");
     h = open_reader(follow);
     harness_run(h, 5, NULL);
-    write_text("g1.jsonl", "w", "{\"id\":2,\"prompt\":\"b\",\"response\":\"r\",\"reward\":0}\n");     /* sorts before, comes after */
+    write_text("g1.jsonl", "w",
+               "{\"id\":2,\"prompt\":\"b\",\"response\":\"r\",\"reward\":0}\n"); /* sorts before,
+                                                                                    comes after */
     harness_clock(h, 1);
     harness_run(h, 5, NULL);
     write_text("g2.jsonl", "a", "{\"id\":3,\"prompt\":\"c\",\"response\":\"r\",\"reward\":0}\n");
@@ -448,11 +469,15 @@ the_order_of_pieces_is_the_input(void **state)
     harness_restart(h);
     ask_end(h);
     run_to_end(h);
-    expect(h, "0 0+1 1 r 0 0 0 g2.jsonl:0\n1 1+1 2 r 0 0 0 g1.jsonl:0\n2 2+1 3 r 0 0 0 g2.jsonl:48\n");
+    expect(h,
+           "0 0+1 1 r 0 0 0 g2.jsonl:0\n1 1+1 2 r 0 0 0 g1.jsonl:0\n2 2+1 3 r 0 0 0 g2.jsonl:48\n");
     struct span value;
-    assert_true(node_get(harness_node(h), span_text("piece/0000000000000001"), &value) && span_is(value, "0 0 48"));
-    assert_true(node_get(harness_node(h), span_text("piece/0000000000000002"), &value) && span_is(value, "1 0 48"));
-    assert_true(node_get(harness_node(h), span_text("piece/0000000000000003"), &value) && span_is(value, "0 48 96"));
+    assert_true(node_get(harness_node(h), span_text("piece/0000000000000001"), &value) &&
+                span_is(value, "0 0 48"));
+    assert_true(node_get(harness_node(h), span_text("piece/0000000000000002"), &value) &&
+                span_is(value, "1 0 48"));
+    assert_true(node_get(harness_node(h), span_text("piece/0000000000000003"), &value) &&
+                span_is(value, "0 48 96"));
     harness_close(h);
     unlink(in_folder("g1.jsonl"));
     unlink(in_folder("g2.jsonl"));
@@ -511,8 +536,10 @@ a_pipe_is_spooled_and_survives_crashes(void **state)
     assert_false(harness_finished(h));
     int out = open(in_folder("fifo"), O_WRONLY | O_NONBLOCK);
     assert_true(out >= 0);
-    static const char *const lines[] = {"{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"rew", "ard\":0}\n{\"id\":2,\"prompt\":\"b\",\"response\":\"r\",\"reward\":0}\n",
-                                        "{\"id\":3,\"prompt\":\"c\",\"response\":\"r\",\"reward\":0}"};
+    static const char *const lines[] = {
+        "{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"rew",
+        "ard\":0}\n{\"id\":2,\"prompt\":\"b\",\"response\":\"r\",\"reward\":0}\n",
+        "{\"id\":3,\"prompt\":\"c\",\"response\":\"r\",\"reward\":0}"};
     for (int i = 0; i < 3; i++) {
         assert_int_equal(write(out, lines[i], strlen(lines[i])), strlen(lines[i]));
         harness_run(h, 5, NULL);
@@ -523,7 +550,8 @@ a_pipe_is_spooled_and_survives_crashes(void **state)
     close(out);
     harness_run(h, 5, NULL);
     run_to_end(h);
-    expect(h, "0 0+1 1 r 0 0 0 node.spool:0\n1 1+1 2 r 0 0 0 node.spool:48\n2 2+1 3 r 0 0 0 node.spool:96\n");
+    expect(h, "0 0+1 1 r 0 0 0 node.spool:0\n1 1+1 2 r 0 0 0 node.spool:48\n2 2+1 3 r 0 0 0 "
+              "node.spool:96\n");
     assert_int_equal(harness_dead_count(h), 0);
     harness_close(h);
     unlink(in_folder("fifo"));
@@ -548,7 +576,8 @@ give_stdin(const char *text, bool whole)
 static void
 a_pipe_given_again_goes_on_where_it_broke(void **state)
 {
-    static const char *const one = "{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"reward\":0}\n{\"id\":2,";
+    static const char *const one =
+        "{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"reward\":0}\n{\"id\":2,";
     static const char *const all = "{\"id\":1,\"prompt\":\"a\",\"response\":\"r\",\"reward\":0}\n"
                                    "{\"id\":2,\"prompt\":\"b\",\"response\":\"r\",\"reward\":0}\n";
     const char *options[] = {"path", in_folder("-"), NULL};
@@ -564,7 +593,9 @@ a_pipe_given_again_goes_on_where_it_broke(void **state)
     harness_restart(h);
     harness_run(h, 5, NULL);
     assert_false(harness_finished(h));
-    give_stdin("something else altogether, and longer than what was there, so that it can be told apart from it", true);
+    give_stdin("something else altogether, and longer than what was there, so that it can be told "
+               "apart from it",
+               true);
     harness_restart(h);
     harness_run(h, 5, NULL);
     assert_false(harness_finished(h));
@@ -582,9 +613,13 @@ bad_options_are_refused(void **state)
 {
     mkdir(in_folder("d"), 0700);
     const char *bad[][8] = {
-        {NULL}, {"path", in_folder("missing.jsonl"), NULL}, {"path", in_folder("d"), NULL},
-        {"path", in_folder("a.jsonl"), "group_by", "", NULL}, {"path", in_folder("a.jsonl"), "group_by", "none", "group_size", "4", NULL},
-        {"path", in_folder("a.jsonl"), "verify", "maybe", NULL}, {"path", in_folder("a.jsonl"), "group_size", "-1", NULL},
+        {NULL},
+        {"path", in_folder("missing.jsonl"), NULL},
+        {"path", in_folder("d"), NULL},
+        {"path", in_folder("a.jsonl"), "group_by", "", NULL},
+        {"path", in_folder("a.jsonl"), "group_by", "none", "group_size", "4", NULL},
+        {"path", in_folder("a.jsonl"), "verify", "maybe", NULL},
+        {"path", in_folder("a.jsonl"), "group_size", "-1", NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -606,8 +641,9 @@ begin(void **state)
 static int
 finish(void **state)
 {
-    static const char *const names[] = {"a.jsonl", "bad.jsonl", "many-1.jsonl", "many-2.jsonl.zst", "many-3.jsonl.gz", "big.jsonl",
-                                        "t.jsonl.zst", "w.jsonl"};
+    static const char *const names[] = {"a.jsonl",          "bad.jsonl",       "many-1.jsonl",
+                                        "many-2.jsonl.zst", "many-3.jsonl.gz", "big.jsonl",
+                                        "t.jsonl.zst",      "w.jsonl"};
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlink(in_folder(names[i]));

@@ -12,7 +12,8 @@
 
 /* Cut and show the steps with | between them. */
 static char *
-cut(enum segment_method method, const char *text, int64_t bytes_min, int64_t bytes_max, const char *pattern)
+cut(enum segment_method method, const char *text, int64_t bytes_min, int64_t bytes_max,
+    const char *pattern)
 {
     struct segment s;
     struct error   e = {0};
@@ -39,7 +40,8 @@ cut(enum segment_method method, const char *text, int64_t bytes_min, int64_t byt
 }
 
 static void
-expect(enum segment_method method, const char *text, int64_t bytes_min, int64_t bytes_max, const char *pattern, const char *want)
+expect(enum segment_method method, const char *text, int64_t bytes_min, int64_t bytes_max,
+       const char *pattern, const char *want)
 {
     char *got = cut(method, text, bytes_min, bytes_max, pattern);
     assert_string_equal(got, want);
@@ -86,7 +88,8 @@ static void
 markers_begin_steps(void **state)
 {
     (void)state;
-    expect(SEGMENT_marker, "Plan. Step 1: a Step 2: b", 0, 0, "Step \\d+:", "Plan. |Step 1: a |Step 2: b");
+    expect(SEGMENT_marker, "Plan. Step 1: a Step 2: b", 0, 0,
+           "Step \\d+:", "Plan. |Step 1: a |Step 2: b");
     expect(SEGMENT_marker, "Step 1: a", 0, 0, "Step \\d+:", "Step 1: a");
     expect(SEGMENT_marker, "no marker", 0, 0, "Step \\d+:", "no marker");
     expect(SEGMENT_marker, "é Wait, ü wait", 0, 0, "(?i)wait", "é |Wait, ü |wait");
@@ -102,7 +105,8 @@ short_steps_are_joined_and_long_ones_cut(void **state)
     expect(SEGMENT_line, "a\nbb\nccccccc\nd", 5, 0, NULL, "a\nbb\n|ccccccc\nd");
     expect(SEGMENT_line, "aaaaaa\nb\n", 5, 0, NULL, "aaaaaa\nb\n");
     expect(SEGMENT_line, "a", 100, 0, NULL, "a");
-    expect(SEGMENT_line, "0123456789 123456789 0123456789", 0, 16, NULL, "0123456789 |123456789 |0123456789");
+    expect(SEGMENT_line, "0123456789 123456789 0123456789", 0, 16, NULL,
+           "0123456789 |123456789 |0123456789");
     expect(SEGMENT_line, "ééééééééééééééééé", 0, 17, NULL, "éééééééé|éééééééé|é");
 }
 
@@ -139,11 +143,13 @@ a_pattern_that_backtracks_for_ever_gives_up(void **state)
     buffer_free(&ends);
 }
 
-/* Random text by every method with random bounds: steps tile it, are not blank unless all is, and cut no character. */
+/* Random text by every method with random bounds: steps tile it, are not blank unless all is, and
+ * cut no character. */
 static void
 every_method_tiles_any_text(void **state)
 {
-    static const char *const parts[] = {"a", " ", "\n", ".", "é", "漢", "🙂", "Step 1:", "3.5", "\r\n", "! ", "\n\n", "B"};
+    static const char *const parts[] = {"a",       " ",   "\n",   ".",  "é",    "漢", "🙂",
+                                        "Step 1:", "3.5", "\r\n", "! ", "\n\n", "B"};
     const char              *pattern = "Step|\\.";
     uint64_t                 x = 88172645463325252ull;
 
@@ -154,10 +160,13 @@ every_method_tiles_any_text(void **state)
         struct segment s;
         x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         for (unsigned k = 0; k < x % 60; k++)
-            buffer_text(&text, parts[(x >> (k % 50)) * (k + 7) % (sizeof(parts) / sizeof(parts[0]))]);
+            buffer_text(&text,
+                        parts[(x >> (k % 50)) * (k + 7) % (sizeof(parts) / sizeof(parts[0]))]);
         enum segment_method method = (enum segment_method)(x >> 40 & 3);
-        assert_int_equal(segment_init(&s, method, method == SEGMENT_marker, &pattern, (int64_t)(x >> 20 & 15),
-                                      x >> 30 & 1 ? 16 + (int64_t)(x >> 31 & 15) : 0, &e), 0);
+        assert_int_equal(segment_init(&s, method, method == SEGMENT_marker, &pattern,
+                                      (int64_t)(x >> 20 & 15),
+                                      x >> 30 & 1 ? 16 + (int64_t)(x >> 31 & 15) : 0, &e),
+                         0);
         assert_int_equal(segment_cut(&s, buffer_span(&text), &ends, &e), 0);
         const uint64_t *at = (const uint64_t *)(const void *)ends.at;
         size_t          count = ends.length / sizeof(uint64_t);

@@ -12,7 +12,10 @@ static const char *const links[] = {"in", "rollouts", NULL};
 static struct rollout
 rollout(const char *response, double reward)
 {
-    return (struct rollout){.id = span_text("r"), .prompt = span_text("p"), .response = span_text(response), .reward = reward};
+    return (struct rollout){.id = span_text("r"),
+                            .prompt = span_text("p"),
+                            .response = span_text(response),
+                            .reward = reward};
 }
 
 static void
@@ -142,8 +145,12 @@ static void
 bad_options_are_refused(void **state)
 {
     static const char *const bad[][6] = {
-        {"method", "marker", NULL}, {"method", "marker", "patterns", "(", NULL}, {"method", "line", "patterns", "x", NULL},
-        {"max_bytes", "8", NULL}, {"min_bytes", "100", "max_bytes", "50", NULL}, {"method", "word", NULL},
+        {"method", "marker", NULL},
+        {"method", "marker", "patterns", "(", NULL},
+        {"method", "line", "patterns", "x", NULL},
+        {"max_bytes", "8", NULL},
+        {"min_bytes", "100", "max_bytes", "50", NULL},
+        {"method", "word", NULL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -18,7 +18,8 @@ static void
 give(struct harness *h, uint64_t ordinal)
 {
     char           id[32];
-    struct rollout r = {.prompt = span_text("p \"q\""), .response = span_text("line\nfeed é"), .reward = 0.5};
+    struct rollout r = {
+        .prompt = span_text("p \"q\""), .response = span_text("line\nfeed é"), .reward = 0.5};
 
     snprintf(id, sizeof(id), "r%llu", (unsigned long long)ordinal);
     r.id = span_text(id);
@@ -114,7 +115,8 @@ the_kinds_of_messages_are_told_apart(void **state)
     fclose(f);
     assert_non_null(strstr(text, "\"from\":\"a\",\"kind\":\"labelled\""));
     assert_non_null(strstr(text, "\"from\":\"b\",\"kind\":\"vote\""));
-    assert_non_null(strstr(text, "{\"ordinal\":1,\"first\":0,\"size\":2,\"from\":\"b\",\"closed\":\"routed\"}\n"));
+    assert_non_null(strstr(
+        text, "{\"ordinal\":1,\"first\":0,\"size\":2,\"from\":\"b\",\"closed\":\"routed\"}\n"));
     harness_close(h);
 }
 

@@ -110,7 +110,8 @@ three_lines(bool from_second)
 static void
 lines_have_offsets_in_every_format(void **state)
 {
-    struct buffer a = zstd_frame("one\n\r"), b = zstd_frame("\nthree"), c = gzip_member("one\n\r"), d = gzip_member("\nthree");
+    struct buffer a = zstd_frame("one\n\r"), b = zstd_frame("\nthree"), c = gzip_member("one\n\r"),
+                  d = gzip_member("\nthree");
 
     (void)state;
     write_file("one\n\r\nthree", 11, "w");
@@ -231,7 +232,7 @@ a_growing_compressed_file_yields_whole_frames(void **state)
     (void)state;
     for (int format = 0; format < 2; format++) {
         struct buffer      a = format ? gzip_member("one\ntw") : zstd_frame("one\ntw");
-        struct buffer      b = format ? gzip_member("o\nthree\nfour") : zstd_frame("o\nthree\nfour");
+        struct buffer b = format ? gzip_member("o\nthree\nfour") : zstd_frame("o\nthree\nfour");
         struct stream_line line;
         struct stream     *s;
         write_file("", 0, "w");

@@ -64,7 +64,8 @@ files_readable(char **paths, int count, struct error *e)
         }
         close(fd);
         if (!S_ISREG(st.st_mode))
-            return error_set(e, ERROR_file, "%s: %s", paths[i], S_ISDIR(st.st_mode) ? "is a folder" : "is no regular file");
+            return error_set(e, ERROR_file, "%s: %s", paths[i],
+                             S_ISDIR(st.st_mode) ? "is a folder" : "is no regular file");
     }
     return 0;
 }
@@ -114,7 +115,8 @@ put_file(struct files *f, struct node *n, int i)
 {
     char         key[64];
     struct file *file = &f->at[i];
-    char        *text = xprint("%llu %016llx %s", (unsigned long long)file->size, (unsigned long long)file->hash, file->path);
+    char *text = xprint("%llu %016llx %s", (unsigned long long)file->size,
+                        (unsigned long long)file->hash, file->path);
 
     node_put(n, row_key("file", (uint64_t)i, key), span_text(text));
     free(text);
@@ -185,11 +187,13 @@ load_row(void *own, struct span key, struct span value)
     if (key.length >= 16)
         memcpy(number, key.at + key.length - 16, 16);
     uint64_t i = strtoull(number, NULL, 16);
-    if (!l->progress && sscanf(text, "%llu %llx %n", &a, &b, &from) == 2 && from > 0 && i == (uint64_t)l->files->count) {
+    if (!l->progress && sscanf(text, "%llu %llx %n", &a, &b, &from) == 2 && from > 0 &&
+        i == (uint64_t)l->files->count) {
         struct file *file = add_file(l->files, text + from);
         file->size = a;
         file->hash = b;
-    } else if (l->progress && sscanf(text, "%llu %d %llu %llx", &a, &d, &b, &c) == 4 && i < (uint64_t)l->files->count) {
+    } else if (l->progress && sscanf(text, "%llu %d %llu %llx", &a, &d, &b, &c) == 4 &&
+               i < (uint64_t)l->files->count) {
         struct file *file = &l->files->at[i];
         file->at = a;
         file->done = d;
@@ -217,8 +221,10 @@ verify_file(struct files *f, struct file *file, struct error *e)
         if (rc == 0)
             rc = stream_prime(file->stream, file->hashed, e);
         if (rc == 0 && stream_hash(file->stream) != file->hash)
-            rc = error_set(e, ERROR_input, "%s: the %llu bytes that were read have changed; a followed file may only grow",
-                           file->path, (unsigned long long)file->hashed);
+            rc = error_set(
+                e, ERROR_input,
+                "%s: the %llu bytes that were read have changed; a followed file may only grow",
+                file->path, (unsigned long long)file->hashed);
         if (file->done) {
             stream_close(file->stream);
             file->stream = NULL;
@@ -229,8 +235,10 @@ verify_file(struct files *f, struct file *file, struct error *e)
     if (rc != 0)
         return error_wrap(e, "a recorded input is gone");
     if (size != file->size)
-        return error_set(e, ERROR_input, "%s: %s since the run began: %llu bytes were recorded, now it has %llu", file->path,
-                         size < file->size ? "shrank" : "grew", (unsigned long long)file->size, (unsigned long long)size);
+        return error_set(e, ERROR_input,
+                         "%s: %s since the run began: %llu bytes were recorded, now it has %llu",
+                         file->path, size < file->size ? "shrank" : "grew",
+                         (unsigned long long)file->size, (unsigned long long)size);
     if (hash != file->hash)
         return error_set(e, ERROR_input, "%s: changed since the run began", file->path);
     return 0;
@@ -253,8 +261,9 @@ load(struct files *f, struct node *n, struct error *e)
         return error_set(e, l.rc, "%s", l.why.text);
     if (node_get(n, span_text("cursor"), &value) && value.length < sizeof(text)) {
         memcpy(text, value.at, value.length);
-        if (sscanf(text, "%d %d %llu %d %llu %llu", &f->current, &final, &piece, &file, &from, &to) != 6 || f->current < 0 ||
-            (f->count > 0 && f->current >= f->count))
+        if (sscanf(text, "%d %d %llu %d %llu %llu", &f->current, &final, &piece, &file, &from,
+                   &to) != 6 ||
+            f->current < 0 || (f->count > 0 && f->current >= f->count))
             return error_set(e, ERROR_store, "the cursor is malformed");
         f->final = final;
         f->piece = piece;
@@ -273,7 +282,8 @@ load(struct files *f, struct node *n, struct error *e)
 }
 
 int
-files_open(struct files *f, struct node *n, const char *pattern, const struct stream_how *how, bool follow, struct error *e)
+files_open(struct files *f, struct node *n, const char *pattern, const struct stream_how *how,
+           bool follow, struct error *e)
 {
     struct span value;
     int         rc;
@@ -295,7 +305,8 @@ files_open(struct files *f, struct node *n, const char *pattern, const struct st
         }
         rc = load(f, n, e);
         if (rc == 0 && f->count == 1)
-            f->at[0].name = strrchr(f->at[0].path, '/') ? strrchr(f->at[0].path, '/') + 1 : f->at[0].path;
+            f->at[0].name =
+                strrchr(f->at[0].path, '/') ? strrchr(f->at[0].path, '/') + 1 : f->at[0].path;
         return rc;
     }
     return known ? load(f, n, e) : record(f, n, e);
@@ -341,8 +352,8 @@ files_save(struct files *f, struct node *n)
             file->hashed = stream_hashed(file->stream);
             file->hash = stream_hash(file->stream);
         }
-        snprintf(text, sizeof(text), "%llu %d %llu %016llx", (unsigned long long)file->at, file->done,
-                 (unsigned long long)file->hashed, (unsigned long long)file->hash);
+        snprintf(text, sizeof(text), "%llu %d %llu %016llx", (unsigned long long)file->at,
+                 file->done, (unsigned long long)file->hashed, (unsigned long long)file->hash);
         node_put(n, row_key("at", (uint64_t)i, key), span_text(text));
         file->dirty = false;
         dirty = true;
@@ -350,8 +361,9 @@ files_save(struct files *f, struct node *n)
     put_piece(f, n);
     if (!dirty)
         return;
-    snprintf(text, sizeof(text), "%d %d %llu %d %llu %llu", f->current, f->final, (unsigned long long)f->piece, f->piece_file,
-             (unsigned long long)f->piece_from, (unsigned long long)f->piece_to);
+    snprintf(text, sizeof(text), "%d %d %llu %d %llu %llu", f->current, f->final,
+             (unsigned long long)f->piece, f->piece_file, (unsigned long long)f->piece_from,
+             (unsigned long long)f->piece_to);
     node_put(n, span_text("cursor"), span_text(text));
 }
 
@@ -398,10 +410,12 @@ size_now(struct files *f, struct file *file, uint64_t *size, struct error *e)
     if (fstat(stream_fd(file->stream), &st) != 0 || stat(file->path, &now) != 0)
         return error_set(e, ERROR_file, "%s: %s", file->path, strerror(errno));
     if (st.st_ino != now.st_ino || st.st_dev != now.st_dev)
-        return error_set(e, ERROR_input, "%s: was replaced by another file; a followed file may only grow", file->path);
+        return error_set(e, ERROR_input,
+                         "%s: was replaced by another file; a followed file may only grow",
+                         file->path);
     if ((uint64_t)st.st_size < stream_hashed(file->stream))
-        return error_set(e, ERROR_input, "%s: shrank to %lld bytes; %llu were read", file->path, (long long)st.st_size,
-                         (unsigned long long)stream_hashed(file->stream));
+        return error_set(e, ERROR_input, "%s: shrank to %lld bytes; %llu were read", file->path,
+                         (long long)st.st_size, (unsigned long long)stream_hashed(file->stream));
     *size = (uint64_t)st.st_size;
     return 0;
 }

@@ -1,9 +1,10 @@
 /* files: the inputs of a reader in their order, recorded so that they cannot change under a run.
  *
- * At first start the glob is sorted and every file's size and XXH64 are written to the store; at later starts a file that is not
- * as recorded is refused by name. A followed file may grow: what was read of it is recorded with its hash and may
- * not change; new files that match join at the end; and the order in which pieces were taken (file, from, to: whole
- * lines) is recorded too, because that order is the input. */
+ * At first start the glob is sorted and every file's size and XXH64 are written to the store; at
+ * later starts a file that is not as recorded is refused by name. A followed file may grow: what
+ * was read of it is recorded with its hash and may not change; new files that match join at the
+ * end; and the order in which pieces were taken (file, from, to: whole lines) is recorded too,
+ * because that order is the input. */
 #ifndef NODES_READER_FILES_H
 #define NODES_READER_FILES_H
 
@@ -38,15 +39,16 @@ struct files {
     bool              piece_dirty;
 };
 
-/* Expand a glob (with {a,b}) into sorted paths; files_free(). Nothing matches: none. -> ERROR_file, ERROR_limit. */
+/* Expand a glob (with {a,b}) into sorted paths; files_free(). Nothing matches: none. -> ERROR_file,
+ * ERROR_limit. */
 int  files_glob(const char *pattern, char ***paths, int *count, struct error *e);
 void files_free(char **paths, int count);
 /* Can every one be read as a file? -> ERROR_file with the first that cannot. */
 int  files_readable(char **paths, int count, struct error *e);
 
 /* Find and record, or load the record and hold the files against it. */
-int  files_open(struct files *f, struct node *n, const char *pattern, const struct stream_how *how, bool follow,
-                struct error *e);
+int files_open(struct files *f, struct node *n, const char *pattern, const struct stream_how *how,
+               bool follow, struct error *e);
 void files_close(struct files *f);
 void files_save(struct files *f, struct node *n);       /* before a commit */
 /* Followed: look for new files. -> 0 or an error. */
@@ -54,8 +56,9 @@ int  files_rescan(struct files *f, struct node *n, struct error *e);
 /* `sluice end`: sizes become final and are recorded; a later part of a file is not read. */
 int  files_end(struct files *f, struct node *n, struct error *e);
 
-/* The next line of any file. -> enum stream_event (STREAM_wait only when followed or spooled; STREAM_end: all are read). *file is its
- * file. The line counts as consumed with the next call of files_took(). */
+/* The next line of any file. -> enum stream_event (STREAM_wait only when followed or spooled;
+ * STREAM_end: all are read). *file is its file. The line counts as consumed with the next call of
+ * files_took(). */
 int  files_next(struct files *f, struct stream_line *line, struct file **file, struct error *e);
 void files_took(struct files *f, struct node *n, struct file *file, const struct stream_line *line);
 

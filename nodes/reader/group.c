@@ -8,7 +8,8 @@
 
 #include <xxhash.h>
 
-#define ID_BYTES_WHOLE 300      /* of an id in its key; a longer one is cut and told apart by its hash */
+#define ID_BYTES_WHOLE 300 /* of an id in its key; a longer one is cut and told apart by its hash  \
+                            */
 
 struct member {
     char  *body;        /* packed rollout; NULL: only in the store */
@@ -151,7 +152,8 @@ add_member(struct group *p)
 static struct span
 body_key(uint64_t serial, uint32_t index, char *room)
 {
-    return span_of(room, (size_t)sprintf(room, "body/%016llx/%08x", (unsigned long long)serial, index));
+    return span_of(room,
+                   (size_t)sprintf(room, "body/%016llx/%08x", (unsigned long long)serial, index));
 }
 
 static struct span
@@ -185,8 +187,8 @@ save_group(struct groups *g, struct node *n, struct group *p)
         save_member(g, n, p, i);
     if (p->count_saved == p->count && p->end_saved == p->end_serial)
         return;
-    snprintf(value, sizeof(value), "%016llx %016llx %u %llu", (unsigned long long)p->key.a, (unsigned long long)p->key.b,
-             p->count, (unsigned long long)p->end_serial);
+    snprintf(value, sizeof(value), "%016llx %016llx %u %llu", (unsigned long long)p->key.a,
+             (unsigned long long)p->key.b, p->count, (unsigned long long)p->end_serial);
     node_put(n, group_key(p->serial, key), span_text(value));
     p->count_saved = p->count;
     p->end_saved = p->end_serial;
@@ -201,7 +203,8 @@ groups_save(struct groups *g, struct node *n)
         save_group(g, n, p);
     for (struct group *p = g->ended.first; p; p = p->next)
         save_group(g, n, p);
-    snprintf(value, sizeof(value), "%llu %llu", (unsigned long long)g->next_serial, (unsigned long long)g->next_end);
+    snprintf(value, sizeof(value), "%llu %llu", (unsigned long long)g->next_serial,
+             (unsigned long long)g->next_end);
     node_put(n, span_text("groups"), span_text(value));
 }
 
@@ -285,7 +288,8 @@ group_id_key(struct span id, char *room)
     n += whole;
     if (whole < id.length) {
         XXH128_hash_t h = XXH3_128bits(id.at, id.length);
-        n += (size_t)sprintf(room + n, "#%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+        n += (size_t)sprintf(room + n, "#%016llx%016llx", (unsigned long long)h.high64,
+                             (unsigned long long)h.low64);
     }
     return span_of(room, n);
 }
@@ -340,12 +344,14 @@ member_body(const struct group *p, uint32_t i, struct node *n, struct span *body
 
     *body = span_of(m->body, m->length);
     if (!m->body && !node_get(n, body_key(p->serial, i, key), body))
-        return error_set(e, ERROR_store, "the store lacks rollout %u of open group %llu", i, (unsigned long long)p->serial);
+        return error_set(e, ERROR_store, "the store lacks rollout %u of open group %llu", i,
+                         (unsigned long long)p->serial);
     return 0;
 }
 
 int
-groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool drop_equal, struct error *e)
+groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool drop_equal,
+            struct error *e)
 {
     struct group  *p = g->ended.first;
     struct rollout rollout;
@@ -367,7 +373,8 @@ groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool dro
         buffer_clear(&g->body);
         message_write(MESSAGE_rollout, &rollout, &g->body);
         char       *copy = arena_take(&g->arena, rollout.id.length + 1);
-        struct span id = span_of(memcpy(copy, rollout.id.at ? rollout.id.at : "", rollout.id.length), rollout.id.length);
+        struct span id = span_of(
+            memcpy(copy, rollout.id.at ? rollout.id.at : "", rollout.id.length), rollout.id.length);
 
         if (!node_linked(n, port))
             ;
@@ -411,7 +418,8 @@ load_group(void *own, struct span key, struct span value)
         memcpy(name, key.at + key.length - 16, 16);
         name[16] = 0;
     }
-    if (sscanf(text, "%llx %llx %u %llu", &a, &b, &count, &end) != 4 || count == 0 || count > GROUP_MEMBERS_MAX) {
+    if (sscanf(text, "%llx %llx %u %llu", &a, &b, &count, &end) != 4 || count == 0 ||
+        count > GROUP_MEMBERS_MAX) {
         free(p);
         l->rc = error_set(&l->why, ERROR_store, "an open group in the store is malformed");
         return false;
@@ -463,8 +471,9 @@ load_members(struct loading *l, struct node *n, struct group *p)
     l->group = p;
     node_scan(n, span_of(prefix, length), span_of(prefix, length), load_member, l);
     if (l->rc == 0 && p->count != p->count_saved)
-        l->rc = error_set(&l->why, ERROR_store, "open group %llu has %u of %u rollouts in the store",
-                          (unsigned long long)p->serial, p->count, p->count_saved);
+        l->rc =
+            error_set(&l->why, ERROR_store, "open group %llu has %u of %u rollouts in the store",
+                      (unsigned long long)p->serial, p->count, p->count_saved);
     return l->rc;
 }
 

@@ -1,11 +1,12 @@
 /* group: rollouts gather here until their group is whole, then leave it with ordinals.
  *
- * A group ends by its size, by a change of key (size unknown), when more than open_max are open (the oldest
- * ends), at GROUP_MEMBERS_MAX, or at END; never by time. Ended groups leave in the order they ended.
+ * A group ends by its size, by a change of key (size unknown), when more than open_max are open
+ * (the oldest ends), at GROUP_MEMBERS_MAX, or at END; never by time. Ended groups leave in the
+ * order they ended.
  *
- * What is open when the store commits is written to it: each body once, when it is saved. Bodies of open groups are held
- * in memory up to GROUP_BYTES_HELD and beyond that in the store alone. A group that opens and leaves between two commits
- * never touches the store. */
+ * What is open when the store commits is written to it: each body once, when it is saved. Bodies of
+ * open groups are held in memory up to GROUP_BYTES_HELD and beyond that in the store alone. A group
+ * that opens and leaves between two commits never touches the store. */
 #ifndef NODES_READER_GROUP_H
 #define NODES_READER_GROUP_H
 
@@ -23,13 +24,16 @@ void           groups_free(struct groups *g);
 int            groups_load(struct groups *g, struct node *n, struct error *e);
 void           groups_save(struct groups *g, struct node *n);      /* before a commit */
 
-void     groups_add(struct groups *g, struct node *n, struct line_key key, const struct rollout *rollout);
+void groups_add(struct groups *g, struct node *n, struct line_key key,
+                const struct rollout *rollout);
 void     groups_end_all(struct groups *g);
 /* Members of the group that leaves next, 0 when none has ended. */
 uint32_t groups_ended(const struct groups *g);
-/* Send the group that leaves next as ordinals [first, first + its size): data, or closings with reason "equal" when
- * drop_equal and all rewards are alike. Writes the id index: "id:<id>" -> ordinal, 8 bytes big endian. */
-int      groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool drop_equal, struct error *e);
+/* Send the group that leaves next as ordinals [first, first + its size): data, or closings with
+ * reason "equal" when drop_equal and all rewards are alike. Writes the id index: "id:<id>" ->
+ * ordinal, 8 bytes big endian. */
+int groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool drop_equal,
+                struct error *e);
 int64_t  groups_open(const struct groups *g);       /* groups begun and not ended */
 
 /* The key of a rollout's id in the node's state. */

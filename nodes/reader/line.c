@@ -14,16 +14,35 @@
 #define PATH_BYTES_MAX 256
 
 static const char *const prompt_fields[] = {
-    "prompt", "problem", "question", "input", "query", "messages", "responses_create_params.input", "raw_prompt",
-    "instruction", NULL,
+    "prompt",
+    "problem",
+    "question",
+    "input",
+    "query",
+    "messages",
+    "responses_create_params.input",
+    "raw_prompt",
+    "instruction",
+    NULL,
 };
 static const char *const response_fields[] = {
-    "response", "output", "completion", "responses", "generation", "generations", "completions", "text", "outputs",
-    "choices", "content", NULL,
+    "response",    "output", "completion", "responses", "generation", "generations",
+    "completions", "text",   "outputs",    "choices",   "content",    NULL,
 };
 static const char *const answer_fields[] = {
-    "reward_model.ground_truth", "ground_truth", "gts", "answer", "label", "labels", "expected_answer",
-    "verifier_metadata.expected_answer", "gold", "solution", "question.ground_truth_answer", "reference_answer", NULL,
+    "reward_model.ground_truth",
+    "ground_truth",
+    "gts",
+    "answer",
+    "label",
+    "labels",
+    "expected_answer",
+    "verifier_metadata.expected_answer",
+    "gold",
+    "solution",
+    "question.ground_truth_answer",
+    "reference_answer",
+    NULL,
 };
 static const char *const reward_fields[] = {
     "reward", "score", "rewards", "scores", "acc", "is_correct", "correct", NULL,
@@ -94,7 +113,8 @@ keep(struct arena *arena, const struct buffer *b)
     return span_of(copy, b->length);
 }
 
-/* The content of a message: text, or a list of parts of which those with text are joined. False: neither. */
+/* The content of a message: text, or a list of parts of which those with text are joined. False:
+ * neither. */
 static bool
 content_of(const json_t *v, struct buffer *out)
 {
@@ -123,11 +143,13 @@ is_conversation(const json_t *list)
     const json_t *first = json_array_get(list, 0);
     const char   *type = json_string_value(json_object_get(first, "type"));
 
-    return json_object_get(first, "role") || (type && (strcmp(type, "message") == 0 || strcmp(type, "reasoning") == 0));
+    return json_object_get(first, "role") ||
+           (type && (strcmp(type, "message") == 0 || strcmp(type, "reasoning") == 0));
 }
 
 static int
-read_prompt(const json_t *v, const char *name, struct arena *arena, struct span *out, struct error *e)
+read_prompt(const json_t *v, const char *name, struct arena *arena, struct span *out,
+            struct error *e)
 {
     struct buffer b = {0};
     size_t        i, count = json_array_size(v);
@@ -138,17 +160,19 @@ read_prompt(const json_t *v, const char *name, struct arena *arena, struct span 
         return 0;
     }
     if (!json_is_array(v) || count == 0)
-        return error_set(e, ERROR_input, "field '%s' is %s; a prompt is text or a list of messages", name,
-                         json_is_array(v) ? "an empty list" : kind_of(v));
+        return error_set(e, ERROR_input, "field '%s' is %s; a prompt is text or a list of messages",
+                         name, json_is_array(v) ? "an empty list" : kind_of(v));
     json_array_foreach(v, i, message) {
-        const json_t *role = json_object_get(message, "role"), *content = json_object_get(message, "content");
+        const json_t *role = json_object_get(message, "role"),
+                     *content = json_object_get(message, "content");
         bool          good = json_is_string(role) && content;
 
         if (good && count > 1)
             buffer_print(&b, "<|im_start|>%s\n", json_string_value(role));
         if (!good || !content_of(content, &b)) {
             buffer_free(&b);
-            return error_set(e, ERROR_input, "field '%s': message %zu has no role with text content", name, i);
+            return error_set(e, ERROR_input,
+                             "field '%s': message %zu has no role with text content", name, i);
         }
         if (count > 1)
             buffer_text(&b, "<|im_end|>\n");
@@ -160,11 +184,13 @@ read_prompt(const json_t *v, const char *name, struct arena *arena, struct span 
     return 0;
 }
 
-/* One response: text, a message, or what the assistant says in a list of messages. False: none of these. */
+/* One response: text, a message, or what the assistant says in a list of messages. False: none of
+ * these. */
 static bool
 read_response(const json_t *v, struct arena *arena, struct span *out)
 {
-    static const char *const inside[] = {"message", "content", "text", "generated_text", "output", "response", NULL};
+    static const char *const inside[] = {"message", "content",  "text", "generated_text",
+                                         "output",  "response", NULL};
     struct buffer            b = {0};
     size_t                   i;
     json_t                  *message;
@@ -213,12 +239,14 @@ unwrap(const json_t *v)
     if (json_is_array(choices))
         return choices;
     if (json_is_object(body))
-        return json_is_array(json_object_get(body, "choices")) ? json_object_get(body, "choices") : body;
+        return json_is_array(json_object_get(body, "choices")) ? json_object_get(body, "choices")
+                                                               : body;
     return v;
 }
 
 static int
-read_responses(const json_t *v, const char *name, struct arena *arena, struct line *line, struct error *e)
+read_responses(const json_t *v, const char *name, struct arena *arena, struct line *line,
+               struct error *e)
 {
     bool many;
 
@@ -226,15 +254,16 @@ read_responses(const json_t *v, const char *name, struct arena *arena, struct li
     many = json_is_array(v) && !is_conversation(v);
     line->count = many ? (int)json_array_size(v) : 1;
     if (many && (json_array_size(v) == 0 || json_array_size(v) > LINE_RESPONSES_MAX))
-        return error_set(e, ERROR_input, "field '%s' lists %zu responses; 1 to %d are possible", name, json_array_size(v),
-                         LINE_RESPONSES_MAX);
+        return error_set(e, ERROR_input, "field '%s' lists %zu responses; 1 to %d are possible",
+                         name, json_array_size(v), LINE_RESPONSES_MAX);
     line->items = arena_take(arena, sizeof(*line->items) * (size_t)line->count);
     for (int i = 0; i < line->count; i++) {
         const json_t *one = many ? json_array_get(v, (size_t)i) : v;
         if (read_response(one, arena, &line->items[i].rollout.response))
             continue;
         if (!many)
-            return error_set(e, ERROR_input, "field '%s' is %s; a response is text or messages", name, kind_of(one));
+            return error_set(e, ERROR_input, "field '%s' is %s; a response is text or messages",
+                             name, kind_of(one));
         line->items[i].why = "this response is neither text nor messages";
     }
     return 0;
@@ -282,26 +311,32 @@ verify(const struct line_how *how, struct line *line, bool has_answer)
         else if (!has_answer)
             item->why = "neither a reward nor an expected answer to verify";
         else
-            item->rollout.reward = verify_answer(mode, item->rollout.response, item->rollout.answer);
+            item->rollout.reward =
+                verify_answer(mode, item->rollout.response, item->rollout.answer);
     }
 }
 
 static int
-read_rewards(const struct line_how *how, const json_t *responses, bool has_answer, struct line *line, struct error *e)
+read_rewards(const struct line_how *how, const json_t *responses, bool has_answer,
+             struct line *line, struct error *e)
 {
     const char   *name;
     const json_t *v = find(line->root, how->reward_field, reward_fields, &name);
     bool          list = json_is_array(v);
 
     if (list && json_array_size(v) != (size_t)line->count)
-        return error_set(e, ERROR_input, "field '%s' lists %zu rewards for %d responses", name, json_array_size(v), line->count);
+        return error_set(e, ERROR_input, "field '%s' lists %zu rewards for %d responses", name,
+                         json_array_size(v), line->count);
     if (v && !list && line->count > 1 && !json_is_null(v))
-        return error_set(e, ERROR_input, "field '%s' is one reward for %d responses", name, line->count);
+        return error_set(e, ERROR_input, "field '%s' is one reward for %d responses", name,
+                         line->count);
     if (v && !json_is_null(v)) {
         for (int i = 0; i < line->count; i++) {
-            const char *why = read_reward(list ? json_array_get(v, (size_t)i) : v, &line->items[i].rollout.reward);
+            const char *why = read_reward(list ? json_array_get(v, (size_t)i) : v,
+                                          &line->items[i].rollout.reward);
             if (why && line->count == 1)
-                return error_set(e, ERROR_input, "field '%s': %s; it is %s", name, why, kind_of(list ? json_array_get(v, 0) : v));
+                return error_set(e, ERROR_input, "field '%s': %s; it is %s", name, why,
+                                 kind_of(list ? json_array_get(v, 0) : v));
             if (why)
                 line->items[i].why = line->items[i].why ? line->items[i].why : why;
         }
@@ -312,7 +347,8 @@ read_rewards(const struct line_how *how, const json_t *responses, bool has_answe
     if (json_is_array(unwrap(responses)) && inner_reward(responses, 0)) {
         for (int i = 0; i < line->count; i++) {
             const json_t *inner = inner_reward(responses, i);
-            const char   *why = inner ? read_reward(inner, &line->items[i].rollout.reward) : "this response has no reward";
+            const char *why = inner ? read_reward(inner, &line->items[i].rollout.reward)
+                                    : "this response has no reward";
             line->items[i].why = line->items[i].why ? line->items[i].why : why;
         }
         return 0;
@@ -321,9 +357,11 @@ read_rewards(const struct line_how *how, const json_t *responses, bool has_answe
     return 0;
 }
 
-/* The expected answer: text, a number, or absent. A standard name of another type is not an answer; a named field must be one. */
+/* The expected answer: text, a number, or absent. A standard name of another type is not an answer;
+ * a named field must be one. */
 static int
-read_answer(const struct line_how *how, const json_t *root, struct arena *arena, struct span *out, bool *has, struct error *e)
+read_answer(const struct line_how *how, const json_t *root, struct arena *arena, struct span *out,
+            bool *has, struct error *e)
 {
     bool named = how->answer_field && how->answer_field[0];
 
@@ -346,7 +384,8 @@ read_answer(const struct line_how *how, const json_t *root, struct arena *arena,
                 snprintf(text, 40, "%.17g", json_real_value(v));
             *out = span_text(text);
         } else if (named && v && !json_is_null(v)) {
-            return error_set(e, ERROR_input, "field '%s' is %s; an answer is text or a number", name, kind_of(v));
+            return error_set(e, ERROR_input, "field '%s' is %s; an answer is text or a number",
+                             name, kind_of(v));
         } else {
             continue;
         }
@@ -357,7 +396,8 @@ read_answer(const struct line_how *how, const json_t *root, struct arena *arena,
 }
 
 static int
-read_ids(const struct line_how *how, struct span source, struct arena *arena, struct line *line, struct error *e)
+read_ids(const struct line_how *how, struct span source, struct arena *arena, struct line *line,
+         struct error *e)
 {
     const char   *name;
     const json_t *v = how->id_field && strcmp(how->id_field, "none") == 0 ? NULL
@@ -371,10 +411,11 @@ read_ids(const struct line_how *how, struct span source, struct arena *arena, st
     } else if (json_is_string(v)) {
         id = text_of(v);
         if (id.length == 0 || id.length > LINE_ID_BYTES_MAX)
-            return error_set(e, ERROR_input, "field '%s': an id has 1 to %d bytes, this has %zu", name, LINE_ID_BYTES_MAX,
-                             id.length);
+            return error_set(e, ERROR_input, "field '%s': an id has 1 to %d bytes, this has %zu",
+                             name, LINE_ID_BYTES_MAX, id.length);
     } else if (v && !json_is_null(v)) {
-        return error_set(e, ERROR_input, "field '%s' is %s; an id is text or a whole number", name, kind_of(v));
+        return error_set(e, ERROR_input, "field '%s' is %s; an id is text or a whole number", name,
+                         kind_of(v));
     } else {
         line->id_made = true;
     }
@@ -398,14 +439,16 @@ key_of(const void *bytes, size_t length)
 }
 
 static int
-read_key(const struct line_how *how, struct span prompt, struct span source, struct line *line, struct error *e)
+read_key(const struct line_how *how, struct span prompt, struct span source, struct line *line,
+         struct error *e)
 {
     struct span key = how->group == LINE_group_none ? source : prompt;
 
     if (how->group == LINE_group_field) {
         const json_t *v = field_at(line->root, how->group_field);
         if (!v || json_is_null(v))
-            return error_set(e, ERROR_input, "field '%s', which makes the groups, is missing", how->group_field);
+            return error_set(e, ERROR_input, "field '%s', which makes the groups, is missing",
+                             how->group_field);
         char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT);
         line->key = key_of(text ? text : "", text ? strlen(text) : 0);
         free(text);
@@ -426,7 +469,9 @@ parse(struct span text, json_t **root, struct error *e)
         *root = json_loadb(text.at, text.length, flags | JSON_DECODE_INT_AS_REAL, &why);
     if (!*root) {
         const char *what = json_error_code(&why) == json_error_invalid_utf8 ? "not UTF-8"
-                           : json_error_code(&why) == json_error_premature_end_of_input ? "truncated JSON" : "malformed JSON";
+                           : json_error_code(&why) == json_error_premature_end_of_input
+                               ? "truncated JSON"
+                               : "malformed JSON";
         return error_set(e, ERROR_input, "%s at byte %d: %s", what, why.position, why.text);
     }
     if (!json_is_object(*root)) {
@@ -439,8 +484,8 @@ parse(struct span text, json_t **root, struct error *e)
 }
 
 int
-line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena, struct line *line,
-          struct error *e)
+line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena,
+          struct line *line, struct error *e)
 {
     const char *name;
     struct span prompt, answer;
@@ -453,15 +498,20 @@ line_read(const struct line_how *how, struct span text, struct span source, stru
     if (rc != 0)
         return rc;
     v = find(line->root, how->prompt_field, prompt_fields, &name);
-    rc = v && !json_is_null(v) ? read_prompt(v, name, arena, &prompt, e)
-                               : error_set(e, ERROR_input, "no prompt: field '%s' is missing%s", name,
-                                           how->prompt_field && how->prompt_field[0] ? "" : ", and so are its other names");
+    rc = v && !json_is_null(v)
+             ? read_prompt(v, name, arena, &prompt, e)
+             : error_set(
+                   e, ERROR_input, "no prompt: field '%s' is missing%s", name,
+                   how->prompt_field && how->prompt_field[0] ? "" : ", and so are its other names");
     if (rc != 0)
         goto fail;
     v = find(line->root, how->response_field, response_fields, &name);
-    rc = v && !json_is_null(v) ? read_responses(v, name, arena, line, e)
-                               : error_set(e, ERROR_input, "no response: field '%s' is missing%s", name,
-                                           how->response_field && how->response_field[0] ? "" : ", and so are its other names");
+    rc = v && !json_is_null(v)
+             ? read_responses(v, name, arena, line, e)
+             : error_set(e, ERROR_input, "no response: field '%s' is missing%s", name,
+                         how->response_field && how->response_field[0]
+                             ? ""
+                             : ", and so are its other names");
     if (rc != 0)
         goto fail;
     rc = read_answer(how, line->root, arena, &answer, &has_answer, e);

@@ -1,16 +1,22 @@
 /* line: one JSON line of an input as rollouts, in the shapes people have.
  *
- * A line is one rollout, or one prompt with many responses. Where no field was named, the first of these that is
- * present is taken (a dot goes into an object):
- *   prompt    prompt problem question input query messages responses_create_params.input raw_prompt instruction
- *   response  response output completion responses generation generations completions text outputs choices content
- *   answer    reward_model.ground_truth ground_truth gts answer label labels expected_answer
- *             verifier_metadata.expected_answer gold solution question.ground_truth_answer reference_answer
- *   reward    reward score rewards scores acc is_correct correct
- *   id        id uuid custom_id request_id
- * A prompt is text, or a list of {role, content}: a lone message is its content, several are written as ChatML up to the
- * assistant's turn. A response is text, a message, a list of messages (what the assistant says in them), or a list of such; then
- * rewards are a list of equal length, or lie in the elements. A reward is a finite number, or true or false. */
+ * A line is one rollout, or one prompt with many responses. Where no field was named, the first of
+ * these that is present is taken (a dot goes into an object):
+ *
+ *   prompt    prompt, problem, question, input, query, messages, responses_create_params.input,
+ *             raw_prompt, instruction
+ *   response  response, output, completion, responses, generation, generations, completions, text,
+ *             outputs, choices, content
+ *   answer    reward_model.ground_truth, ground_truth, gts, answer, label, labels,
+ *             expected_answer, verifier_metadata.expected_answer, gold, solution,
+ *             question.ground_truth_answer, reference_answer
+ *   reward    reward, score, rewards, scores, acc, is_correct, correct
+ *   id        id, uuid, custom_id, request_id
+ *
+ * A prompt is text, or a list of {role, content}: a lone message is its content, several are
+ * written as ChatML up to the assistant's turn. A response is text, a message, a list of messages
+ * (what the assistant says in them), or a list of such; then rewards are a list of equal length,
+ * or lie in the elements. A reward is a finite number, or true or false. */
 #ifndef NODES_READER_LINE_H
 #define NODES_READER_LINE_H
 
@@ -28,7 +34,8 @@ enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric };
 enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 
 struct line_how {
-    const char      *prompt_field, *response_field, *answer_field, *reward_field, *id_field;   /* "": the standard names */
+    const char *prompt_field, *response_field, *answer_field;   /* "": the standard names */
+    const char *reward_field, *id_field;
     enum line_verify verify;
     enum line_group  group;
     const char      *group_field;   /* LINE_group_field */
@@ -51,9 +58,10 @@ struct line {
     struct line_item *items;
 };
 
-/* `source`: "file:offset" of the line. -> ERROR_input with what is wrong, in words about fields. line_free() after success. */
-int  line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena,
-               struct line *line, struct error *e);
+/* `source`: "file:offset" of the line. -> ERROR_input with what is wrong, in words about fields.
+ * line_free() after success. */
+int line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena,
+              struct line *line, struct error *e);
 void line_free(struct line *line);
 
 #endif

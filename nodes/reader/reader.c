@@ -1,8 +1,8 @@
 /* reader: rollouts from files, pipes and growing files, in groups, with ordinals.
  *
- * What a restart needs is written when the store commits, in the transaction of what was emitted: how far each file was
- * consumed (files), what groups are open (group), and the next ordinal. So after any kill reading goes on exactly
- * where the committed messages end. */
+ * What a restart needs is written when the store commits, in the transaction of what was emitted:
+ * how far each file was consumed (files), what groups are open (group), and the next ordinal. So
+ * after any kill reading goes on exactly where the committed messages end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,27 +48,39 @@ static const char *const format_names[] = {"auto", "plain", "gzip", "zstd", NULL
 
 static const struct option reader_options[] = {
     OPT_PATH(struct reader_options, path, FIXED, NULL,
-             "files of JSON lines, plain, gzip or zstd: a glob, which may list {alternatives}; a named pipe; - for standard input"),
+             "files of JSON lines, plain, gzip or zstd: a glob, which may list {alternatives}; a "
+             "named pipe; - for standard input"),
     OPT_BOOL(struct reader_options, follow, FIXED, "false",
              "go on reading what is appended, and new files that match, until `sluice end`"),
-    OPT_TIME(struct reader_options, poll, LIVE, "200ms", 0.001, 3600, "follow: how often to look for more"),
+    OPT_TIME(struct reader_options, poll, LIVE, "200ms", 0.001, 3600,
+             "follow: how often to look for more"),
     OPT_TEXT(struct reader_options, group_by, FIXED, "prompt",
-             "what the rollouts of a group share: prompt, the name of a field, or none (each line is a group of its own)"),
+             "what the rollouts of a group share: prompt, the name of a field, or none (each line "
+             "is a group of its own)"),
     OPT_INT(struct reader_options, group_size, FIXED, "0", 0, GROUP_MEMBERS_MAX,
             "rollouts in a group; 0: unknown, a group ends where the next begins"),
     OPT_INT(struct reader_options, open_groups_max, FIXED, "1024", 1, 1e6,
-            "groups that may be incomplete at a time (with group_size); one more ends the oldest as it is"),
+            "groups that may be incomplete at a time (with group_size); one more ends the oldest "
+            "as it is"),
     OPT_BOOL(struct reader_options, drop_equal, FIXED, "false",
              "close groups in which all rewards are equal: they hold no contrast to learn from"),
     OPT_CHOICE(struct reader_options, verify, FIXED, "none", verify_names,
-               "where the input has no reward: 1 when the response's answer is the expected one, by its text or as a number"),
-    OPT_TEXT(struct reader_options, prompt_field, FIXED, "", "name of the prompt's field (a.b goes into an object); the standard is the usual names"),
-    OPT_TEXT(struct reader_options, response_field, FIXED, "", "name of the response's field; a list holds many responses to one prompt"),
+               "where the input has no reward: 1 when the response's answer is the expected one, "
+               "by its text or as a number"),
+    OPT_TEXT(
+        struct reader_options, prompt_field, FIXED, "",
+        "name of the prompt's field (a.b goes into an object); the standard is the usual names"),
+    OPT_TEXT(struct reader_options, response_field, FIXED, "",
+             "name of the response's field; a list holds many responses to one prompt"),
     OPT_TEXT(struct reader_options, answer_field, FIXED, "", "name of the expected answer's field"),
-    OPT_TEXT(struct reader_options, reward_field, FIXED, "", "name of the reward's field; a list holds one per response"),
-    OPT_TEXT(struct reader_options, id_field, FIXED, "", "name of the id's field; none: ids are made from file and offset"),
-    OPT_SIZE(struct reader_options, line_bytes_max, FIXED, "64MiB", 1024, 200 << 20, "a longer line is a dead letter"),
-    OPT_CHOICE(struct reader_options, format, FIXED, "auto", format_names, "how files are compressed; auto looks at their first bytes"),
+    OPT_TEXT(struct reader_options, reward_field, FIXED, "",
+             "name of the reward's field; a list holds one per response"),
+    OPT_TEXT(struct reader_options, id_field, FIXED, "",
+             "name of the id's field; none: ids are made from file and offset"),
+    OPT_SIZE(struct reader_options, line_bytes_max, FIXED, "64MiB", 1024, 200 << 20,
+             "a longer line is a dead letter"),
+    OPT_CHOICE(struct reader_options, format, FIXED, "auto", format_names,
+               "how files are compressed; auto looks at their first bytes"),
     OPT_END
 };
 
@@ -88,7 +100,8 @@ reader_check(struct check *c, struct error *e)
     if (!o->group_by[0])
         return check_fail(c, "group_by", e, "it is prompt, none, or the name of a field");
     if (strcmp(o->group_by, "none") == 0 && o->group_size != 0)
-        return check_fail(c, "group_size", e, "with group_by none each line is a group; leave group_size away");
+        return check_fail(c, "group_size", e,
+                          "with group_by none each line is a group; leave group_size away");
     if (spool_is_pipe(o->path))
         return 0;
     if (files_glob(o->path, &paths, &count, &why) != 0)
@@ -122,10 +135,15 @@ reader_start(struct node *n, struct error *e)
     int                          rc;
 
     r->how = (struct line_how){
-        .prompt_field = o->prompt_field, .response_field = o->response_field, .answer_field = o->answer_field,
-        .reward_field = o->reward_field, .id_field = o->id_field, .verify = (enum line_verify)o->verify,
+        .prompt_field = o->prompt_field,
+        .response_field = o->response_field,
+        .answer_field = o->answer_field,
+        .reward_field = o->reward_field,
+        .id_field = o->id_field,
+        .verify = (enum line_verify)o->verify,
         .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
-                 : strcmp(o->group_by, "none") == 0 ? LINE_group_none : LINE_group_field,
+                 : strcmp(o->group_by, "none") == 0 ? LINE_group_none
+                                                    : LINE_group_field,
         .group_field = o->group_by,
     };
     r->groups = groups_new(o->group_size, o->open_groups_max);
@@ -139,10 +157,12 @@ reader_start(struct node *n, struct error *e)
 
 /* A line, or one response of it (item >= 0), that never became a rollout. */
 static void
-refuse(struct node *n, const struct file *file, const struct stream_line *line, int item, const char *why)
+refuse(struct node *n, const struct file *file, const struct stream_line *line, int item,
+       const char *why)
 {
-    char *where = item < 0 ? xprint("%s:%llu", file->path, (unsigned long long)line->offset)
-                           : xprint("%s:%llu/%d", file->path, (unsigned long long)line->offset, item);
+    char *where = item < 0
+                      ? xprint("%s:%llu", file->path, (unsigned long long)line->offset)
+                      : xprint("%s:%llu/%d", file->path, (unsigned long long)line->offset, item);
 
     node_dead(n, where, line->text, "%s", why);
     node_count(n, METRIC_lines_bad, 1);
@@ -166,16 +186,19 @@ take_item(struct reader *r, struct node *n, const struct file *file, const struc
     if (group_id_get(n, item->rollout.id, &ordinal)) {
         int length = item->rollout.id.length < 100 ? (int)item->rollout.id.length : 100;
         if (ordinal == GROUP_ID_PENDING)
-            snprintf(why, sizeof(why), "the id '%.*s' was read before; if it is no name of one rollout, set id_field: none",
+            snprintf(why, sizeof(why),
+                     "the id '%.*s' was read before; if it is no name of one rollout, set "
+                     "id_field: none",
                      length, item->rollout.id.at);
         else
             snprintf(why, sizeof(why),
-                     "the id '%.*s' is ordinal %llu already; if it is no name of one rollout, set id_field: none", length,
-                     item->rollout.id.at, (unsigned long long)ordinal);
+                     "the id '%.*s' is ordinal %llu already; if it is no name of one rollout, set "
+                     "id_field: none",
+                     length, item->rollout.id.at, (unsigned long long)ordinal);
         refuse(n, file, text, shown, why);
         return;
     }
-    if (!line->id_made)         /* made ids are unique; they join the index when their group leaves */
+    if (!line->id_made) /* made ids are unique; they join the index when their group leaves */
         group_id_put(n, item->rollout.id, GROUP_ID_PENDING);
     groups_add(r->groups, n, line->key, &item->rollout);
 }
@@ -190,7 +213,8 @@ is_blank(struct span text)
 }
 
 static void
-handle_line(struct reader *r, struct node *n, const struct file *file, const struct stream_line *text)
+handle_line(struct reader *r, struct node *n, const struct file *file,
+            const struct stream_line *text)
 {
     struct line  line;
     struct error why;
@@ -203,7 +227,8 @@ handle_line(struct reader *r, struct node *n, const struct file *file, const str
     size_t room = strlen(file->name) + 32;
     char  *source = arena_take(&r->arena, room);
     int    length = snprintf(source, room, "%s:%llu", file->name, (unsigned long long)text->offset);
-    if (line_read(&r->how, text->text, span_of(source, (size_t)length), &r->arena, &line, &why) != 0) {
+    if (line_read(&r->how, text->text, span_of(source, (size_t)length), &r->arena, &line, &why) !=
+        0) {
         refuse(n, file, text, -1, why.text);
         return;
     }
@@ -213,19 +238,21 @@ handle_line(struct reader *r, struct node *n, const struct file *file, const str
 }
 
 static void
-handle(struct reader *r, struct node *n, const struct reader_options *o, int event, const struct file *file,
-       const struct stream_line *line)
+handle(struct reader *r, struct node *n, const struct reader_options *o, int event,
+       const struct file *file, const struct stream_line *line)
 {
     char why[300];
 
     if (event == STREAM_line) {
         handle_line(r, n, file, line);
     } else if (event == STREAM_long) {
-        snprintf(why, sizeof(why), "a line of %llu bytes; line_bytes_max is %lld", (unsigned long long)line->length,
-                 (long long)o->line_bytes_max);
+        snprintf(why, sizeof(why), "a line of %llu bytes; line_bytes_max is %lld",
+                 (unsigned long long)line->length, (long long)o->line_bytes_max);
         refuse(n, file, line, -1, why);
     } else {
-        snprintf(why, sizeof(why), "%s: all whole lines before it were used, %llu bytes of a broken line and what follows were not",
+        snprintf(why, sizeof(why),
+                 "%s: all whole lines before it were used, %llu bytes of a broken line and what "
+                 "follows were not",
                  line->why, (unsigned long long)line->length);
         refuse(n, file, line, -1, why);
     }
@@ -257,7 +284,8 @@ look_outside(struct reader *r, struct node *n, struct error *e)
     int           rc = 0;
 
     if (f->spool && !f->final) {
-        rc = spool_pump(f->spool, n, f->count > 0 && f->at[0].stream ? stream_hashed(f->at[0].stream) : 0, e);
+        rc = spool_pump(f->spool, n,
+                        f->count > 0 && f->at[0].stream ? stream_hashed(f->at[0].stream) : 0, e);
         r->dirty |= rc > 0;
         node_watch(n, spool_fd(f->spool));
     }

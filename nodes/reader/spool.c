@@ -42,8 +42,8 @@ spool_is_pipe(const char *path)
 static int
 fail(const struct spool *s, const char *what, struct error *e)
 {
-    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s: %s", s->path, what,
-                     strerror(errno));
+    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "%s: %s: %s",
+                     s->path, what, strerror(errno));
 }
 
 static void
@@ -51,7 +51,8 @@ put_state(struct spool *s, struct node *n)
 {
     char text[160];
 
-    snprintf(text, sizeof(text), "%llu %d %s", (unsigned long long)s->length, s->ended, s->identity);
+    snprintf(text, sizeof(text), "%llu %d %s", (unsigned long long)s->length, s->ended,
+             s->identity);
     node_put(n, span_text("spool"), span_text(text));
 }
 
@@ -62,12 +63,14 @@ open_stdin(struct spool *s, const char *identity_before)
     struct stat st;
 
     s->in = -1;
-    if (fstat(0, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode))) {
+    if (fstat(0, &st) != 0 ||
+        !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode))) {
         s->why = "standard input is no pipe: give it again, or `sluice end`";
         return;
     }
     s->regular = S_ISREG(st.st_mode);
-    snprintf(s->identity, sizeof(s->identity), "%llx:%llx", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    snprintf(s->identity, sizeof(s->identity), "%llx:%llx", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
     s->again = !s->regular && s->length > 0 && strcmp(identity_before, s->identity) != 0;
     s->in = fcntl(0, F_DUPFD_CLOEXEC, 3);
 }
@@ -94,8 +97,8 @@ spool_open(struct spool **out, struct node *n, const char *path, bool follow, st
     if (s->out < 0 || fstat(s->out, &st) != 0)
         return fail(s, "open", e);
     if ((uint64_t)st.st_size < recorded)
-        return error_set(e, ERROR_file, "%s: has %lld bytes, fewer than the %llu recorded", s->path, (long long)st.st_size,
-                         recorded);
+        return error_set(e, ERROR_file, "%s: has %lld bytes, fewer than the %llu recorded", s->path,
+                         (long long)st.st_size, recorded);
     /* Bytes beyond the record were taken from the pipe before a kill: nobody else has them. */
     if (fdatasync(s->out) != 0 || lseek(s->out, st.st_size, SEEK_SET) < 0)
         return fail(s, "sync", e);
@@ -159,7 +162,8 @@ spool_why(const struct spool *s)
     return s->ended ? NULL : s->why;
 }
 
-/* Is there something to read, or an end to see? A named pipe that no writer has opened yet reads as ended; it is not. */
+/* Is there something to read, or an end to see? A named pipe that no writer has opened yet reads as
+ * ended; it is not. */
 static bool
 readable(struct spool *s)
 {
@@ -173,14 +177,17 @@ static ssize_t
 compare(struct spool *s)
 {
     char    new[65536], old[65536];
-    size_t  want = s->length - s->compared < sizeof(new) ? (size_t)(s->length - s->compared) : sizeof(new);
+    size_t want =
+        s->length - s->compared < sizeof(new) ? (size_t)(s->length - s->compared) : sizeof(new);
     ssize_t n = read(s->in, new, want);
 
     if (n <= 0)
         return n;
-    if (pread(s->out, old, (size_t)n, (off_t)s->compared) != n || memcmp(new, old, (size_t)n) != 0) {
+    if (pread(s->out, old, (size_t)n, (off_t)s->compared) != n ||
+        memcmp(new, old, (size_t)n) != 0) {
         snprintf(s->why_text, sizeof(s->why_text),
-                 "the pipe given again is not the one read before: they differ within the 64 KiB after byte %llu",
+                 "the pipe given again is not the one read before: they differ within the 64 KiB "
+                 "after byte %llu",
                  (unsigned long long)s->compared);
         s->why = s->why_text;
         close(s->in);
@@ -224,7 +231,8 @@ spool_pump(struct spool *s, struct node *n, uint64_t used, struct error *e)
         return 1;
     }
     if (got == 0 && comparing) {
-        s->why = "the pipe given again ended before what was read from it: give it again, or `sluice end`";
+        s->why = "the pipe given again ended before what was read from it: give it again, or "
+                 "`sluice end`";
         close(s->in);
         s->in = -1;
         return 0;

@@ -11,7 +11,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define ZSTD_WINDOW_LOG_MAX 27      /* 128 MiB: what `zstd --ultra` needs; more would let a file take any memory */
+#define ZSTD_WINDOW_LOG_MAX                                                                        \
+    27 /* 128 MiB: what `zstd --ultra` needs; more would let a file take any memory */
 
 /* One decompressor with its place in the raw file. */
 struct decoder {
@@ -36,7 +37,7 @@ struct stream {
     XXH64_state_t    *hash;
     uint64_t          hashed;       /* raw bytes in `hash` */
     struct buffer     text;
-    size_t            from, scanned;/* in text: first byte not yet given, first byte not yet searched */
+    size_t from, scanned; /* in text: first byte not yet given, first byte not yet searched */
     uint64_t          offset;       /* of text.at[from] */
     uint64_t          skip;         /* uncompressed bytes still to drop before the start offset */
     bool              too_long;     /* inside a line that is being passed over ... */
@@ -46,7 +47,8 @@ struct stream {
 };
 
 int
-stream_open(struct stream **out, const char *path, const struct stream_how *how, uint64_t offset, struct error *e)
+stream_open(struct stream **out, const char *path, const struct stream_how *how, uint64_t offset,
+            struct error *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
@@ -123,13 +125,14 @@ int
 stream_prime(struct stream *s, uint64_t length, struct error *e)
 {
     while (s->hashed < length) {
-        size_t  want = length - s->hashed < STREAM_READ_BYTES ? (size_t)(length - s->hashed) : STREAM_READ_BYTES;
+        size_t want = length - s->hashed < STREAM_READ_BYTES ? (size_t)(length - s->hashed)
+                                                             : STREAM_READ_BYTES;
         ssize_t n = read_at(s->fd, s->raw, want, s->hashed);
         if (n < 0)
             return error_set(e, ERROR_file, "%s: %s", s->path, strerror(errno));
         if (n == 0)
-            return error_set(e, ERROR_input, "%s: shrank to %llu bytes; %llu were recorded", s->path,
-                             (unsigned long long)s->hashed, (unsigned long long)length);
+            return error_set(e, ERROR_input, "%s: shrank to %llu bytes; %llu were recorded",
+                             s->path, (unsigned long long)s->hashed, (unsigned long long)length);
         XXH64_update(s->hash, s->raw, (size_t)n);
         s->hashed += (uint64_t)n;
     }
@@ -151,8 +154,8 @@ raw_bytes(struct stream *s, uint64_t at, uint64_t size, const char **bytes, stru
     if (n < 0)
         return error_set(e, ERROR_file, "%s: %s", s->path, strerror(errno));
     if (n == 0)
-        return error_set(e, ERROR_input, "%s: shrank to %llu bytes while it was read; it had %llu", s->path,
-                         (unsigned long long)at, (unsigned long long)size);
+        return error_set(e, ERROR_input, "%s: shrank to %llu bytes while it was read; it had %llu",
+                         s->path, (unsigned long long)at, (unsigned long long)size);
     s->raw_at = at;
     s->raw_length = (uint64_t)n;
     if (s->hashed >= at && s->hashed < at + (uint64_t)n) {
@@ -197,7 +200,7 @@ decode_zstd(struct decoder *d, const char *bytes, size_t length, char *to, size_
 static int64_t
 decode_gzip(struct decoder *d, const char *bytes, size_t length, char *to, size_t room)
 {
-    if (!d->inside && d->frame_end > 0) {       /* between members: another one, or zeros to the end */
+    if (!d->inside && d->frame_end > 0) { /* between members: another one, or zeros to the end */
         if (*bytes == 0) {
             d->frame_end = ++d->at;
             return 0;
@@ -221,7 +224,8 @@ decode_gzip(struct decoder *d, const char *bytes, size_t length, char *to, size_
     return (int64_t)(room - d->gzip.avail_out);
 }
 
-/* Decode what lies below `size` into `to`: how many bytes came out. Nothing came and d->at stayed: there is no more. */
+/* Decode what lies below `size` into `to`: how many bytes came out. Nothing came and d->at stayed:
+ * there is no more. */
 static int64_t
 decode(struct stream *s, struct decoder *d, uint64_t size, char *to, size_t room, struct error *e)
 {
@@ -275,7 +279,8 @@ find_format(struct stream *s, uint64_t size, bool final, struct error *e)
     return 1;
 }
 
-/* How far the raw bytes may be used: all of them, or to the end of the last whole frame of a growing file. */
+/* How far the raw bytes may be used: all of them, or to the end of the last whole frame of a
+ * growing file. */
 static int
 usable(struct stream *s, uint64_t size, bool final, uint64_t *limit, struct error *e)
 {
@@ -317,7 +322,8 @@ fill(struct stream *s, uint64_t limit, struct error *e)
             return 0;
         if (s->skip > 0) {
             uint64_t drop = (uint64_t)n < s->skip ? (uint64_t)n : s->skip;
-            memmove(s->text.at + s->text.length, s->text.at + s->text.length + drop, (size_t)((uint64_t)n - drop));
+            memmove(s->text.at + s->text.length, s->text.at + s->text.length + drop,
+                    (size_t)((uint64_t)n - drop));
             s->skip -= drop;
             n -= (int64_t)drop;
         }
@@ -361,7 +367,8 @@ drop(struct stream *s)
         s->long_from = s->offset;
         buffer_clear(&s->head);
         buffer_add(&s->head, s->text.at + s->from,
-                   s->text.length - s->from < STREAM_HEAD_BYTES ? s->text.length - s->from : STREAM_HEAD_BYTES);
+                   s->text.length - s->from < STREAM_HEAD_BYTES ? s->text.length - s->from
+                                                                : STREAM_HEAD_BYTES);
     }
     s->offset += s->text.length - s->from;
     buffer_free(&s->text);      /* the room, too: it grew to the bound */
@@ -397,11 +404,14 @@ stream_next(struct stream *s, uint64_t size, bool final, struct stream_line *lin
 
     *line = (struct stream_line){.text = span_text(""), .offset = s->offset, .next = s->offset};
     for (;;) {
-        char *feed = s->text.length > s->scanned ? memchr(s->text.at + s->scanned, '\n', s->text.length - s->scanned) : NULL;
+        char *feed = s->text.length > s->scanned
+                         ? memchr(s->text.at + s->scanned, '\n', s->text.length - s->scanned)
+                         : NULL;
         if (feed)
             return give(s, (size_t)(feed - s->text.at), 1, line);
         s->scanned = s->text.length;
-        if ((int64_t)(s->text.length - s->from) > s->how.line_bytes_max || (s->too_long && s->text.length > s->from))
+        if ((int64_t)(s->text.length - s->from) > s->how.line_bytes_max ||
+            (s->too_long && s->text.length > s->from))
             drop(s);
         rc = find_format(s, size, final, e);
         if (rc < 0)
