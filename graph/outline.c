@@ -6,6 +6,8 @@
 #include <string.h>
 #include <yaml.h>
 
+#define READ_BYTES 16384
+
 struct reader {
     yaml_parser_t parser;
     yaml_event_t  event;
@@ -229,31 +231,34 @@ outline_read(const char *path, int *line, int *column, struct error *e)
     struct reader r = {.line = line, .column = column, .e = e};
     struct outline  *y = NULL;
     FILE         *f = fopen(path, "rbe");
-    char         *text;
-    size_t        length;
+    struct buffer text = {0};
+    size_t        got;
 
     *line = *column = 0;
     if (!f) {
         error_set(e, ERROR_topology, "%s", strerror(errno));
         return NULL;
     }
-    text = xalloc(OUTLINE_BYTES_MAX + 1);
-    length = fread(text, 1, OUTLINE_BYTES_MAX + 1, f);
+    do {
+        buffer_reserve(&text, READ_BYTES);
+        got = fread(text.at + text.length, 1, READ_BYTES, f);
+        text.length += got;
+    } while (got > 0 && text.length <= OUTLINE_BYTES_MAX);
     if (ferror(f))
         error_set(e, ERROR_topology, "%s", strerror(errno));
-    else if (length > OUTLINE_BYTES_MAX)
+    else if (text.length > OUTLINE_BYTES_MAX)
         error_set(e, ERROR_topology, "the file is above %d bytes", OUTLINE_BYTES_MAX);
     else if (!yaml_parser_initialize(&r.parser))
         error_set(e, ERROR_internal, "libyaml cannot start");
     else {
-        yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, length);
+        yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.at, text.length);
         y = whole(&r);
         if (r.held)
             yaml_event_delete(&r.event);
         yaml_parser_delete(&r.parser);
     }
     fclose(f);
-    free(text);
+    buffer_free(&text);
     return y;
 }
 

@@ -357,6 +357,21 @@ topology_read_nodes(struct topology *t)
 
 /* ---- the whole ---- */
 
+/* The name becomes part of a folder's name under runs/. */
+static void
+check_name(struct topology *t)
+{
+    static const char ok[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-";
+    const char       *name = t->keys.name;
+    const struct outline *at = outline_find(t->root, "name");
+
+    if (strspn(name, ok) == strlen(name) && *name != '.' && strlen(name) <= TOPOLOGY_NAME_BYTES_MAX)
+        return;
+    topology_problem(t, at ? at->line : 0, at ? at->column : 0,
+                     "name: '%.80s': use at most %d letters, digits, spaces and . _ -, not beginning "
+                     "with a dot", name, TOPOLOGY_NAME_BYTES_MAX);
+}
+
 static void
 read_top(struct topology *t)
 {
@@ -372,6 +387,7 @@ read_top(struct topology *t)
     for (const struct option *o = topology_key_options; o->kind != OPTION_end; o++)
         read_key(t, NULL, t->root, topology_key_options, &t->keys, o->name);
     topology_read_nodes(t);
+    check_name(t);      /* after --set */
 }
 
 static char *

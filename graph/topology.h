@@ -9,8 +9,9 @@
 #include "graph/plan.h"
 #include "graph/outline.h"
 
-#define TOPOLOGY_PROBLEMS_MAX 100
-#define TOPOLOGY_ID_BYTES_MAX 40
+#define TOPOLOGY_PROBLEMS_MAX   100
+#define TOPOLOGY_ID_BYTES_MAX   40
+#define TOPOLOGY_NAME_BYTES_MAX 80
 
 /* The keys of a topology and of a node, as option rows, so that reading, manual and schema agree.
  * The structured ones (nodes, inputs, with) are not among them. */

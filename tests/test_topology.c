@@ -111,9 +111,11 @@ static struct error  e;
 static int
 read_sets(const char *text, int count, char *const *sets)
 {
-    FILE *f = fopen(file, "w");
+    FILE *f;
     int   rc;
 
+    unlink(file);       /* writing over it would make some file systems flush each time */
+    f = fopen(file, "w");
     assert_non_null(f);
     fputs(text, f);
     fclose(f);
@@ -298,6 +300,9 @@ keys_are_checked(void **state)
     refuse("nods: []\nseed: -1\n", "1:1: key 'nods' is unknown; did you mean 'nodes'?\n"
                                   "1:1: nodes: a list of nodes belongs here\n"
                                   "2:7: seed: -1 is below 0\n");
+    refuse("name: ../x\n", "1:1: nodes: a list of nodes belongs here\n"
+                               "1:7: name: '../x': use at most 80 letters, digits, spaces and . _ -, "
+                               "not beginning with a dot\n");
     refuse("nodes: []\n", "1:8: nodes: a list of nodes belongs here\n");
     refuse("", "1:1: nodes: a list of nodes belongs here\n");
     refuse("- a\n", "1:1: a list where name, seed and nodes belong\n");
@@ -433,6 +438,40 @@ hostile_yaml_is_refused_at_its_place(void **state)
     buffer_add(&deep, "", 1);
     refuse(deep.at, "65536:3: the file holds too many values\n");
     buffer_free(&deep);
+}
+
+/* Whatever bytes a file holds: a plan or problems, never a crash (the sanitizers watch), never silence. */
+static void
+any_bytes_are_read_or_refused(void **state)
+{
+    static const char text[] =
+        "seed: 7\n" TOP "  - id: c\n    kind: consensus\n    when: \"${STATIC_NO:-yes}\"\n"
+        "    inputs: {steps: s/steps, votes: [j/votes]}\n    with: {words: [a, 'b'], wait: 2s}\n";
+    char     room[sizeof(text)];
+    uint64_t z = 1;
+
+    (void)state;
+    accept(text);
+    plan_free(&plan);
+    for (size_t n = 0; n < sizeof(text); n++) {
+        memcpy(room, text, n);
+        room[n] = 0;
+        if (read_sets(room, 0, NULL) == 0)
+            plan_free(&plan);
+        else
+            assert_true(e.code == ERROR_topology && problems.length > 1);
+    }
+    for (int i = 0; i < 600; i++) {
+        memcpy(room, text, sizeof(text));
+        for (int k = 0; k <= i % 3; k++) {
+            z = z * 6364136223846793005u + 1442695040888963407u;
+            room[(z >> 33) % (sizeof(text) - 1)] ^= (char)(1 + (z >> 20) % 255);
+        }
+        if (read_sets(room, 0, NULL) == 0)
+            plan_free(&plan);
+        else
+            assert_true(e.code == ERROR_topology && problems.length > 1);
+    }
 }
 
 static void
@@ -597,6 +636,7 @@ main(void)
         cmocka_unit_test(a_cycle_is_named_along_the_stream),
         cmocka_unit_test(two_sources_may_not_meet),
         cmocka_unit_test(hostile_yaml_is_refused_at_its_place),
+        cmocka_unit_test(any_bytes_are_read_or_refused),
         cmocka_unit_test(all_problems_are_told_but_not_without_end),
         cmocka_unit_test(variables_are_expanded_or_named),
         cmocka_unit_test(a_plan_comes_back_from_its_file),
