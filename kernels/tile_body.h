@@ -62,6 +62,8 @@ tile_of(const int rows, const int wide, const int strip, const struct isa_tile *
     (void)base3;
 
     TILE_EACH_ROW(TILE_START)
+    /* Twice per turn: the front end is as busy as the multipliers, and a turn's own work counts. */
+#pragma GCC unroll 2
     for (int64_t p = t->inner; p > 0; p--) {
         const VEC b_left = VEC_LOAD(b), b_right = wide ? VEC_LOAD(b + VEC_WIDTH) : zero;
 
