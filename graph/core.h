@@ -55,6 +55,7 @@ struct feed {
     bool             end_known;
     uint64_t         last;          /* sequence numbers of the lane, once its END came */
     bool             ended;         /* all of them handled and committed */
+    uint64_t         token;         /* of the producer's incarnation that sent last; durable with what it sent */
     bool             row_dirty;
     bool             moved;         /* the runner must acknowledge */
 };
@@ -68,6 +69,7 @@ struct lane {
     uint64_t   generation;
     uint64_t   head;                /* records in it, the open transaction's included */
     uint64_t   committed;           /* ... and committed */
+    uint64_t   opened;              /* ... and when this process opened its store */
     bool       end;                 /* END is committed: nothing follows */
     bool       ended;               /* the consumer committed the end */
     uint64_t   position;            /* of the consumer, as last heard; only grows */
@@ -135,6 +137,7 @@ struct node {
     bool                    terminal, merging, started, have_options;
     int64_t                 disk_reserve;
     double                  clock;          /* seconds the tests turned it */
+    uint64_t                token;          /* random, of this incarnation; never 0 */
 
     int            port_count;
     struct outport *ports;

@@ -5,7 +5,7 @@
 
 #include "graph/core.h"
 
-#define FEED_ROW 9
+#define FEED_ROW 18
 
 void
 frame_drop(struct frame *f)
@@ -36,9 +36,10 @@ feed_open(struct node *n, struct feed *d, int link, int replica)
     set_open(&d->mark, n->store, SET_mark, which(d));
     set_rows(n->store, SET_mark, which(d), 0, seen_add, &d->seen);
     if (store_get(n->store, TABLE_feeds, span_of(key, 2), &value) && value.length == FEED_ROW) {
-        d->end_known = true;
         d->ended = value.at[0];
-        d->last = store_read_u64(value.at + 1);
+        d->end_known = value.at[1];
+        d->last = store_read_u64(value.at + 2);
+        d->token = store_read_u64(value.at + 10);
     }
 }
 
@@ -177,10 +178,12 @@ feeds_flush(struct node *n)
         struct feed *d = &n->feeds[i];
         set_flush(&d->mark);
         bool ended = d->end_known && d->mark.low >= d->last;
-        if (d->end_known && (d->row_dirty || ended != d->ended)) {
+        if (d->row_dirty || ended != d->ended) {
             unsigned char key[2] = {(unsigned char)d->link, (unsigned char)d->replica}, row[FEED_ROW];
             row[0] = ended;
-            store_u64(row + 1, d->last);
+            row[1] = d->end_known;
+            store_u64(row + 2, d->last);
+            store_u64(row + 10, d->token);
             store_put(n->store, TABLE_feeds, span_of(key, 2), span_of(row, sizeof(row)));
         }
         d->row_dirty = false;

@@ -196,7 +196,7 @@ hello(struct inlets *s, struct inlet *in)
         .node = span_text(producer->id), .replica = (uint64_t)in->feed->replica,
         .link = (uint64_t)in->feed->link, .consumer = span_text(n->self->id),
         .consumer_replica = (uint64_t)n->replica, .generation = producer->generation,
-        .ended = in->feed->ended};
+        .token = in->feed->token, .ended = in->feed->ended};
     mark_fill(s, in, &f);
     credit_fill(s, in, &f);
     f.pe = 0;
@@ -301,6 +301,10 @@ welcome(struct inlets *s, struct inlet *in, struct wire_frame *f)
     }
     in->open = true;
     in->pe = f->pe;
+    if (in->feed->token != f->token) {      /* becomes durable with the first record of this session */
+        in->feed->token = f->token;
+        in->feed->row_dirty = true;
+    }
     in->why[0] = 0;
 }
 

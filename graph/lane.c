@@ -85,7 +85,7 @@ lane_read_row(void *own, struct span key, struct span value)
             l->generation != store_read_u64(at + 8) || !span_is(id, n->plan->nodes[l->node].id))
             continue;
         l->number = number;
-        l->head = l->committed = store_read_u64(at);
+        l->head = l->committed = l->opened = store_read_u64(at);
         l->position = store_read_u64(at + 16);
         l->end = at[24];
         l->ended = at[25];

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
@@ -121,6 +122,9 @@ node_open(const struct node_setup *s, struct error *e)
     n->in_flight = NODE_IN_FLIGHT;
     n->fd = -1;
     n->timer = -1;
+    while (n->token == 0)
+        if (getrandom(&n->token, sizeof(n->token), 0) < 0)
+            n->token = (uint64_t)(node_now(n) * 1e9);
     n->committed_at = -1e9;
     if (open_parts(n, s, &own) == 0)
         return n;

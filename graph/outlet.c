@@ -194,12 +194,15 @@ hello_refused(struct outlet *o, const struct wire_frame *f, struct lane **lane, 
     else if (f->generation != l->generation)
         snprintf(why, room, "generation %llu, ours is %llu", (unsigned long long)f->generation,
                  (unsigned long long)l->generation);
-    else if (f->low > l->committed || intervals_top(&f->ranges) > l->committed)
-        snprintf(why, room, "stores have diverged: consumer '%.40s' has handled record %llu, lane '%.40s' holds %llu",
-                 n->plan->nodes[l->node].id, (unsigned long long)(f->ranges.count ? intervals_top(&f->ranges)
-                 : f->low) - 1, n->self->id, (unsigned long long)l->committed);
     if (why[0])
         return true;
+    uint64_t top = f->ranges.count > 0 ? intervals_top(&f->ranges) : f->low;
+    uint64_t head = f->token == n->token ? l->committed : l->opened;
+    if (top > head) {
+        snprintf(why, room, "stores have diverged: consumer '%.40s' has handled %llu records of '%.40s', which held %llu",
+                 n->plan->nodes[l->node].id, (unsigned long long)top, n->self->id, (unsigned long long)head);
+        return true;
+    }
     const struct wire_frame *left = f;
     set_rows(n->store, SET_acked, l->number, 0, acked_visit, &left);
     for (int64_t i = 0; left && i < l->acked.pending.count; i++)
@@ -263,7 +266,7 @@ hello(struct outlet *o, const char *id, size_t id_length, struct wire_frame *f)
     s->heard_at = node_now(o->n);
     if (f->ended && l->end && f->low >= l->head)
         lane_ended(o->n, l);
-    struct wire_frame yes = {.kind = WIRE_welcome, .head = l->committed, .generation = l->generation};
+    struct wire_frame yes = {.kind = WIRE_welcome, .head = l->committed, .token = o->n->token, .generation = l->generation};
     session_send(o, s, &yes);
 }
 

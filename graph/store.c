@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #define STORE_LOCK_WAIT 2.0     /* seconds: a peek holds the lock for milliseconds */
 #define STORE_TIDY_SECONDS 5
+#define STORE_NEARLY_FULL (1 << 20)  /* bytes free beyond what a commit needs */
 
 static const char *const table_names[TABLE_out] = {
     "meta", "lane", "lanes", "feeds", "sets", "park", "state", "dead", "counts", "crash",
@@ -36,12 +38,22 @@ struct store {
     struct error error;         /* of the open transaction */
 };
 
+/* LMDB calls a write that the disk took only in part an I/O error. */
+static bool
+disk_is_full(struct store *s)
+{
+    struct statvfs v;
+    return statvfs(s->path, &v) == 0 && (int64_t)v.f_bavail * (int64_t)v.f_frsize < s->bytes + STORE_NEARLY_FULL;
+}
+
 static int
 lmdb_error(struct store *s, int rc, const char *doing, struct error *e)
 {
     int code = ERROR_store;
-    if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
+    if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL || (rc == EIO && disk_is_full(s))) {
         code = ERROR_space;
+        return error_set(e, code, "store '%s': %s: the disk or the quota is full", s->path, doing);
+    }
     return error_set(e, code, "store '%s': %s: %s", s->path, doing, mdb_strerror(rc));
 }
 
@@ -133,11 +145,11 @@ store_commit(struct store *s, struct error *e)
     store_settle(s);
     int rc = mdb_txn_commit(s->write);      /* frees it, also when it fails */
     s->write = NULL;
-    s->bytes = 0;
     if (rc != 0) {
         remember(s, rc, "commit");
         return error_set(e, s->error.code, "%s", s->error.text);
     }
+    s->bytes = 0;
     return 0;
 }
 

@@ -76,6 +76,7 @@ static const struct row rows[] = {
     {"bytes", 'n', offsetof(struct wire_frame, bytes)},
     {"pos", 'n', offsetof(struct wire_frame, position)},
     {"last", 'n', offsetof(struct wire_frame, last)},
+    {"token", 'n', offsetof(struct wire_frame, token)},
     {"ended", 'b', offsetof(struct wire_frame, ended)},
     {"end", 'b', offsetof(struct wire_frame, end)},
     {"run", 't', offsetof(struct wire_frame, run)},

@@ -1,8 +1,8 @@
 /* wire: the frames between an outlet (producer, ROUTER) and an inlet (consumer, DEALER): one part each, one
  * msgpack map, read only after message_check().
  *
- *   HELLO    inlet    version, run, node, replica, link, consumer, consumer_replica, generation, ce, mark, credit, position, ended
- *   WELCOME  outlet   pe, ce, head; `end` with the last number once the lane has ended
+ *   HELLO    inlet    version, run, node, replica, link, consumer, consumer_replica, generation, ce, token, mark, credit, position, ended
+ *   WELCOME  outlet   pe, ce, head, token
  *   REFUSED  outlet   why; the inlet says so in its status and asks again later
  *   STALE    outlet   a frame came from nobody it knows: say HELLO
  *   DATA     outlet   records in ascending sequence; up to WIRE_FRAME_BYTES, a larger record alone
@@ -12,6 +12,9 @@
  *   ENDED    inlet    the end was committed
  *   BEAT     both     alive; from the inlet with credit and position
  *
+ * A token is random and names one incarnation of a producer: WELCOME tells it, the consumer keeps it with what it
+ * got, HELLO tells the last one. Numbers from earlier incarnations must lie below the head at which this one
+ * opened its store: else the store was copied back, and its numbers would name other messages.
  * pe and ce are the epochs of the producer's and the consumer's stores. A mark is `low` (all below is handled)
  * and ranges above it. Credit is absolute: sequence numbers below `upto`, at most `bytes` outstanding. */
 #ifndef GRAPH_WIRE_H
@@ -34,7 +37,7 @@ enum wire_kind {
 struct wire_frame {
     uint64_t    kind;
     uint64_t    version, pe, ce, replica, link, consumer_replica, generation;
-    uint64_t    head, low, upto, bytes, position, last;
+    uint64_t    head, low, upto, bytes, position, last, token;
     bool        ended, end;
     struct span run, node, consumer, why;
     struct intervals ranges;        /* wire_free() */

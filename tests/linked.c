@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -200,22 +201,27 @@ static const struct node_kind tally = {
 
 static char *small[] = {"300"};
 static struct plan_option options[] = {{"commit_count", 1, small, 0, 0}};
-static struct plan_row one_row = {0, 1}, relay_row = {0, 1};
+static struct plan_row one_row = {0, 1}, relay_rows[2];
 static struct plan_link relay_links[] = {{RELAY_in, LINKED_numbers, NUMBERS_a}};
 static struct plan_link tally_links[] = {{TALLY_direct, LINKED_numbers, NUMBERS_b},
                                          {TALLY_relayed, LINKED_relay, RELAY_out}};
 
 void
-linked_plan(struct plan *p, struct plan_node *nodes, int total, int replicas)
+linked_plan(struct plan *p, struct plan_node *nodes, const struct linked *l)
 {
     static const struct node_kind *const kinds[] = {&numbers, &relay, &tally};
-    *p = (struct plan){.name = "linked", .seed = (uint64_t)total, .run_id = "linked-run", .folder = "/",
+    *p = (struct plan){.name = "linked", .seed = (uint64_t)l->total, .run_id = "linked-run", .folder = "/",
                        .file = "/linked.yaml", .max_lead = 5000, .node_count = LINKED_nodes, .nodes = nodes};
-    relay_row.count = replicas;
+    relay_rows[0] = (struct plan_row){0, l->replicas};
+    relay_rows[1] = (struct plan_row){(uint64_t)l->later_first, l->later};
     for (int i = 0; i < LINKED_nodes; i++)
         nodes[i] = (struct plan_node){.id = (char *)kinds[i]->name, .kind = kinds[i], .row_count = 1,
                                       .rows = &one_row, .options = options, .option_count = 1, .listen = ""};
-    nodes[LINKED_relay].rows = &relay_row;
+    nodes[LINKED_relay].rows = relay_rows;
+    nodes[LINKED_relay].row_count = l->later > 0 ? 2 : 1;
+    nodes[LINKED_numbers].serve = l->cut > 0;
+    nodes[LINKED_numbers].cut = (uint64_t)l->cut;
+    nodes[LINKED_numbers].generation = l->cut > 0;
     nodes[LINKED_relay].links = relay_links;
     nodes[LINKED_relay].link_count = 1;
     nodes[LINKED_tally].links = tally_links;
@@ -229,9 +235,12 @@ linked_main(int argc, char **argv)
     struct plan_node nodes[LINKED_nodes];
     struct place place;
     struct error e = {0};
-    if (argc != 7 || strcmp(argv[1], "--linked") != 0)
+    struct linked l = {.total = 0};
+    if (argc != 6 || strcmp(argv[1], "--linked") != 0)
         return -1;
-    linked_plan(&plan, nodes, atoi(argv[5]), atoi(argv[6]));
+    if (sscanf(argv[5], "%d,%d,%d,%d,%d", &l.total, &l.replicas, &l.later_first, &l.later, &l.cut) != 5)
+        return 2;
+    linked_plan(&plan, nodes, &l);
     int rc = place_open(&place, argv[2], &e);
     if (rc == 0) {
         struct runner_setup s = {&plan, atoi(argv[3]), atoi(argv[4]), &place, NULL, false};
@@ -258,10 +267,11 @@ linked_open(struct linked *l, int total, int replicas)
         fail_msg("%s", e.text);
 }
 
-static int
-replicas_of(const struct linked *l, int node)
+int
+linked_replicas(const struct linked *l, int node)
 {
-    return node == LINKED_relay ? l->replicas : 1;
+    int most = l->later > l->replicas ? l->later : l->replicas;
+    return node == LINKED_relay ? most : 1;
 }
 
 void
@@ -269,7 +279,7 @@ linked_close(struct linked *l)
 {
     char command[400];
     for (int i = 0; i < LINKED_nodes; i++)
-        for (int r = 0; r < replicas_of(l, i); r++)
+        for (int r = 0; r < linked_replicas(l, i); r++)
             if (l->pids[i][r] > 0)
                 linked_kill(l, i, r);
     snprintf(command, sizeof(command), "rm -rf '%s' '%s'", l->dir, l->place.sockets);
@@ -280,15 +290,15 @@ linked_close(struct linked *l)
 void
 linked_start(struct linked *l, int node, int replica)
 {
-    char n[16], r[16], total[16], replicas[16];
+    char n[16], r[16], shape[96];
     snprintf(n, sizeof(n), "%d", node);
     snprintf(r, sizeof(r), "%d", replica);
-    snprintf(total, sizeof(total), "%d", l->total);
-    snprintf(replicas, sizeof(replicas), "%d", l->replicas);
+    snprintf(shape, sizeof(shape), "%d,%d,%d,%d,%d", l->total, l->replicas, l->later_first, l->later, l->cut);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        execl("/proc/self/exe", "linked", "--linked", l->dir, n, r, total, replicas, (char *)NULL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);   /* a test that failed leaves nobody behind */
+        execl("/proc/self/exe", "linked", "--linked", l->dir, n, r, shape, (char *)NULL);
         _exit(127);
     }
     l->pids[node][replica] = pid;
@@ -298,7 +308,7 @@ void
 linked_start_all(struct linked *l)
 {
     for (int i = 0; i < LINKED_nodes; i++)
-        for (int r = 0; r < replicas_of(l, i); r++)
+        for (int r = 0; r < linked_replicas(l, i); r++)
             if (l->pids[i][r] == 0)
                 linked_start(l, i, r);
 }
@@ -370,17 +380,39 @@ linked_finish(struct linked *l)
 {
     double until = now() + 30;
     for (int i = LINKED_nodes - 1; i >= 0; i--)
-        for (int r = 0; r < replicas_of(l, i); r++)
+        for (int r = 0; r < linked_replicas(l, i); r++)
             while (!linked_status(l, i, r, "finished"))
                 if (now() > until) {
                     json_t *s = linked_ask(l, i, r, "status");
                     fail_msg("process %d.%d has not finished: %s", i, r, json_dumps(s, 0));
                 }
     for (int i = 0; i < LINKED_nodes; i++)
-        for (int r = 0; r < replicas_of(l, i); r++) {
+        for (int r = 0; r < linked_replicas(l, i); r++) {
             json_decref(linked_ask(l, i, r, "leave"));
             assert_int_equal(linked_wait(l, i, r), 0);
         }
+}
+
+bool
+linked_alive(struct linked *l, int node, int replica)
+{
+    return kill(l->pids[node][replica], 0) == 0 && waitpid(l->pids[node][replica], NULL, WNOHANG) == 0;
+}
+
+void
+linked_why(struct linked *l, int node, int replica, const char *part)
+{
+    double until = now() + 15;
+    for (;;) {
+        json_t *reply = linked_ask(l, node, replica, "status");
+        const char *why = json_string_value(json_object_get(reply, "why"));
+        bool found = why && strstr(why, part);
+        if (!found && now() > until)
+            fail_msg("status of %d.%d does not say '%s': %s", node, replica, part, json_dumps(reply, 0));
+        json_decref(reply);
+        if (found)
+            return;
+    }
 }
 
 struct verify {
@@ -406,7 +438,7 @@ linked_verify(struct linked *l)
     struct plan_node nodes[LINKED_nodes];
     struct verify v = {0};
     char *path = place_store(&l->place, "tally", 0), *lock = place_store_lock(&l->place, "tally", 0);
-    linked_plan(&plan, nodes, l->total, l->replicas);
+    linked_plan(&plan, nodes, l);
     struct store *s = store_peek(path, lock, &e);
     if (!s)
         fail_msg("%s", e.text);

@@ -15,7 +15,9 @@ enum { LINKED_numbers, LINKED_relay, LINKED_tally, LINKED_nodes };
 struct linked {
     char         dir[64];
     struct place place;
-    int          total, replicas;
+    int          total, replicas;       /* ordinals; replicas of relay */
+    int          later_first, later;    /* a second row of relay: replicas from an ordinal on; later 0: none */
+    int          cut;                   /* numbers serves what it stored below it, generation 1; 0: it runs */
     pid_t        pids[LINKED_nodes][LINKED_REPLICAS_MAX];
 };
 
@@ -27,11 +29,14 @@ void linked_start(struct linked *l, int node, int replica);
 void linked_start_all(struct linked *l);
 void linked_kill(struct linked *l, int node, int replica);
 int  linked_wait(struct linked *l, int node, int replica);     /* exit status as of waitpid */
+int  linked_replicas(const struct linked *l, int node);
 /* Ask until the process answers (at most 20 s, then the test fails). The reply is new. */
 json_t *linked_ask(struct linked *l, int node, int replica, const char *ask);
 int64_t linked_status(struct linked *l, int node, int replica, const char *field);
-void linked_plan(struct plan *p, struct plan_node *nodes, int total, int replicas);
+void linked_plan(struct plan *p, struct plan_node *nodes, const struct linked *l);
 void linked_finish(struct linked *l);       /* wait until every process finished, then let them leave */
 /* Every ordinal exactly once in tally's committed store, with the right bytes. */
+bool linked_alive(struct linked *l, int node, int replica);
+void linked_why(struct linked *l, int node, int replica, const char *part);   /* waits until status says `part` */
 void linked_verify(struct linked *l);
 #endif
