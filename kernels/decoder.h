@@ -21,7 +21,7 @@ struct batch {
     int64_t        tokens;
     const int32_t *ids;         /* (tokens), each in [0, vocab_size) */
     int64_t        sequences;
-    const int64_t *starts;      /* (sequences + 1): 0 .. tokens, not falling (a sequence may be empty) */
+    const int64_t *starts;      /* (sequences + 1): 0 .. tokens, not falling */
 };
 
 /* What decoder_forward needs to be true; the first fault found. For batches built from outside
@@ -30,9 +30,9 @@ int batch_check(const struct batch *b, const struct model *m, int64_t tokens_max
 
 struct decoder;
 
-/* Room for batches of up to tokens_max tokens (allocated here, once). With `backward` the
- * activations are kept: about tokens_max * layers * (3 hidden + 2 (q + 2 kv) + 2 intermediate)
- * floats. */
+/* Room for batches of up to tokens_max tokens (allocated here, once; no call allocates later).
+ * With `backward` the activations are kept: tokens_max * layers * (2 hidden + 2 q + 2 kv + 3
+ * intermediate + 2 heads + 2) floats, q and kv being heads times head_dim. */
 struct decoder *decoder_new(const struct model *m, int64_t tokens_max, int backward);
 void            decoder_free(struct decoder *d);
 
@@ -41,7 +41,9 @@ void            decoder_free(struct decoder *d);
 const float *decoder_forward(struct decoder *d, const struct model *m, const struct batch *b);
 
 /* After decoder_forward of the same batch and weights: dhidden (tokens, hidden) is dL/d(its
- * result); grads (model's count, laid out like params) is added to. */
+ * result); grads (model's count, laid out like params) is added to, token after token: the bits of
+ * a sum over several batches are those of one batch of all their sequences in the same order. (Not
+ * so for a tied embedding, to which head_backward adds in turn.) */
 void decoder_backward(struct decoder *d, const struct model *m, const float *dhidden, float *grads);
 
 /* Key-value cache: rows are sequences that grow by a token at a time. */

@@ -266,6 +266,42 @@ bad_batches_are_refused(void **state)
 }
 
 /* Hidden states, statistics and gradients of one batch: bits of this set and of the scalar one. */
+/* A gradient summed over batches has the bits of one batch of all their sequences. */
+static void
+batches_add_up(void **state)
+{
+    static const int64_t all[] = {0, 30, 31, 200, 200, 260, 700};
+    enum { N = 700, H = 24, CUT = 4 };
+    int64_t rest[7 - CUT];
+    int32_t ids[N];
+    struct model m;
+
+    (void)state;
+    make_model(&m, H, 4, 2, 6);
+    fill_ids(ids, N, 12);
+    for (int i = CUT; i < 7; i++)
+        rest[i - CUT] = all[i] - all[CUT];
+    float *dhidden = sets_floats(N * H, 13, 1), *whole = xarray((size_t)m.count, sizeof *whole);
+    float *parts = xarray((size_t)m.count, sizeof *parts);
+    struct decoder *d = decoder_new(&m, N, 1);
+    struct batch batches[] = {
+        {N, ids, 6, all},
+        {all[CUT], ids, CUT, all},
+        {N - all[CUT], ids + all[CUT], 6 - CUT, rest},
+    };
+
+    for (int i = 0; i < 3; i++) {
+        decoder_forward(d, &m, &batches[i]);
+        decoder_backward(d, &m, dhidden + (i == 2 ? all[CUT] * H : 0), i == 0 ? whole : parts);
+    }
+    sets_same("gradient", m.count, parts, whole);
+    decoder_free(d);
+    model_free(&m);
+    free(dhidden);
+    free(whole);
+    free(parts);
+}
+
 static void
 sets_agree_at(int64_t head_dim)
 {
@@ -325,6 +361,7 @@ run(void)
         cmocka_unit_test(cache_is_the_decoder),
         cmocka_unit_test(empty_and_small_batches),
         cmocka_unit_test(bad_batches_are_refused),
+        cmocka_unit_test(batches_add_up),
         cmocka_unit_test(sets_agree),
     };
 
