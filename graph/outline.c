@@ -122,12 +122,15 @@ static struct outline *value(struct reader *r, int depth);
 static void
 append(struct outline *to, struct outline *key, struct outline *item)
 {
-    size_t room = ((size_t)to->count + 1) * sizeof(*to->items);
+    bool   full = (to->count & (to->count - 1)) == 0;      /* at 0, 1, 2, 4 ...: the room doubles */
+    size_t room = (to->count ? (size_t)to->count * 2 : 1) * sizeof(struct outline *);
 
-    to->items = xresize(to->items, room);
+    if (full)
+        to->items = xresize(to->items, room);
     to->items[to->count] = item;
     if (key) {
-        to->keys = xresize(to->keys, room);
+        if (full)
+            to->keys = xresize(to->keys, room);
         to->keys[to->count] = key;
     }
     to->count++;
@@ -141,6 +144,10 @@ key_of(struct reader *r, const struct outline *mapping)
 
     if (r->event.type != YAML_SCALAR_EVENT) {
         refuse(r, r->event.start_mark, "a key must be one word");
+        return NULL;
+    }
+    if (mapping->count >= OUTLINE_KEYS_MAX) {
+        refuse(r, r->event.start_mark, "a mapping holds too many keys");
         return NULL;
     }
     key = scalar(r);

@@ -14,6 +14,7 @@
 #define OUTLINE_BYTES_MAX (1 << 20)    /* of a file */
 #define OUTLINE_DEPTH_MAX 16
 #define OUTLINE_NODES_MAX 65536
+#define OUTLINE_KEYS_MAX  1024       /* of one mapping: each is compared with those before it */
 
 enum outline_kind { OUTLINE_scalar, OUTLINE_sequence, OUTLINE_mapping };
 

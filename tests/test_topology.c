@@ -437,6 +437,11 @@ hostile_yaml_is_refused_at_its_place(void **state)
         buffer_text(&deep, "- 1\n");
     buffer_add(&deep, "", 1);
     refuse(deep.at, "65536:3: the file holds too many values\n");
+    buffer_clear(&deep);
+    for (int i = 0; i < 30000; i++)
+        buffer_print(&deep, "k%d: 1\n", i);
+    buffer_add(&deep, "", 1);
+    refuse(deep.at, "1025:1: a mapping holds too many keys\n");
     buffer_free(&deep);
 }
 
@@ -461,7 +466,7 @@ any_bytes_are_read_or_refused(void **state)
         else
             assert_true(e.code == ERROR_topology && problems.length > 1);
     }
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 3000; i++) {
         memcpy(room, text, sizeof(text));
         for (int k = 0; k <= i % 3; k++) {
             z = z * 6364136223846793005u + 1442695040888963407u;
