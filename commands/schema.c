@@ -34,13 +34,38 @@ schema_inputs(struct buffer *out, const struct node_kind *k)
         text_json(out, span_text(p->help));
         buffer_text(out, "}");
     }
-    buffer_text(out, "}}");
+    buffer_text(out, "},\"required\":[");
+    first = true;
+    for (const struct port *p = k->ports; p->direction != PORT_END; p++) {
+        if (p->direction != PORT_IN || (p->flags & PORT_OPTIONAL))
+            continue;
+        buffer_text(out, first ? "" : ",");
+        first = false;
+        text_json(out, span_text(p->name));
+    }
+    buffer_text(out, "]}");
+}
+
+/* The names of options that have no default; returns how many. */
+static int
+schema_required(struct buffer *out, const struct option *table)
+{
+    int count = 0;
+
+    for (int i = 0; i < option_count(table); i++)
+        if (!table[i].standard) {
+            buffer_text(out, count++ ? "," : "");
+            text_json(out, span_text(table[i].name));
+        }
+    return count;
 }
 
 /* A node of one kind: "if kind is k then inputs and with are these". */
 static void
 schema_kind(struct buffer *out, const struct node_kind *k)
 {
+    bool with;
+
     buffer_text(out, "    {\"if\":{\"properties\":{\"kind\":{\"const\":");
     text_json(out, span_text(k->name));
     buffer_text(out, "}},\"required\":[\"kind\"]},\n     \"then\":{\"description\":");
@@ -54,7 +79,10 @@ schema_kind(struct buffer *out, const struct node_kind *k)
     if (option_count(k->options) > 0)
         buffer_text(out, ",");
     options_schema(node_common_options, out);
-    buffer_text(out, "}}}}}");
+    buffer_text(out, "},\"required\":[");
+    with = schema_required(out, k->options) > 0;
+    buffer_print(out, "]}},\"required\":[%s%s]}}", k->source ? "" : "\"inputs\"",
+                 !with ? "" : k->source ? "\"with\"" : ",\"with\"");
 }
 
 static void

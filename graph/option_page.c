@@ -107,11 +107,13 @@ schema_type(const struct option *o, struct buffer *out)
     switch (o->kind) {
     case OPTION_int:
     case OPTION_float:
-        buffer_print(out, "\"type\":[\"%s\",\"string\"],\"minimum\":",
+        buffer_print(out, "\"anyOf\":[{\"type\":\"%s\",\"minimum\":",
                      o->kind == OPTION_int ? "integer" : "number");
         text_number(out, o->min);
         buffer_text(out, ",\"maximum\":");
         text_number(out, o->max);
+        buffer_text(out, "},{\"type\":\"string\",\"pattern\":"
+                         "\"^[+-]?[0-9.]+([eE][+-]?[0-9]+)?[kMG]?$|[$][{]\"}]");
         break;
     case OPTION_bool:
         buffer_text(out, "\"type\":[\"boolean\",\"string\"]");
@@ -131,11 +133,14 @@ schema_type(const struct option *o, struct buffer *out)
                  "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\",\"boolean\"]}}]");
         break;
     case OPTION_time:
-        buffer_text(out, "\"type\":[\"string\",\"integer\"],"
-                         "\"pattern\":\"^[0-9.eE+-]+ *(us|ms|s|m|h|d)$|^0$|[$][{]\"");
+        buffer_text(out, "\"anyOf\":[{\"const\":0},{\"type\":\"string\",\"pattern\":"
+                         "\"^[0-9.eE+-]+ *(us|ms|s|m|h|d)$|[$][{]\"}]");
         break;
     case OPTION_size:
-        buffer_text(out, "\"type\":[\"integer\",\"string\"]");
+        buffer_text(out, "\"anyOf\":[{\"type\":\"integer\",\"minimum\":");
+        text_number(out, o->min);
+        buffer_text(out, "},{\"type\":\"string\",\"pattern\":"
+                         "\"^[0-9.eE+-]+ *([KMGT]i?)?B$|[$][{]\"}]");
         break;
     default:
         buffer_text(out, "\"type\":[\"string\",\"number\",\"boolean\"]");
