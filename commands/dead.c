@@ -42,10 +42,9 @@ letters_take(struct talk *t, int node, int replica, const json_t *request, json_
         } else if (own.code == ERROR_file) {
             rc = 0;     /* never started: no letters */
         } else if (own.code == ERROR_locked) {
-            bool lived = talk_lives(t, node, replica);
             rc = talk_process(t, node, replica, json_deep_copy(request), TALK_ASK_MS, answer, &own);
-            if (rc == ERROR_remote && lived && strstr(own.text, "nobody listens") != NULL) {
-                rc = ERROR_locked;
+            if (rc == ERROR_wire) {
+                rc = ERROR_locked;      /* it starts or ends just now */
                 talk_nap();
             }
         } else {

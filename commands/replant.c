@@ -220,8 +220,8 @@ copy_one(struct talk *from, const char *id, int replica, const char *folder, str
             rc = talk_process(from, node, replica, json_pack("{s:s,s:s}", "ask", "copy", "folder", folder), TALK_WORK_MS,
                               &reply, &own);
             json_decref(reply);
-            if (rc == ERROR_remote && strstr(own.text, "nobody listens") != NULL) {
-                rc = ERROR_locked;
+            if (rc == ERROR_wire) {
+                rc = ERROR_locked;      /* it starts or ends just now */
                 talk_nap();
             }
         }

@@ -54,10 +54,16 @@ int
 talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms, json_t **reply, struct error *e)
 {
     char *path = place_control(&t->place, node, replica);
-    int rc = control_ask(path, request, timeout_ms, reply, e);
+    struct control_call call = {.path = path, .request = request};
+    control_ask_all(&call, 1, timeout_ms);
     free(path);
     json_decref(request);
-    return rc == 0 ? 0 : error_wrap(e, "%s.%d", t->plan.nodes[node].id, replica);
+    *reply = call.error.code == 0 ? call.reply : NULL;
+    if (call.error.code == 0)
+        return 0;
+    int code = call.reply != NULL ? ERROR_remote : ERROR_wire;
+    json_decref(call.reply);
+    return error_set(e, code, "%s.%d: %s", t->plan.nodes[node].id, replica, call.error.text);
 }
 
 bool

@@ -26,7 +26,7 @@ void talk_close(struct talk *t);
 
 /* Ask the supervisor. -> ERROR_usage "no supervisor ..." when none lives. `request` is taken. */
 int talk_supervisor(struct talk *t, json_t *request, json_t **reply, struct error *e);
-/* Ask one process. `request` is taken. -> ERROR_remote */
+/* Ask one process. `request` is taken. -> ERROR_wire: nobody answered; ERROR_remote: it refused. */
 int talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms, json_t **reply, struct error *e);
 /* Does the process hold its store now? */
 bool talk_lives(struct talk *t, int node, int replica);

@@ -36,7 +36,7 @@ trace_take(struct talk *t, int node, int replica, const json_t *request, struct 
             done = true;
         } else if (unread.code == ERROR_locked) {
             unread.code = 0;
-            done = talk_process(t, node, replica, json_deep_copy(request), TALK_ASK_MS, &answer, &unread) == 0;
+            done = talk_process(t, node, replica, json_deep_copy(request), TALK_ASK_MS, &answer, &unread) != ERROR_wire;
             if (!done)
                 talk_nap();
         } else {

@@ -236,7 +236,8 @@ worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const
 {
     struct process *p = &w->process;
     bool asked = p->phase == PROCESS_stopping;
-    bool leaving = w->told_leave && end == PROCESS_END_good;
+    /* The answer to "leave" may be lost in the leaving; what it recorded is what counts. */
+    bool leaving = end == PROCESS_END_good && w->finished && supervisor_upstream_finished(s, p->index);
     supervisor_forget(w);
     supervisor_dirty(s);
     p->phase = leaving ? PROCESS_left : PROCESS_down;

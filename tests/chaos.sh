@@ -1,0 +1,95 @@
+#!/bin/bash
+# chaos N SEED [TOPOLOGY]: runs a topology undisturbed once, then again with N kills (-9) spread over its progress, every process and
+# the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 32), so that
+# the stages work side by side. KEEP=1 keeps the folder. Prints TAP; exit code 1 when anything differs.
+. "$(dirname "$0")/whole.sh"
+kills=${1:-20} seed=${2:-1} given=${3:-}
+lead=${LEAD:-32}
+
+random() {  # 0 ... $1 - 1, from the seed and a counter
+    draws=$((${draws:-0} + 1))
+    awk -v s="$seed" -v d="$draws" -v n="$1" 'BEGIN { srand(s * 100003 + d); rand(); print int(rand() * n) }'
+}
+
+if [ -n "$given" ]; then
+    file=$(dirname "$given")/.chaos-$$.yaml     # beside it, for relative paths
+    trap 'rm -f "$file"; tidy' EXIT
+    grep -v '^max_lead:' "$given" | sed "s/^nodes:/max_lead: $lead\nnodes:/" >"$file"
+else
+    rollouts "${GROUPS_OF_4:-300}" 1 >"$work/rollouts.jsonl"
+    topology "$lead" >"$work/flow.yaml"
+    file=$work/flow.yaml
+fi
+
+start=$(date +%s%N)
+"$SLUICE" run "$file" --run "$work/calm" >"$work/calm.out" 2>&1 || { cat "$work/calm.out"; not_ok "the undisturbed run"; exit 1; }
+calm=$((($(date +%s%N) - start) / 1000000))
+echo "# undisturbed: $calm ms; outcome $(outcome "$work/calm" | tr '\n' ' ')"
+
+supervise() {
+    "$SLUICE" run "$file" --run "$work/wild" >>"$work/wild.out" 2>&1 &
+    supervisor=$!
+}
+
+# The living victim that was killed least; the supervisor is one of them. Prints "name pid".
+declare -A count
+victim() {
+    local best= least=1000000 name pid n id replica rest
+    local list
+    list=$("$SLUICE" status "$work/wild" --json 2>/dev/null | tr '{' '\n' | sed -n 's/^"id":"\([^"]*\)","replica":\([0-9]*\),"kind":"\([^"]*\)","pid":\([0-9]*\),.*/\1.\2 \4 \3/p')
+    list="$list
+supervisor $supervisor x"
+    while read -r name pid rest; do
+        [ -n "$name" ] && is_pid "$pid" || continue
+        # Sources live shortest: they go first among equals; the rest by the seed.
+        n=$((${count[$name]:-0} * 1000 + $(random 900)))
+        [ "$rest" = reader ] && n=$((${count[$name]:-0} * 1000 - 1))
+        [ $n -lt $least ] && { least=$n; best="$name $pid"; }
+    done <<<"$list"
+    echo "$best"
+}
+
+nap() { read -rt "$1" <> <(:) || true; }      # the clock itself is what a kill waits for
+
+supervise
+wait_for 30 test -f "$work/wild/state.json"
+done_kills=0
+tries=0
+while [ $done_kills -lt "$kills" ] && [ $((tries += 1)) -le $((kills * 10)) ]; do
+    i=$((done_kills + 1))
+    # On average 0.8 of the undisturbed time holds all kills, so that the last still falls into the run.
+    share=$(awk -v t="$calm" -v n="$kills" -v r="$(random 1000)" 'BEGIN { printf "%.3f", (0.3 + 1.4 * r / 1000) * 0.8 * t / n / 1000 }')
+    [ "$tries" = 1 ] || nap "$share"
+    kill -0 $supervisor 2>/dev/null || break
+    read -r name pid < <(victim)
+    is_pid "${pid:-}" || continue
+    kill -9 "$pid" 2>/dev/null || continue
+    count[$name]=$((${count[$name]:-0} + 1))
+    done_kills=$((done_kills + 1))
+    if [ "$name" = supervisor ]; then
+        wait $supervisor 2>/dev/null
+        supervise
+        wait_for 20 supervisor_is_new "$work/wild" "$pid"
+    fi
+    if [ $((i % 7)) = 0 ]; then
+        audit_ok "$work/wild" || { not_ok "audit while it runs, after $i kills"; "$SLUICE" audit "$work/wild" --json; }
+    fi
+done
+wait_for "${CHAOS_SECONDS:-240}" over "$work/wild"
+wait $supervisor
+rc=$?
+for name in "${!count[@]}"; do echo "# $name: ${count[$name]} kills"; done
+same "the disturbed run ends with exit code 0" "$rc" 0
+check "all $kills kills fell into the run ($done_kills)" test "$done_kills" -eq "$kills"
+few=
+for id in $(sed -n 's/^.*"id": *"\([^"]*\)".*/\1/p' "$work/wild/plan.json"; echo supervisor); do
+    for name in "${!count[@]}"; do case $name in "$id"|"$id".*) continue 2;; esac; done
+    few="$few $id"
+done
+for name in "${!count[@]}"; do [ "${count[$name]}" -ge 2 ] || few="$few $name"; done
+[ "$kills" -lt 14 ] || check "every process and the supervisor was killed at least twice$few" test -z "$few"
+same "the same bytes come out" "$(outcome "$work/wild")" "$(outcome "$work/calm")"
+check "audit of the undisturbed run" audit_ok "$work/calm"
+check "audit of the disturbed run" audit_ok "$work/wild"
+[ $failures -eq 0 ] || { tail -5 "$work/wild.out"; "$SLUICE" status "$work/wild" --json; "$SLUICE" audit "$work/wild"; }
+exit $((failures > 0))
