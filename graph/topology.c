@@ -368,8 +368,8 @@ check_name(struct topology *t)
     if (strspn(name, ok) == strlen(name) && *name != '.' && strlen(name) <= TOPOLOGY_NAME_BYTES_MAX)
         return;
     topology_problem(t, at ? at->line : 0, at ? at->column : 0,
-                     "name: '%.80s': use at most %d letters, digits, spaces and . _ -, not beginning "
-                     "with a dot", name, TOPOLOGY_NAME_BYTES_MAX);
+                     "name: '%.80s': use at most %d letters, digits, spaces and . _ -, not "
+                     "beginning with a dot", name, TOPOLOGY_NAME_BYTES_MAX);
 }
 
 static void

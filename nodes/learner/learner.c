@@ -156,6 +156,9 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
 {
     if (o->follow && o->epochs)
         return check_fail(c, "epochs", e, "follow trains in windows: say passes, not epochs");
+    if (c->endless && !o->follow && o->epochs)
+        return check_fail(c, "epochs", e,
+                          "the reader follows its input, which may never end: say follow and passes");
     if (o->follow && !o->window)
         return check_fail(c, "follow", e,
                           "follow needs a window: how many samples are trained at a time");
