@@ -7,13 +7,8 @@
 
 #include "graph/account.h"
 #include "graph/letter.h"
+#include "graph/metrics.h"
 #include "graph/trace.h"
-
-static const char *const metric_names[METRIC_count] = {
-#define METRIC(name, unit, kind, meaning) #name,
-#include "schemas/metrics.def"
-#undef METRIC
-};
 
 static json_t *
 number(uint64_t v)
@@ -58,7 +53,7 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     n->counts[METRIC_parked] = n->parked;
     for (int m = 0; m < METRIC_count; m++)
         if (n->counts[m] != 0)
-            json_object_set_new(metrics, metric_names[m], json_integer(n->counts[m]));
+            json_object_set_new(metrics, metric_row((enum metric)m)->name, json_integer(n->counts[m]));
     json_object_set_new(reply, "id", json_string(n->self->id));
     json_object_set_new(reply, "replica", json_integer(n->replica));
     json_object_set_new(reply, "kind", json_string(n->kind->name));

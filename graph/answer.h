@@ -1,6 +1,7 @@
 /* answer: what a node process says on its control socket. See graph/control.h for the protocol.
  *
- *   status                 {id, replica, kind, pid, state, why, epoch, in, out, in_flight, dead, position, finished, metrics ...}
+ *   status                 {id, replica, kind, pid, state, why, epoch, in, out, in_flight, dead, held, position,
+ *                           emitted, store_bytes, revision, ended, finished, upstream_finished, metrics}
  *   audit                  graph/account.h, as of a commit made for it
  *   trace {ordinal|id}     graph/trace.h
  *   dead {do: list|show|retry|drop, id}    graph/letter.h

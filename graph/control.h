@@ -42,6 +42,7 @@ typedef int control_answer(void *own, const char *ask, json_t *request, json_t *
 struct control *control_open(const char *path, control_answer *answer, void *own, struct error *e);
 void            control_close(struct control *c);           /* NULL: nothing; removes the socket */
 void           *control_socket(struct control *c);          /* for zmq_poll, ZMQ_POLLIN */
-int             control_fd(struct control *c);              /* for poll/epoll: call control_poll() whenever readable, and once after bind */
+/* For poll and epoll: call control_poll() whenever it is readable, and once after control_open(). */
+int             control_fd(struct control *c);
 void            control_poll(struct control *c);            /* answers all that is there; never blocks */
 #endif

@@ -294,7 +294,7 @@ static void
 welcome(struct inlets *s, struct inlet *in, struct wire_frame *f)
 {
     if (intervals_top(&in->feed->seen) > f->head) {
-        snprintf(in->why, sizeof(in->why), "stores have diverged: '%.60s' sends up to record %llu, we have handled more",
+        snprintf(in->why, sizeof(in->why), "stores have diverged: '%.60s' holds %llu records, we have handled more",
                  s->n->links[in->feed->link].from, (unsigned long long)f->head);
         refuse(s, in, in->why);
         return;

@@ -199,8 +199,9 @@ hello_refused(struct outlet *o, const struct wire_frame *f, struct lane **lane, 
     uint64_t top = f->ranges.count > 0 ? intervals_top(&f->ranges) : f->low;
     uint64_t head = f->token == n->token ? l->committed : l->opened;
     if (top > head) {
-        snprintf(why, room, "stores have diverged: consumer '%.40s' has handled %llu records of '%.40s', which held %llu",
-                 n->plan->nodes[l->node].id, (unsigned long long)top, n->self->id, (unsigned long long)head);
+        snprintf(why, room, "stores have diverged: consumer '%.40s' has handled %llu records of '%.40s', "
+                 "which held %llu", n->plan->nodes[l->node].id, (unsigned long long)top, n->self->id,
+                 (unsigned long long)head);
         return true;
     }
     const struct wire_frame *left = f;
@@ -266,7 +267,8 @@ hello(struct outlet *o, const char *id, size_t id_length, struct wire_frame *f)
     s->heard_at = node_now(o->n);
     if (f->ended && l->end && f->low >= l->head)
         lane_ended(o->n, l);
-    struct wire_frame yes = {.kind = WIRE_welcome, .head = l->committed, .token = o->n->token, .generation = l->generation};
+    struct wire_frame yes = {.kind = WIRE_welcome, .head = l->committed, .token = o->n->token,
+                              .generation = l->generation};
     session_send(o, s, &yes);
 }
 

@@ -1,7 +1,8 @@
 /* wire: the frames between an outlet (producer, ROUTER) and an inlet (consumer, DEALER): one part each, one
  * msgpack map, read only after message_check().
  *
- *   HELLO    inlet    version, run, node, replica, link, consumer, consumer_replica, generation, ce, token, mark, credit, position, ended
+ *   HELLO    inlet    version, run, node, replica, link, consumer, consumer_replica, generation, ce, token,
+ *                     mark, credit, position, ended
  *   WELCOME  outlet   pe, ce, head, token
  *   REFUSED  outlet   why; the inlet says so in its status and asks again later
  *   STALE    outlet   a frame came from nobody it knows: say HELLO
