@@ -497,6 +497,37 @@ windows_are_the_same_in_pieces(void **state)
     same(joined, a, pieces, b);
 }
 
+/* The reference is the model the run began from: another one in its place is refused. */
+static void
+a_model_that_changed_is_refused(void **state)
+{
+    char *copy = xprint("%s/copy", folder);
+    const char *options[] = {"model",  copy, "objective",        "bcpg_nsa", "follow", "true",
+                             "window", "8",  "checkpoint_steps", "1",        NULL};
+    struct harness *h;
+    struct model model;
+    struct error e = {0};
+
+    (void)state;
+    if (model_open(&model, base, &e) < 0 || model_save(&model, copy, tokenizer, &e) < 0)
+        fail_msg("%s", e.text);
+    h = harness_open("learner", both_links, options, NULL);
+    for (uint64_t i = 0; i < 12; i++)
+        give(h, i, "x");
+    run(h);
+    model.params[7] += 1;
+    if (model_save(&model, copy, tokenizer, &e) < 0)
+        fail_msg("%s", e.text);
+    model_free(&model);
+    harness_crash(h);
+    for (uint64_t i = 12; i < 24; i++)
+        give(h, i, "x");
+    assert_true(harness_run(h, SECONDS, &e) < 0);
+    assert_non_null(strstr(e.text, "other weights"));
+    harness_close(h);
+    free(copy);
+}
+
 static void
 dead(struct harness *h, int index, const char *words)
 {
@@ -720,6 +751,7 @@ main(void)
         cmocka_unit_test(the_first_step_is_at_the_reference),
         cmocka_unit_test(token_class_learns_labels),
         cmocka_unit_test(windows_are_the_same_in_pieces),
+        cmocka_unit_test(a_model_that_changed_is_refused),
         cmocka_unit_test(bad_samples_are_dead_letters_and_the_rest_trains),
         cmocka_unit_test(an_empty_input_ends_with_the_initial_model),
         cmocka_unit_test(orphans_are_removed),

@@ -204,8 +204,11 @@ output_load(struct output *o, int64_t step, struct model *model, float **m, floa
     int rc = model_open(model, path, e);
 
     *m = *v = NULL;
-    if (rc == 0)
+    if (rc == 0) {
         rc = load_moments(moments, model->count, m, v, e);
+        if (rc < 0)
+            model_free(model);
+    }
     free(path);
     free(moments);
     return rc < 0 ? error_wrap(e, "checkpoint of step %" PRId64, step) : 0;

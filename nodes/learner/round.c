@@ -91,12 +91,22 @@ open_trainer(struct learner *l, struct error *e)
     struct model *start = NULL;
     float *m = NULL, *v = NULL;
     bool resumed = l->progress.step > 0;
+    uint64_t hash = 0;
     int rc = 0;
 
     if (!resumed || (o->follow && l->objective->needs_reference))
         rc = initial_model(o, node_seed(l->node), &start, e);
     if (rc < 0)
         return rc;
+    if (start)
+        hash = XXH3_64bits(start->params, (size_t)start->count * sizeof(float));
+    if (start && resumed && hash != l->progress.initial_hash) {
+        model_free(start);
+        free(start);
+        return error_set(e, ERROR_model, "'%s' has other weights than when this run began",
+                         o->model);
+    }
+    l->progress.initial_hash = start ? hash : l->progress.initial_hash;
     if (o->follow && l->objective->needs_reference)
         l->initial = resumed ? start : model_twin(start);
     if (resumed) {
@@ -104,10 +114,12 @@ open_trainer(struct learner *l, struct error *e)
         rc = output_load(&l->output, l->progress.step, start, &m, &v, e);
     }
     if (rc == 0 &&
-        start->head_rows != (l->objective->classes ? l->config.num_labels : l->config.vocab_size))
+        start->head_rows != (l->objective->classes ? l->config.num_labels : l->config.vocab_size)) {
+        model_free(start);
         rc = error_set(e, ERROR_model,
                        "the checkpoint of step %lld is of another shape than the model",
                        (long long)l->progress.step);
+    }
     if (rc < 0) {
         free(start);
         free(m);
@@ -125,8 +137,6 @@ open_trainer(struct learner *l, struct error *e)
                               .eps = o->eps,
                               .weight_decay = o->weight_decay,
                               .clip = o->clip};
-    if (!resumed)
-        l->progress.initial_hash = XXH3_64bits(start->params, (size_t)start->count * sizeof(float));
     trainer_init(t, &start);
     if (resumed) {
         free(t->m);
