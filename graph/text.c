@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Bytes of the well-formed character at `p` with `left` bytes to go (at least 1), or 0. */
 static size_t
@@ -38,8 +39,14 @@ text_is_utf8(struct span s)
     const unsigned char *p = (const unsigned char *)s.at;
 
     for (size_t i = 0; i < s.length;) {
-        size_t n = step(p + i, s.length - i);
+        uint64_t eight;
+        size_t   n = 8;
 
+        /* Most text is ASCII: eight bytes without a high bit need no closer look. */
+        if (s.length - i >= sizeof(eight))
+            memcpy(&eight, p + i, sizeof(eight));
+        if (s.length - i < sizeof(eight) || (eight & 0x8080808080808080))
+            n = step(p + i, s.length - i);
         if (n == 0)
             return false;
         i += n;

@@ -158,7 +158,8 @@ static void
 utf8_is_strict(void **state)
 {
     static const char *const good[] = {
-        "", "a", "é", "日本", "\xf0\x9f\x92\x8e", "\xf4\x8f\xbf\xbf", "\x7f"};
+        "", "a", "é", "日本", "\xf0\x9f\x92\x8e", "\xf4\x8f\xbf\xbf", "\x7f",
+        "eight by eight, é and more"};
     static const char *const bad[] = {"\x80",
                                       "\xc0\x80",
                                       "\xc1\xbf",
@@ -169,7 +170,8 @@ utf8_is_strict(void **state)
                                       "\xf5\x80\x80\x80",
                                       "\xe2\x82",
                                       "a\xff",
-                                      "\xc3"};
+                                      "\xc3",
+        "1234567\xff", "12345678\xff", "1234567\xc3"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
