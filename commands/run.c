@@ -211,9 +211,7 @@ detach(const char *dir, struct lock *lock, const struct start *how)
     struct error e = {0};
     close(ends[0]);
     setsid();
-    /* The lock file names its owner: that is this process now. */
-    lock_drop(lock);
-    int rc = run_lock(dir, lock, &e);
+    run_lock_inherit(lock);
     struct start here = *how;
     here.quiet = true;
     here.ready_fd = ends[1];
@@ -222,8 +220,7 @@ detach(const char *dir, struct lock *lock, const struct start *how)
     dup2(none, 1);
     dup2(said >= 0 ? said : none, 2);
     free(words);
-    if (rc == 0)
-        rc = start_supervise(dir, lock, &here, &e);
+    int rc = start_supervise(dir, lock, &here, &e);
     if (rc < 0)
         fprintf(stderr, "sluice run: %s\n", e.text);
     _exit(rc < 0 ? error_exit(rc) : rc);

@@ -214,6 +214,16 @@ run_lock(const char *dir, struct lock *l, struct error *e)
     return rc;
 }
 
+void
+run_lock_inherit(struct lock *l)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "%ld %llu\n", (long)getpid(), (unsigned long long)lock_start_time(getpid()));
+    /* As in lock_take(): the text is a courtesy, the flock is what counts. */
+    if (ftruncate(l->fd, 0) != 0 || pwrite(l->fd, text, (size_t)n, 0) != n)
+        (void)n;
+}
+
 pid_t
 run_supervisor(const char *dir)
 {

@@ -67,6 +67,8 @@ bool run_exists(const char *dir);       /* does it hold a plan? */
 
 /* Become the one supervisor of the run, until lock_drop() or death. -> ERROR_locked with the owner's pid. */
 int run_lock(const char *dir, struct lock *l, struct error *e);
+/* After fork: the lock is held through the inherited descriptor; name this process as its owner. */
+void run_lock_inherit(struct lock *l);
 /* The pid of the living supervisor, or 0. */
 pid_t run_supervisor(const char *dir);
 

@@ -62,6 +62,15 @@ worker_init(struct supervisor *s, struct worker *w, int node, int replica)
     }
 }
 
+static void
+worker_free(struct worker *w)
+{
+    supervisor_forget(w);
+    json_decref(w->status);
+    json_decref(w->sets);
+    process_fini(&w->process);
+}
+
 int
 supervisor_grow(struct supervisor *s, struct error *e)
 {
@@ -80,6 +89,15 @@ supervisor_grow(struct supervisor *s, struct error *e)
             else
                 worker_init(s, &grown[at], n, r);
         }
+    /* A replica whose row was taken back before anything was emitted under it: nothing is in its store. */
+    for (int i = 0; i < s->count; i++) {
+        struct worker *w = &s->workers[i];
+        bool kept = w->process.replica < plan_replicas(&s->plan.nodes[w->process.index]);
+        if (kept)
+            continue;
+        process_signal(&w->process, SIGKILL);
+        worker_free(w);
+    }
     free(s->workers);
     s->workers = grown;
     s->count = want;
@@ -483,12 +501,8 @@ supervisor_turn(struct supervisor *s, double seconds, struct error *e)
 void
 supervisor_close(struct supervisor *s)
 {
-    for (int i = 0; i < s->count; i++) {
-        supervisor_forget(&s->workers[i]);
-        json_decref(s->workers[i].status);
-        json_decref(s->workers[i].sets);
-        process_fini(&s->workers[i].process);
-    }
+    for (int i = 0; i < s->count; i++)
+        worker_free(&s->workers[i]);
     free(s->workers);
     control_close(s->control);
     if (s->signal_fd >= 0) {

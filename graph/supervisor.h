@@ -48,13 +48,14 @@ struct worker {
 };
 
 /* A change of `replicas`, one at a time: hold the reader, write the row, restart the neighbours, resume. */
-enum change_stage { CHANGE_none, CHANGE_hold, CHANGE_restart, CHANGE_done, CHANGE_failed };
+enum change_stage { CHANGE_none, CHANGE_hold, CHANGE_write, CHANGE_restart, CHANGE_done, CHANGE_failed };
 struct change {
     enum change_stage stage;
     uint64_t          number;   /* grows with every change this supervisor was asked for */
     int               node;     /* whose replicas */
     int               source;   /* the reader that holds */
     int               count;    /* replicas wanted */
+    uint64_t          first;    /* where the reader holds */
     char              error[RUN_WHY_MAX];
 };
 

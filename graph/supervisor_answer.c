@@ -6,7 +6,7 @@
 #include "graph/look.h"
 #include "graph/supervisor.h"
 
-static const char *const change_names[] = {"none", "hold", "restart", "done", "failed"};
+static const char *const change_names[] = {"none", "hold", "write", "restart", "done", "failed"};
 
 static const char *
 state_of(const struct worker *w)

@@ -38,7 +38,7 @@ request_next(const struct supervisor *s, const struct worker *w, double now)
         return now >= w->look_at ? REQUEST_status : REQUEST_none;
     if (s->change.stage == CHANGE_hold && s->change.source == p->index)
         return REQUEST_hold;
-    if (s->change.stage != CHANGE_restart && s->resume_due && source && all_current(s))
+    if (s->change.stage != CHANGE_write && s->change.stage != CHANGE_restart && s->resume_due && source && all_current(s))
         return REQUEST_resume;
     if (json_array_size(w->sets) > 0)
         return REQUEST_set;

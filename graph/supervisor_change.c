@@ -143,7 +143,7 @@ change_replicas(struct supervisor *s, int node, int count, struct error *e)
         return error_set(e, ERROR_usage, "'%s' (%s) has one replica only", n->id, n->kind->name);
     if (source < 0)
         return error_set(e, ERROR_usage, "replicas of '%s' can change only below a reader; this run replays", n->id);
-    if (c->stage == CHANGE_hold || c->stage == CHANGE_restart)
+    if (c->stage == CHANGE_hold || c->stage == CHANGE_write || c->stage == CHANGE_restart)
         return error_set(e, ERROR_usage, "another change of replicas is under way (%s); try again when it is done",
                          s->plan.nodes[c->node].id);
     if (s->stopping || s->ending != RUN_running)
@@ -187,22 +187,31 @@ void
 change_held(struct supervisor *s, const json_t *reply)
 {
     struct change *c = &s->change;
-    struct error e = {0};
-    struct plan_node *n = &s->plan.nodes[c->node];
     const json_t *at = json_object_get(reply, "hold_at");
     const char *why = json_string_value(json_object_get(reply, "error"));
     if (c->stage != CHANGE_hold)
         return;
+    s->resume_due = true;
     if (!json_is_true(json_object_get(reply, "ok")) || !json_is_integer(at) || json_integer_value(at) < 0) {
         change_failed(s, why ? why : "the reader does not hold");
         return;
     }
-    uint64_t first = (uint64_t)json_integer_value(at), before = s->plan.revision;
-    s->resume_due = true;
+    c->first = (uint64_t)json_integer_value(at);
+    c->stage = CHANGE_write;    /* the rest moves the workers, which are being walked now */
+}
+
+/* The row into the plan, durably; then rows for new processes, and the neighbours start again. */
+static void
+row_write(struct supervisor *s)
+{
+    struct change *c = &s->change;
+    struct error e = {0};
+    struct plan_node *n = &s->plan.nodes[c->node];
+    uint64_t before = s->plan.revision;
     struct plan_row *last = &n->rows[n->row_count - 1];
-    if (first > last->first) {
+    if (c->first > last->first) {
         n->rows = xresize(n->rows, (size_t)(n->row_count + 1) * sizeof *n->rows);
-        n->rows[n->row_count++] = (struct plan_row){first, c->count};
+        n->rows[n->row_count++] = (struct plan_row){c->first, c->count};
     } else {
         last->count = c->count;     /* nothing was emitted under the last row yet */
     }
@@ -216,7 +225,7 @@ change_held(struct supervisor *s, const json_t *reply)
     }
     double now = supervisor_now();
     log_event(s->log, LOG_info, "replicas", "%s has %d replicas from ordinal %llu on", s->plan.nodes[c->node].id, c->count,
-              (unsigned long long)first);
+              (unsigned long long)c->first);
     for (int i = 0; i < s->count; i++) {
         struct process *p = &s->workers[i].process;
         if (!concerned(&s->plan, p->index, c->node)) {
@@ -234,6 +243,8 @@ void
 change_turn(struct supervisor *s)
 {
     struct change *c = &s->change;
+    if (c->stage == CHANGE_write)
+        row_write(s);
     if (c->stage != CHANGE_restart)
         return;
     for (int i = 0; i < s->count; i++) {
