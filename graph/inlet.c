@@ -14,7 +14,7 @@
 #define INLET_HELLO     1.0         /* seconds between two HELLOs without an answer */
 #define INLET_FRAME_MAX (MESSAGE_BYTES_MAX + WIRE_OVERHEAD)
 #define RECONNECT_MS    10
-#define RECONNECT_MAX_MS 200
+#define RECONNECT_MAX_MS 50
 
 struct inlet {
     struct feed *feed;

@@ -86,14 +86,13 @@ static const struct node_kind drink = {.name = "drink", .state_size = 1, .option
 static int
 node_main(char **argv)
 {
-    static char *count[] = {"1000"}, *interval[] = {"1s"}, *level[] = {"warning"};
-    struct plan_option options[] = {{"commit_count", 1, count, 0, 0}, {"commit_interval", 1, interval, 0, 0},
-                                    {"log_level", 1, level, 0, 0}};
+    static char *count[] = {"1000"}, *level[] = {"warning"};
+    struct plan_option options[] = {{"commit_count", 1, count, 0, 0}, {"log_level", 1, level, 0, 0}};
     struct plan_row row = {0, 1};
     struct plan_link link = {0, 0, 0};
     struct plan_node nodes[2] = {
-        {.id = "pour", .kind = &pour, .row_count = 1, .rows = &row, .options = options, .option_count = 3, .listen = ""},
-        {.id = "drink", .kind = &drink, .row_count = 1, .rows = &row, .options = options, .option_count = 3,
+        {.id = "pour", .kind = &pour, .row_count = 1, .rows = &row, .options = options, .option_count = 2, .listen = ""},
+        {.id = "drink", .kind = &drink, .row_count = 1, .rows = &row, .options = options, .option_count = 2,
          .listen = "", .links = &link, .link_count = 1}};
     struct plan plan = {.name = "bench", .seed = strtoull(argv[4], NULL, 10), .run_id = "bench", .folder = "/",
                         .file = "/bench", .max_lead = 1ULL << 40, .node_count = 2, .nodes = nodes};
@@ -235,7 +234,7 @@ main(int argc, char **argv)
         return node_main(argv);
     char template[] = "/tmp/sluice-bench-XXXXXX";
     const char *base = argc > 1 ? argv[1] : mkdtemp(template);
-    long records = argc > 2 ? atol(argv[2]) : 100000;
+    long records = argc > 2 ? atol(argv[2]) : 200000;
     int rounds = argc > 3 ? atoi(argv[3]) : 5;
     double link[ROUNDS_MAX], bare[ROUNDS_MAX], ratio[ROUNDS_MAX];
     if (!base || records < BATCH || rounds < 1 || rounds > ROUNDS_MAX)
