@@ -1,10 +1,10 @@
 #!/bin/bash
 # chaos N SEED [TOPOLOGY]: runs a topology undisturbed once, then again with N kills (-9) spread over its progress, every process and
-# the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 32), so that
+# the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 16), so that
 # the stages work side by side. KEEP=1 keeps the folder. Prints TAP; exit code 1 when anything differs.
 . "$(dirname "$0")/whole.sh"
 kills=${1:-20} seed=${2:-1} given=${3:-}
-lead=${LEAD:-32}
+lead=${LEAD:-16}
 
 random() {  # 0 ... $1 - 1, from the seed and a counter
     draws=$((${draws:-0} + 1))
@@ -41,9 +41,9 @@ victim() {
 supervisor $supervisor x"
     while read -r name pid rest; do
         [ -n "$name" ] && is_pid "$pid" || continue
-        # Sources live shortest: they go first among equals; the rest by the seed.
-        n=$((${count[$name]:-0} * 1000 + $(random 900)))
-        [ "$rest" = reader ] && n=$((${count[$name]:-0} * 1000 - 1))
+        # Among equals those go first that live shortest: sources, then stages, by the seed; learners and the supervisor stay.
+        n=$((${count[$name]:-0} * 1000 + $(random 400)))
+        case $rest in reader) n=$((n - 500));; learner|sink|x) n=$((n + 500));; esac
         [ $n -lt $least ] && { least=$n; best="$name $pid"; }
     done <<<"$list"
     echo "$best"

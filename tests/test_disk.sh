@@ -1,0 +1,28 @@
+#!/bin/bash
+# A full disk pauses the run, says so, and the run goes on when there is room; nothing is lost (P6).
+. "$(dirname "$0")/whole.sh"
+cd "$work" || exit 2
+mkdir small
+if ! mount -t tmpfs -o size=6m none small 2>/dev/null; then
+    echo "ok - a full disk # SKIP mount is not permitted"
+    exit 0
+fi
+trap '"$SLUICE" stop small/run >/dev/null 2>&1; umount -l small; tidy' EXIT
+rollouts 1500 1 >rollouts.jsonl
+topology 4000 >flow.yaml
+"$SLUICE" run flow.yaml --run calm >calm.out 2>&1
+same "with room" $? 0
+export SLUICE_DISK_RESERVE=1000000
+"$SLUICE" run flow.yaml --run small/run >small.out 2>&1 &
+supervisor=$!
+paused() { [ "$(run_state small/run)" = paused ]; }
+check "a full disk pauses the run" wait_for 40 paused
+check "... and status says why" grep -qE 'disk|space|full' <("$SLUICE" status small/run --json | tr '{' '\n' | grep '"state":"paused"')
+check "... while the supervisor lives" kill -0 $supervisor
+mount -o remount,size=200m small
+check "with room again it ends" wait_for 60 over small/run
+wait $supervisor
+same "... with exit code 0" $? 0
+same "... and nothing is lost" "$(outcome small/run)" "$(outcome calm)"
+check "... nor doubled" audit_ok small/run
+exit $((failures > 0))

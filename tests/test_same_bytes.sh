@@ -1,0 +1,57 @@
+#!/bin/bash
+# P3 on the arith graph: replicas of a judge, commits of one message, a lead of one ordinal, a restarted judge, another machine's
+# kernels against themselves: the same checkpoint.
+. "$(dirname "$0")/whole.sh"
+short=$here/examples/arith/short.yaml
+one() {     # NAME FLAGS...: runs and prints the outcome
+    local name=$1; shift
+    "$SLUICE" run "$short" --run "$work/$name" "$@" >"$work/$name.out" 2>&1 || { echo "exit code $?"; tail -3 "$work/$name.out"; return; }
+    audit_ok "$work/$name" || { echo "audit failed"; return; }
+    outcome "$work/$name"
+}
+edited() {  # NAME SED...: a copy of the topology beside it, for relative paths
+    local name=$here/examples/arith/.same-$$-$1.yaml; shift
+    sed "$@" "$short" >"$name"
+    echo "$name"
+}
+trap 'rm -f "$here"/examples/arith/.same-$$-*.yaml; tidy' EXIT
+base=$(one base)
+check "an undisturbed run: $base" test ${#base} -ge 64
+same "commits of one message" "$(one commit1 --set critic.commit_count=1 --set gems.commit_count=1 --set policy.commit_count=1)" "$base"
+whole=$short
+short=$(edited two 's/kind: llm_judge/kind: llm_judge\n    replicas: 2/; s/kind: prm_judge/kind: prm_judge\n    replicas: 4/')
+same "2 and 4 replicas of the judges" "$(one replicas)" "$base"
+short=$whole; short=$(edited lead 's/^seed: 7/seed: 7\nmax_lead: 1/')
+same "a lead of one ordinal, so one group at a time" "$(one lead)" "$base"
+
+# ---- a judge restarted, and 1 to 2 replicas of it, in the middle ----
+short=$whole; slow=$(edited slow 's/^seed: 7/seed: 7\nmax_lead: 16/')
+"$SLUICE" run "$slow" --run "$work/mid" >"$work/mid.out" 2>&1 &
+supervisor=$!
+wait_for 20 settled_at_least "$work/mid" policy 60
+others() { for n in rollouts steps prm gems policy; do pid_of "$work/mid" $n; done; }
+before=$(others)
+check "restart critic" "$SLUICE" restart "$work/mid" critic
+same "... the other pids do not change" "$(others)" "$before"
+check "critic with 2 replicas from here on" "$SLUICE" set "$work/mid" critic.replicas=2
+wait $supervisor
+same "... and it ends well" $? 0
+same "... with the same checkpoint" "$(outcome "$work/mid")" "$base"
+check "... and its audit" audit_ok "$work/mid"
+
+# ---- kernels of other machines, each against itself ----
+for core in Haswell Zen; do
+    export OPENBLAS_CORETYPE=$core
+    short=$whole; first=$(one "$core-1"); short=$(edited $core 's/kind: prm_judge/kind: prm_judge\n    replicas: 2/')
+    same "$core against itself with 2 replicas" "$(one "$core-2")" "$first"
+done
+unset OPENBLAS_CORETYPE
+
+# ---- replay of the objective and of the rule: no judge is asked ----
+"$SLUICE" replay "$work/base" gems --set gems.rule=any --into "$work/any" >"$work/any.out" 2>&1
+same "replay with another rule" $? 0
+check "... another checkpoint" test "$(outcome "$work/any")" != "$base" -a -n "$(outcome "$work/any")"
+check "... its audit, and the old one's" sh -c "'$SLUICE' audit '$work/any' >/dev/null && '$SLUICE' audit '$work/base' >/dev/null"
+same "... the judges have judged nothing more" "$(in_of "$work/any" critic)" "$(in_of "$work/base" critic)"
+same "the old checkpoint is untouched" "$(outcome "$work/base")" "$base"
+exit $((failures > 0))
