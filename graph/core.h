@@ -22,6 +22,7 @@
 
 #define REASON_MAX        63            /* bytes of a closing's reason; longer ones are cut */
 #define ORDINAL_MAX       (1ULL << 62)  /* ordinals and sequence numbers lie below */
+#define BODY_BYTES_MAX    ((size_t)MESSAGE_BYTES_MAX - 65536)   /* so that a frame with it passes message_check() */
 #define WINDOW_RECORDS    4096          /* records in flight to one feed, not yet handled and committed */
 #define COMMIT_BYTES_MAX  (32LL << 20)  /* of one transaction; one message may exceed it */
 #define DEAD_BYTES_MAX    (64LL << 10)  /* kept of something that never became a message */

@@ -204,6 +204,7 @@ outbox_put(struct node *n, int port, const struct record *r)
     struct outport *p = &n->ports[port];
     if (!p->linked)
         return;
+    assert(r->body.length <= BODY_BYTES_MAX);       /* else no frame could carry it, ever */
     store_u64(key, r->ordinal);
     record_room(n->store, TABLE_out + port, span_of(key, 8), r, &fresh);
     if (!fresh) {

@@ -211,7 +211,7 @@ linked_plan(struct plan *p, struct plan_node *nodes, const struct linked *l)
 {
     static const struct node_kind *const kinds[] = {&numbers, &relay, &tally};
     *p = (struct plan){.name = "linked", .seed = (uint64_t)l->total, .run_id = "linked-run", .folder = "/",
-                       .file = "/linked.yaml", .max_lead = 5000, .node_count = LINKED_nodes, .nodes = nodes};
+                       .file = "/linked.yaml", .max_lead = l->lead > 0 ? (uint64_t)l->lead : 5000, .node_count = LINKED_nodes, .nodes = nodes};
     relay_rows[0] = (struct plan_row){0, l->replicas};
     relay_rows[1] = (struct plan_row){(uint64_t)l->later_first, l->later};
     for (int i = 0; i < LINKED_nodes; i++)
@@ -238,7 +238,8 @@ linked_main(int argc, char **argv)
     struct linked l = {.total = 0};
     if (argc != 6 || strcmp(argv[1], "--linked") != 0)
         return -1;
-    if (sscanf(argv[5], "%d,%d,%d,%d,%d", &l.total, &l.replicas, &l.later_first, &l.later, &l.cut) != 5)
+    if (sscanf(argv[5], "%d,%d,%d,%d,%d,%d", &l.total, &l.replicas, &l.later_first, &l.later, &l.cut,
+               &l.lead) != 6)
         return 2;
     linked_plan(&plan, nodes, &l);
     int rc = place_open(&place, argv[2], &e);
@@ -293,7 +294,8 @@ linked_start(struct linked *l, int node, int replica)
     char n[16], r[16], shape[96];
     snprintf(n, sizeof(n), "%d", node);
     snprintf(r, sizeof(r), "%d", replica);
-    snprintf(shape, sizeof(shape), "%d,%d,%d,%d,%d", l->total, l->replicas, l->later_first, l->later, l->cut);
+    snprintf(shape, sizeof(shape), "%d,%d,%d,%d,%d,%d", l->total, l->replicas, l->later_first, l->later, l->cut,
+             l->lead);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {

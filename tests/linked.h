@@ -18,6 +18,7 @@ struct linked {
     int          total, replicas;       /* ordinals; replicas of relay */
     int          later_first, later;    /* a second row of relay: replicas from an ordinal on; later 0: none */
     int          cut;                   /* numbers serves what it stored below it, generation 1; 0: it runs */
+    int          lead;                  /* max_lead; 0: 5000 */
     pid_t        pids[LINKED_nodes][LINKED_REPLICAS_MAX];
 };
 

@@ -91,6 +91,24 @@ a_term_is_good_order(void **state)
     linked_close(&l);
 }
 
+/* A lead smaller than a group: each group waits until everything before it is settled, and none waits for ever. */
+static void
+the_smallest_lead_never_locks_up(void **state)
+{
+    struct linked l;
+    (void)state;
+    linked_open(&l, 200, 2);
+    l.lead = 1;
+    linked_start_all(&l);
+    while (linked_status(&l, LINKED_tally, 0, "position") < 100)
+        ;
+    linked_kill(&l, LINKED_tally, 0);
+    linked_start(&l, LINKED_tally, 0);
+    linked_finish(&l);
+    linked_verify(&l);
+    linked_close(&l);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -101,6 +119,7 @@ main(int argc, char **argv)
         cmocka_unit_test(an_undisturbed_run_ends_by_itself),
         cmocka_unit_test(killed_at_any_instant_nothing_is_lost_or_doubled),
         cmocka_unit_test(a_term_is_good_order),
+        cmocka_unit_test(the_smallest_lead_never_locks_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

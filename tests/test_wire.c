@@ -316,6 +316,40 @@ a_consumer_survives_strangers(void **state)
 }
 
 static void
+a_control_socket_survives_strangers(void **state)
+{
+    struct linked l;
+    char *deep = xalloc(20001);
+    (void)state;
+    linked_open(&l, 2000, 1);
+    linked_start(&l, LINKED_numbers, 0);
+    json_decref(linked_ask(&l, LINKED_numbers, 0, "status"));
+    char *path = place_control(&l.place, LINKED_numbers, 0);
+    void *s = stranger_open(ZMQ_DEALER, path, false);
+    memset(deep, '[', 20000);
+    const char *const texts[] = {"", "{", "[]", "7", "{\"ask\":7}", "{\"ask\":\"fly\"}", "\xff\xfe", deep,
+        "{\"ask\":\"set\",\"option\":\"commit_count\",\"value\":\"-1\"}", "{\"ask\":\"dead\",\"do\":\"retry\",\"id\":99}",
+        "{\"ask\":\"leave\"}", "{\"ask\":\"copy\",\"folder\":\"x\"}", "{\"ask\":\"trace\"}"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char reply[1000];
+        assert_true(zmq_send(s, texts[i], strlen(texts[i]), 0) >= 0);
+        int length = zmq_recv(s, reply, sizeof(reply) - 1, 0);
+        assert_true(length > 0 && length < (int)sizeof(reply));
+        reply[length] = 0;
+        if (!strstr(reply, "\"ok\":false"))
+            fail_msg("'%.80s' was answered '%s'", texts[i], reply);
+    }
+    assert_true(zmq_send(s, "a", 1, ZMQ_SNDMORE) >= 0 && zmq_send(s, "b", 1, 0) >= 0);
+    zmq_close(s);
+    linked_start_all(&l);
+    linked_finish(&l);
+    linked_verify(&l);
+    free(path);
+    free(deep);
+    linked_close(&l);
+}
+
+static void
 a_second_process_of_one_node_is_refused(void **state)
 {
     struct linked l;
@@ -510,6 +544,7 @@ main(int argc, char **argv)
         cmocka_unit_test(mutations_are_survived),
         cmocka_unit_test(a_producer_survives_strangers),
         cmocka_unit_test(a_consumer_survives_strangers),
+        cmocka_unit_test(a_control_socket_survives_strangers),
         cmocka_unit_test(a_second_process_of_one_node_is_refused),
         cmocka_unit_test(a_consumers_store_copied_back_is_refused),
         cmocka_unit_test(a_producers_store_copied_back_is_refused),
