@@ -244,6 +244,8 @@ struct feed *feed_find(struct node *n, int link, int replica);
 /* A record arrived; `f` gains a reference if the record is kept. -> 1 new, 0 duplicate, ERROR_wire when it cannot be. */
 int  feed_arrive(struct node *n, struct feed *d, const struct record *r, struct frame *f, struct error *e);
 int  feed_end(struct node *n, struct feed *d, uint64_t last, struct error *e);
+/* Was this ordinal handled on this link before, under another number? Then it is counted and only its number marked. */
+bool feed_doubled(struct node *n, struct feed *d, uint64_t seq, uint64_t ordinal);
 void feed_mark(struct node *n, struct feed *d, uint64_t seq, uint64_t ordinal);
 void feeds_flush(struct node *n);       /* rows into the transaction */
 void feeds_committed(struct node *n);

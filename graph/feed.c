@@ -131,15 +131,23 @@ feed_arrive(struct node *n, struct feed *d, const struct record *r, struct frame
         queue_add(n, d, r, f);
         return 1;
     }
-    if (set_has(&n->received[d->link], r->ordinal)) {
-        store_set_number(n->store, "doubled", store_number(n->store, "doubled", 0) + 1);
-        log_event(n->log, LOG_error, "doubled", "ordinal %llu came twice on link %d from '%s'",
-                  (unsigned long long)r->ordinal, d->link, n->links[d->link].from);
-    } else {
-        park_add(n, r, d->link);
-    }
+    if (feed_doubled(n, d, r->seq, r->ordinal))
+        return 1;
+    park_add(n, r, d->link);
     feed_mark(n, d, r->seq, r->ordinal);
     return 1;
+}
+
+bool
+feed_doubled(struct node *n, struct feed *d, uint64_t seq, uint64_t ordinal)
+{
+    if (!set_has(&n->received[d->link], ordinal))
+        return false;
+    store_set_number(n->store, "doubled", store_number(n->store, "doubled", 0) + 1);
+    log_event(n->log, LOG_error, "doubled", "ordinal %llu came twice on link %d from '%s'",
+              (unsigned long long)ordinal, d->link, n->links[d->link].from);
+    feed_mark(n, d, seq, ordinal);
+    return true;
 }
 
 void

@@ -323,6 +323,10 @@ attempts_of(struct node *n, uint64_t ordinal)
 int
 unit_give(struct node *n, struct work *w, struct error *e)
 {
+    if (w->feed && feed_doubled(n, w->feed, w->seq, w->unit.ordinal)) {
+        work_free(n, w);
+        return 0;
+    }
     if (all_closing(w)) {
         for (int p = 0; p < n->port_count; p++)
             if (n->ports[p].linked)
@@ -459,6 +463,12 @@ inputs_done(struct node *n, struct work *w)
 static void
 settle(struct node *n, struct work *w, bool data, const char *reason)
 {
+    if (w->feed && feed_doubled(n, w->feed, w->seq, w->unit.ordinal)) {
+        if (w->in_hand)                 /* both were in hand; the first one's answers stand */
+            works_remove(&n->hand, w);
+        work_free(n, w);
+        return;
+    }
     for (int p = 0; p < n->port_count; p++) {
         struct answer *a = &w->answers[p];
         struct record r = {.ordinal = w->unit.ordinal, .first = w->unit.first, .size = w->unit.size};

@@ -42,7 +42,7 @@ killed_at_any_instant_nothing_is_lost_or_doubled(void **state)
     int64_t next = 0;
     int kills = 0, all = 0;
     (void)state;
-    linked_open(&l, 24000, 2);
+    linked_open(&l, 40000, 2);
     linked_start_all(&l);
     for (;;) {
         int64_t position = linked_status(&l, LINKED_tally, 0, "position");
@@ -50,7 +50,7 @@ killed_at_any_instant_nothing_is_lost_or_doubled(void **state)
             break;
         if (position < next)
             continue;
-        next = position + (int64_t)dice(1500);
+        next = position + (int64_t)dice(1200);
         if (dice(8) == 0) {
             for (int i = 0; i < LINKED_nodes; i++)
                 for (int r = 0; r < (i == LINKED_relay ? 2 : 1); r++, kills++)

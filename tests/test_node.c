@@ -249,6 +249,27 @@ three_crashes_alone_in_hand_make_a_dead_letter(void **state)
 }
 
 static void
+an_ordinal_that_comes_twice_is_counted_and_handled_once(void **state)
+{
+    (void)state;
+    struct harness *h = echo_open(NULL);
+    give_text(h, 0, 0, "slow");
+    give_text(h, 0, 0, "twice, both in hand");
+    give_text(h, 0, 1, "b");
+    assert_int_equal(harness_run(h, 1, NULL), 0);
+    unit_done(harness_node(h), ((struct echo *)harness_state(h))->slow);
+    give_text(h, 0, 1, "twice, one after the other");
+    harness_end(h);
+    assert_int_equal(harness_run(h, 1, NULL), 0);
+    expect(h, "out", 0, "twice, both in hand", NULL);
+    expect(h, "out", 1, "b", NULL);
+    expect_none(h, "out");
+    assert_int_equal(store_number(harness_node(h)->store, "doubled", 0), 2);
+    assert_true(harness_finished(h));
+    harness_close(h);
+}
+
+static void
 kills_never_count(void **state)
 {
     (void)state;
@@ -454,6 +475,7 @@ main(void)
         cmocka_unit_test(the_dead_are_kept_and_closed),
         cmocka_unit_test(held_letters_keep_their_place),
         cmocka_unit_test(three_crashes_alone_in_hand_make_a_dead_letter),
+        cmocka_unit_test(an_ordinal_that_comes_twice_is_counted_and_handled_once),
         cmocka_unit_test(kills_never_count),
         cmocka_unit_test(early_arrivals_wait_in_the_store),
         cmocka_unit_test(many_units_survive_crashes_at_every_stage),
