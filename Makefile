@@ -32,6 +32,10 @@ TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TESTSRC))
 TESTLIB  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TESTSRC),$(sort $(wildcard tests/*.c))))
 TOOLS    := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
 
+# One short line for each file; V=1 shows the commands, -s nothing.
+Q        := $(if $(V),,@)
+SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
+
 .PHONY: all setup tests tools run test test-core bench install clean manual check-layers
 .DEFAULT_GOAL := all
 .SECONDARY:
@@ -44,24 +48,30 @@ setup:
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(SAY) "  CC   $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/libsluice.a: $(LIBOBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(SAY) "  AR   $@"
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/sluice: $(COMMANDS) $(BUILD)/libsluice.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	$(SAY) "  LINK $@"
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka -lmicrohttpd
+	$(SAY) "  LINK $@"
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka -lmicrohttpd
 
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
+	$(SAY) "  LINK $@"
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
 # The tests' scripted judge, as a program for test scripts.
 $(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/libsluice.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
+	$(SAY) "  LINK $@"
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
 
 tests: $(TESTS) tools
 tools: $(TOOLS)

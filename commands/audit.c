@@ -16,7 +16,7 @@ show(const json_t *report)
     const char *id, *reason;
     json_t *row, *count, *line;
     size_t i;
-    printf("%lld ordinals read\n%-20s %10s %10s %10s  closed\n", (long long)json_integer_value(json_object_get(report, "read")),
+    printf("%lld ordinals read\n%-20s %10s %10s %10s  reasons\n", (long long)json_integer_value(json_object_get(report, "read")),
            "node", "samples", "closed", "in flight");
     json_object_foreach(json_object_get(report, "nodes"), id, row) {
         long long closed = 0;

@@ -93,6 +93,7 @@ static int
 list(struct talk *t, int only, bool json, struct error *e)
 {
     int rc = 0;
+    size_t found = 0;
     for (int n = 0; n < t->plan.node_count && rc == 0; n++)
         for (int r = 0; r < plan_replicas(&t->plan.nodes[n]) && rc == 0 && (only < 0 || only == n); r++) {
             json_int_t from = 0;
@@ -101,6 +102,7 @@ list(struct talk *t, int only, bool json, struct error *e)
                 rc = letters_take(t, n, r, request, &answer, e);
                 const json_t *rows = json_object_get(answer, "letters");
                 const json_t *last = json_array_get(rows, json_array_size(rows) - 1);
+                found += json_array_size(rows);
                 more = json_is_true(json_object_get(answer, "more")) && last != NULL;
                 from = json_integer_value(json_object_get(last, "id")) + 1;
                 list_show(t, n, r, answer, json);
@@ -108,6 +110,8 @@ list(struct talk *t, int only, bool json, struct error *e)
                 json_decref(request);
             }
         }
+    if (rc == 0 && found == 0 && !json)
+        puts("no dead letters");
     return rc;
 }
 

@@ -19,7 +19,7 @@ flags_help(const struct flag *flags, const char *usage, const char *about)
                           : snprintf(left, sizeof left, "      --%s", f->name);
         if (f->value != NULL)
             snprintf(left + n, sizeof left - (size_t)n, " %s", f->value);
-        printf("%s%-28s %s\n", f == flags ? "\n" : "", left, f->help);
+        printf("%s%-29s %s\n", f == flags ? "\n" : "", left, f->help);
     }
 }
 

@@ -109,9 +109,10 @@ line_print(const struct filter *f, const struct source *s)
     }
     log_level_find(json_string_value(json_object_get(s->row, "level")), &level);
     const char *node = json_string_value(json_object_get(s->row, "node"));
+    const char *event = json_string_value(json_object_get(s->row, "event"));
     const char *text = json_string_value(json_object_get(s->row, "text"));
-    printf("%s%.23s %-7s %s.%d: ", talk_colour() ? colours[level] : "", s->time, log_level_name(level), node ? node : "?",
-           (int)json_integer_value(json_object_get(s->row, "replica")));
+    printf("%s%.23s %-7s %s.%d %s: ", talk_colour() ? colours[level] : "", s->time, log_level_name(level),
+           node ? node : "?", (int)json_integer_value(json_object_get(s->row, "replica")), event ? event : "");
     for (const char *c = text ? text : ""; *c != 0; c++)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? ' ' : *c);
     printf("%s\n", talk_colour() ? "\033[0m" : "");

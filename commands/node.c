@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "graph/plan.h"
 #include "graph/runner.h"
@@ -27,7 +28,10 @@ run(struct plan *p, const struct place *place, const char *id, int replica, bool
     if (rc == 0) {
         struct runner_setup s = {p, index, replica, place, log, crashed};
         rc = runner_run(&s, e);
-        log_event(log, rc == 0 ? LOG_info : LOG_error, "stop", "%s", rc == 0 ? "in good order" : e->text);
+        struct rusage used = {0};
+        getrusage(RUSAGE_SELF, &used);
+        log_event(log, rc == 0 ? LOG_info : LOG_error, "stop", "%s; at most %ld KiB resident",
+                  rc == 0 ? "in good order" : e->text, used.ru_maxrss);
     }
     log_close(log);
     free(path);

@@ -1,6 +1,7 @@
 /* progress: drawing. Numbers come from the last answers of the processes; nothing is asked here. */
 #include "commands/progress.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,38 +53,74 @@ print_clean(const char *text, int most)
         putchar((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i]);
 }
 
-int
-progress_table(const json_t *status, bool colour)
+static const char *
+text_of(const json_t *row, const char *key)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+    return text ? text : "";
+}
+
+static long long
+number_of(const json_t *row, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(row, key));
+}
+
+/* Restarts and dead letters are rare: they are said before the reason, not in columns of zeros. A reason that begins with
+ * the state's own word loses it. */
+static void
+print_why(const json_t *row, int room)
+{
+    const char *state = text_of(row, "state"), *why = text_of(row, "why");
+    size_t word = strlen(state);
+    char text[1024];
+    int n = 0;
+    if (number_of(row, "restarts") > 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, "[restarts: %lld] ", number_of(row, "restarts"));
+    if (number_of(row, "dead") > 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, "[dead letters: %lld] ", number_of(row, "dead"));
+    if (strncmp(why, state, word) == 0 && (why[word] == ':' || why[word] == ' '))
+        why += word + (why[word] == ':') + 1;
+    snprintf(text + n, sizeof text - (size_t)n, "%s", why);
+    print_clean(text, room > 10 ? room : 10);
+}
+
+/* At most `most` rows. */
+static int
+table(const json_t *status, bool colour, int most)
 {
     const json_t *rows = json_object_get(status, "nodes");
     json_t *row;
     size_t i;
-    int id_width = 4, columns = width(), lines = 1;
+    int id_width = 4, columns = width(), lines = 1, left = (int)json_array_size(rows);
     const char *clear = colour ? "\033[K" : "";
     json_array_foreach(rows, i, row) {
-        int n = (int)strlen(json_string_value(json_object_get(row, "id"))) + 3;
+        int n = (int)strlen(text_of(row, "id")) + 3;
         id_width = n > id_width ? n : id_width;
     }
-    printf("%-*s %-10s %10s %10s %9s %6s %4s  why%s\n", id_width, "node", "state", "in", "out", "in flight", "dead", "rst",
-           clear);
+    printf("%-*s %-9s %9s %9s %9s  why%s\n", id_width, "node", "state", "in", "out", "in flight", clear);
     json_array_foreach(rows, i, row) {
         char name[PLAN_NODES_MAX];
-        const char *state = json_string_value(json_object_get(row, "state"));
-        const char *why = json_string_value(json_object_get(row, "why"));
-        snprintf(name, sizeof name, "%s.%d", json_string_value(json_object_get(row, "id")),
-                 (int)json_integer_value(json_object_get(row, "replica")));
-        printf("%-*s %s%-10s%s %10lld %10lld %9lld %6lld %4lld  ", id_width, name, colour ? state_colour(state) : "", state,
-               colour ? "\033[0m" : "", (long long)json_integer_value(json_object_get(row, "in")),
-               (long long)json_integer_value(json_object_get(row, "out")),
-               (long long)json_integer_value(json_object_get(row, "in_flight")),
-               (long long)json_integer_value(json_object_get(row, "dead")),
-               (long long)json_integer_value(json_object_get(row, "restarts")));
-        int room = columns - id_width - 57;
-        print_clean(why, room > 10 ? room : 10);
+        const char *state = text_of(row, "state"), *paint = colour ? state_colour(state) : "";
+        if (lines >= most && left > 1) {
+            printf("... and %d more: `sluice status`%s\n", left, clear);
+            return lines + 1;
+        }
+        snprintf(name, sizeof name, "%s.%d", text_of(row, "id"), (int)number_of(row, "replica"));
+        printf("%-*s %s%-9s%s %9lld %9lld %9lld  ", id_width, name, paint, state, paint[0] ? "\033[0m" : "",
+               number_of(row, "in"), number_of(row, "out"), number_of(row, "in_flight"));
+        print_why(row, columns - id_width - 42);
         printf("%s\n", clear);
         lines++;
+        left--;
     }
     return lines;
+}
+
+int
+progress_table(const json_t *status, bool colour)
+{
+    return table(status, colour, INT_MAX);
 }
 
 /* Ordinals settled at the slowest terminal, and those emitted; false: a source may still emit. */
@@ -128,9 +165,42 @@ headline(const struct progress *p, const struct supervisor *s, char *text, size_
     char eta[48] = "";
     if (known && p->rate > 0 && settled < emitted)
         snprintf(eta, sizeof eta, ", about %.0f s left", (double)(emitted - settled) / p->rate);
-    snprintf(text, room, "%s: %s%s%.200s, %.0f s, %llu of %llu%s ordinals settled%s", s->plan.name,
+    snprintf(text, room, "%s: %s%s%.200s, %.0f s, %llu of %llu rollouts settled%s%s", s->plan.name,
              run_phase_name(s->state.phase), s->state.why[0] ? ": " : "", s->state.why, supervisor_now() - p->began,
-             (unsigned long long)(settled == UINT64_MAX ? 0 : settled), (unsigned long long)emitted, known ? "" : "+", eta);
+             (unsigned long long)(settled == UINT64_MAX ? 0 : settled), (unsigned long long)emitted,
+             known ? "" : ", still reading", eta);
+}
+
+/* One line: the numbers, and who computes or is in trouble. */
+static void
+print_line(const char *head, const json_t *status)
+{
+    static const char *const told[] = {"computing", "paused", "down", "silent"};
+    json_t *row;
+    size_t i;
+    printf("%s", head);
+    json_array_foreach(json_object_get(status, "nodes"), i, row)
+        for (size_t k = 0; k < sizeof told / sizeof *told; k++)
+            if (strcmp(text_of(row, "state"), told[k]) == 0) {
+                printf("; %s.%d %s: ", text_of(row, "id"), (int)number_of(row, "replica"), told[k]);
+                print_why(row, 200);
+            }
+    putchar('\n');
+}
+
+/* Drawn over itself. Lines are cut by the terminal, not wrapped, and no more than it has rows: the way up is known. */
+static void
+draw(struct progress *p, const char *head, const json_t *status)
+{
+    struct winsize w;
+    int rows = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 6 ? w.ws_row - 3 : INT_MAX;
+    printf("\033[?7l");
+    if (p->drawn > 0)
+        printf("\033[%dA", p->drawn);
+    print_clean(head, width() - 1);
+    printf("\033[K\n");
+    p->drawn = 1 + table(status, true, rows);
+    printf("\033[?7h");
 }
 
 void
@@ -139,7 +209,8 @@ progress_show(struct progress *p, const struct supervisor *s, bool last)
     double now = supervisor_now();
     const char *phase = run_phase_name(s->state.phase);
     bool changed = strcmp(phase, p->shown_state) != 0;
-    bool due = now - p->shown_at >= (p->terminal ? PROGRESS_TERMINAL : PROGRESS_LINES);
+    double lines = now - p->began < PROGRESS_EARLY ? PROGRESS_LINES : PROGRESS_LATER;
+    bool due = now - p->shown_at >= (p->terminal ? PROGRESS_TERMINAL : lines);
     uint64_t settled, emitted;
     ordinals(s, &settled, &emitted);
     rate_take(p, settled == UINT64_MAX ? 0 : settled);
@@ -155,25 +226,12 @@ progress_show(struct progress *p, const struct supervisor *s, bool last)
         json_dumpf(status, stdout, JSON_COMPACT);
         putchar('\n');
     } else if (p->terminal) {
-        if (p->drawn > 0)
-            printf("\033[%dA", p->drawn);
-        print_clean(head, width() - 1);
-        printf("\033[K\n");
-        p->drawn = 1 + progress_table(status, true);
+        draw(p, head, status);
+    } else if (last) {
+        puts(head);
+        table(status, false, INT_MAX);
     } else {
-        printf("%s\n", head);
-        json_t *row;
-        size_t i;
-        json_array_foreach(json_object_get(status, "nodes"), i, row) {
-            const char *why = json_string_value(json_object_get(row, "why"));
-            printf("  %s.%d %s in %lld out %lld%s", json_string_value(json_object_get(row, "id")),
-                   (int)json_integer_value(json_object_get(row, "replica")),
-                   json_string_value(json_object_get(row, "state")),
-                   (long long)json_integer_value(json_object_get(row, "in")),
-                   (long long)json_integer_value(json_object_get(row, "out")), why[0] ? " " : "");
-            print_clean(why, 200);
-            putchar('\n');
-        }
+        print_line(head, status);
     }
     fflush(stdout);
     json_decref(status);

@@ -9,7 +9,9 @@
 #include "graph/supervisor.h"
 
 #define PROGRESS_TERMINAL 0.25  /* seconds between two drawings */
-#define PROGRESS_LINES    5.0   /* seconds between two plain lines */
+#define PROGRESS_LINES    5.0   /* seconds between two plain lines, in the first minute ... */
+#define PROGRESS_EARLY    60.0
+#define PROGRESS_LATER    30.0  /* ... and later */
 #define PROGRESS_RATE     30.0  /* seconds the rate behind the ETA is taken over, about */
 
 struct progress {

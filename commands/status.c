@@ -1,6 +1,7 @@
 /* status: one look at a run: from its supervisor, from its processes, or from their stores. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "commands/flags.h"
 #include "commands/progress.h"
@@ -22,7 +23,7 @@ show(const json_t *status)
         printf(" (supervisor %lld, epoch %lld)\n", (long long)json_integer_value(pid),
                (long long)json_integer_value(json_object_get(supervisor, "epoch")));
     else
-        printf(" (no supervisor lives)\n");
+        puts(strcmp(json_string_value(json_object_get(status, "state")), "done") == 0 ? "" : " (no supervisor lives)");
     progress_table(status, talk_colour());
 }
 

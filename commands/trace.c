@@ -95,6 +95,19 @@ collect(struct talk *t, uint64_t ordinal, json_t **report, struct error *e)
     return own.code == 0 ? 0 : error_set(e, own.code, "%s", own.text);
 }
 
+/* Has any process settled it, or does it hold anything of it? */
+static bool
+is_known(const json_t *report)
+{
+    json_t *node;
+    size_t i;
+    json_array_foreach(json_object_get(report, "nodes"), i, node)
+        if (json_is_true(json_object_get(node, "settled")) || json_array_size(json_object_get(node, "sent")) > 0 ||
+            json_array_size(json_object_get(node, "kept")) > 0 || json_array_size(json_object_get(node, "dead")) > 0)
+            return true;
+    return false;
+}
+
 /* ---- showing ---- */
 
 static void
@@ -206,7 +219,7 @@ steps_show(const struct talk *t, const json_t *report, const json_t *body, bool 
         char *text = span_copy(span_of(response + begin, stop - begin));
         printf("  [%zu] ", i + 1);
         if (labels != NULL) {
-            printf("%s (%lld of %lld)", names[which],
+            printf("%s (yes: %lld of %lld)", names[which],
                    (long long)json_integer_value(json_array_get(json_object_get(body, "agree"), i)),
                    (long long)json_integer_value(json_array_get(json_object_get(body, "counted"), i)));
             weights_show(t, names[which]);
@@ -271,8 +284,9 @@ show(const struct talk *t, const json_t *report)
             print_text(json_string_value(json_object_get(rollout, "response")), "  ");
         }
     }
-    putchar('\n');
-    if (body != NULL)
+    if (body == NULL)
+        putchar('\n');
+    else
         steps_show(t, report, body, talk_colour());
     abstained_show(report);
     printf("ways:\n");
@@ -297,6 +311,9 @@ command_trace(int argc, char **argv)
         rc = ordinal_of(&t, words.at[1], &ordinal, &e);
     if (rc == 0)
         rc = collect(&t, ordinal, &report, &e);
+    if (rc == 0 && !is_known(report))
+        rc = error_set(&e, ERROR_usage, "no process of this run knows ordinal %llu: it was not emitted (yet)",
+                       (unsigned long long)ordinal);
     if (rc == 0 && json) {
         json_dumpf(report, stdout, JSON_COMPACT);
         putchar('\n');

@@ -389,13 +389,15 @@ command_score(int argc, char **argv)
         }
         fclose(in);
     }
-    printf("%-12s %8s %10s %10s %10s\n", "judge", "steps", "correct", "precision", "recall");
+    printf("%-16s %9s %9s   of steps called correct: truly so; of steps truly correct: called so\n", "judge", "precision",
+           "recall");
     for (int i = count; i-- > 0;) {
         struct tally *t = &all[i];
-        printf("%-12s %8ld %10ld %10.3f %10.3f\n", t->name, t->steps, t->real,
-               t->said ? (double)t->both / (double)t->said : 0.0,
+        printf("%-16s %9.3f %9.3f\n", t->name, t->said ? (double)t->both / (double)t->said : 0.0,
                t->real ? (double)t->both / (double)t->real : 0.0);
     }
+    printf("%-16s %9.3f %9s   calling every step correct (%ld of %ld are)\n", "(chance)",
+           all[0].steps ? (double)all[0].real / (double)all[0].steps : 0.0, "1.000", all[0].real, all[0].steps);
     json_decref(known);
     return 0;
 }

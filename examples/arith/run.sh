@@ -1,37 +1,44 @@
 #!/bin/bash
-# make run: one stream, three objectives. Runs compare.yaml, then measures judges, gems and pass rates.
-# Environment: RUN (the run's folder), SAMPLES and PROMPTS (of the evaluation), TOPOLOGY.
+# make run: one stream, three objectives. Runs compare.yaml, then prints one table: what went through, how good the judges
+# were, and what each objective gained on held-out prompts.
+# Usage: run.sh [flags of sluice run]. Environment: RUN (the run's folder), SAMPLES and PROMPTS (of the evaluation), TOPOLOGY.
 set -eu
 cd "$(dirname "$0")"
 BUILD=${BUILD:-../../build}
-sluice=$BUILD/sluice arith=$BUILD/tools/arith
+sluice=$BUILD/sluice arith=$BUILD/tools/arith table=$BUILD/tools/table
 topology=${TOPOLOGY:-compare.yaml}
 run=${RUN:-../../runs/arith-$(date +%Y%m%d-%H%M%S)}
 prompts=${PROMPTS:-500} samples=${SAMPLES:-8}
 start=$SECONDS
 
 echo "== $topology -> $run"
-"$sluice" run "$topology" --run "$run"
+"$sluice" run "$topology" --run "$run" "$@"
 trained=$SECONDS
+"$sluice" audit "$run" --json >"$run/audit.json"
 
-echo
-echo "== what went through"
-"$sluice" status "$run"
-echo
-echo "== judges against the truth (wrong responses; a step is correct when it goes on soundly from the line before)"
-"$arith" score "$run/labelled.jsonl" "$run/critic_votes.jsonl" "$run/prm_votes.jsonl"
-"$BUILD/tools/gems" "$run/labelled.jsonl" 1
-
-echo
-echo "== pass rate: $prompts held-out prompts x $samples samples, temperature 1"
 head -n "$prompts" held_out.jsonl >"$run/held_out.jsonl"
-for d in "$run"/checkpoints/*/final; do
-    [ -L "$(dirname "$d")" ] && continue
+rm -f "$run"/eval.*.json
+gain() {        # BEFORE AFTER NAME
+    "$sluice" eval "$2" --against "$1" --prompts "$run/held_out.jsonl" --samples "$samples" \
+        --temperature 1 --seed 99 --max-tokens 80 --verify numeric --json >"$run/eval.$3.json"
+}
+at=$run/checkpoints
+for d in "$at"/*/final; do
     name=$(basename "$(dirname "$d")")
-    [ "$name" != checkpoints ] || continue
-    printf '%-10s ' "$name"
-    "$sluice" eval "$d" --against models/base --prompts "$run/held_out.jsonl" --samples "$samples" \
-        --temperature 1 --seed 99 --max-tokens 80 --verify numeric
+    gain models/base "$d" "$name"
 done
+if [ -d "$at/bcpg/final" ] && [ -d "$at/bcpg_nsa/final" ]; then
+    gain "$at/bcpg/final" "$at/bcpg_nsa/final" difference
+fi
+
 echo
-echo "stream and training: $((trained - start)) s; evaluation: $((SECONDS - trained)) s"
+"$table" run "$run" "$run/audit.json" $((trained - start))
+if [ -s "$run/labelled.jsonl" ]; then
+    echo
+    "$arith" score "$run/labelled.jsonl" "$run"/*_votes.jsonl
+fi
+echo
+echo "pass rate on $prompts held-out prompts x $samples samples, temperature 1"
+"$table" gains "$run"/eval.*.json
+echo
+echo "evaluated in $((SECONDS - trained)) s; everything is in $run"
