@@ -73,6 +73,7 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     json_object_set_new(reply, "revision", number(n->plan->revision));
     json_object_set_new(reply, "ended", json_boolean(n->ended));
     json_object_set_new(reply, "finished", json_boolean(n->finished));
+    json_object_set_new(reply, "draining", json_boolean(n->draining));
     json_object_set_new(reply, "upstream_finished", json_boolean(n->upstream_finished));
     json_object_set_new(reply, "metrics", metrics);
     return 0;
@@ -169,10 +170,10 @@ leave(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 static int
 drain(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
-    (void)request;
     (void)reply;
     (void)e;
-    a->n->draining = true;
+    a->n->draining = !json_is_false(json_object_get(request, "on"));
+    a->n->why[0] = 0;
     a->n->pump_wanted = true;
     return 0;
 }

@@ -87,6 +87,28 @@ lock_take(struct lock *l, const char *path, double seconds, struct error *e)
     return 0;
 }
 
+int
+lock_share(struct lock *l, const char *path, struct error *e)
+{
+    l->fd = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return error_set(e, ERROR_file, "lock file '%s': %s", path, strerror(errno));
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
+        int code = errno;
+        struct lock_holder h = {0, 0};
+        holder_read(fd, &h);
+        close(fd);
+        if (code == EWOULDBLOCK)
+            return error_set(e, ERROR_locked, "'%s' is held by process %ld", path, (long)h.pid);
+        return error_set(e, ERROR_file, "lock file '%s': %s", path, strerror(code));
+    }
+    l->fd = fd;
+    return 0;
+}
+
 void
 lock_drop(struct lock *l)
 {
@@ -99,7 +121,7 @@ bool
 lock_held(const char *path, struct lock_holder *h)
 {
     *h = (struct lock_holder){0, 0};
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;

@@ -21,6 +21,9 @@ struct lock_holder {
 /* Take it, waiting at most `seconds` (a peek holds it for milliseconds). -> ERROR_locked naming the pid that has
  * it, ERROR_file. */
 int  lock_take(struct lock *l, const char *path, double seconds, struct error *e);
+/* Keep owners out while reading, without a wait and without becoming one: lock_held() does not see it, so nobody takes
+ * the reader for the process that owns the store. The file need not be writable. -> as lock_take(). */
+int  lock_share(struct lock *l, const char *path, struct error *e);
 void lock_drop(struct lock *l);
 
 /* Does someone hold the lock now? Then fills `h` (pid 0 when the file does not tell). */

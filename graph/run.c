@@ -206,7 +206,7 @@ int
 run_lock(const char *dir, struct lock *l, struct error *e)
 {
     char *path = xprint("%s/lock", dir);
-    int rc = lock_take(l, path, 0, e);
+    int rc = lock_take(l, path, RUN_LOCK_WAIT, e);
     free(path);
     if (rc == ERROR_locked)
         return error_set(e, ERROR_locked, "run '%s' has a supervisor already (pid %ld); `sluice status %s` shows it",

@@ -21,6 +21,7 @@
 #define RUN_FOLDER        "runs"        /* where runs go when no --run is given */
 #define RUN_STATE_VERSION 1
 #define RUN_NUMBER_MAX    9999          /* runs of one name on one day */
+#define RUN_LOCK_WAIT     0.2           /* seconds: `status` looks at the lock for an instant */
 #define RUN_WHY_MAX       512
 
 enum run_phase {

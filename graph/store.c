@@ -16,6 +16,7 @@
 #include "graph/place.h"
 
 #define STORE_LOCK_WAIT 2.0     /* seconds: a peek holds the lock for milliseconds */
+#define STORE_READERS_WAITS 150 /* times that long while only readers hold it */
 #define STORE_TIDY_SECONDS 5
 #define STORE_NEARLY_FULL (1 << 20)  /* bytes free beyond what a commit needs */
 
@@ -266,6 +267,10 @@ store_open(const char *path, const char *lock_path, const struct store_identity 
     struct store *s = store_new(path);
     int64_t map = quota > STORE_MAP_BYTES / 2 ? quota + STORE_MAP_BYTES / 2 : STORE_MAP_BYTES;
     int rc = lock_take(&s->lock, lock_path, STORE_LOCK_WAIT, e);
+    struct lock_holder h;
+    /* Readers have it, no owner: they are waited for, because to give up would count as a crash. */
+    for (int i = 0; i < STORE_READERS_WAITS && rc == ERROR_locked && !lock_held(lock_path, &h); i++)
+        rc = lock_take(&s->lock, lock_path, STORE_LOCK_WAIT, e);
     if (rc == 0)
         rc = place_folder(path, e);
     if (rc == 0)
@@ -293,7 +298,7 @@ store_peek(const char *path, const char *lock_path, struct error *e)
     if (stat(path, &st) != 0)
         rc = error_set(e, ERROR_file, "store '%s': %s", path, strerror(errno));
     if (rc == 0)
-        rc = lock_take(&s->lock, lock_path, 0, e);
+        rc = lock_share(&s->lock, lock_path, e);
     if (rc == 0)            /* we hold the owner's lock, so LMDB's own is not needed */
         rc = env_open(s, MDB_RDONLY | MDB_NOLOCK, STORE_MAP_BYTES, e);
     if (rc == 0) {

@@ -254,8 +254,10 @@ worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const
 {
     struct process *p = &w->process;
     bool asked = p->phase == PROCESS_stopping;
-    /* The answer to "leave" may be lost in the leaving; what it recorded is what counts. */
-    bool leaving = end == PROCESS_END_good && w->finished && supervisor_upstream_finished(s, p->index);
+    /* The answer to "leave" may be lost in the leaving, and how an adopted one ended cannot be read; what it recorded is
+     * what counts. */
+    bool leaving = (end == PROCESS_END_good || end == PROCESS_END_unread) && w->finished &&
+                   supervisor_upstream_finished(s, p->index);
     supervisor_forget(w);
     supervisor_dirty(s);
     p->phase = leaving ? PROCESS_left : PROCESS_down;

@@ -31,6 +31,7 @@
 
 enum request {
     REQUEST_none, REQUEST_status, REQUEST_drain, REQUEST_leave, REQUEST_set, REQUEST_hold, REQUEST_resume,
+    REQUEST_undrain,
 };
 
 /* One process and what is going on with it. */

@@ -44,6 +44,9 @@ request_next(const struct supervisor *s, const struct worker *w, double now)
         return REQUEST_set;
     if (s->ending == RUN_stopped && !s->stopping && !w->told_drain)
         return REQUEST_drain;
+    /* It was told so by a supervisor that did not live to stop it; this one goes on. */
+    if (s->ending == RUN_running && json_is_true(json_object_get(w->status, "draining")))
+        return REQUEST_undrain;
     if (w->finished && !w->told_leave && !s->stopping && supervisor_upstream_finished(s, p->index))
         return REQUEST_leave;
     return now >= w->look_at ? REQUEST_status : REQUEST_none;
@@ -55,8 +58,11 @@ request_json(const struct worker *w, enum request what)
     static const char *const names[] = {
         [REQUEST_status] = "status", [REQUEST_drain] = "drain",   [REQUEST_leave] = "leave",
         [REQUEST_set] = "set",       [REQUEST_hold] = "hold",     [REQUEST_resume] = "resume",
+        [REQUEST_undrain] = "drain",
     };
     json_t *request = json_pack("{s:s}", "ask", names[what]);
+    if (what == REQUEST_undrain)
+        json_object_set_new(request, "on", json_false());
     if (what == REQUEST_set)
         json_object_update(request, json_array_get(w->sets, 0));
     return request;
@@ -127,6 +133,9 @@ answered(struct supervisor *s, struct worker *w, enum request what, json_t *repl
     case REQUEST_resume:
         if (ok)
             s->resume_due = false;
+        break;
+    case REQUEST_undrain:
+        json_object_del(w->status, "draining");     /* the next answer tells whether it took */
         break;
     case REQUEST_none:
         break;

@@ -184,6 +184,33 @@ another_owner_waits_outside(void **state)
 }
 
 static void
+a_reader_is_not_taken_for_the_owner(void **state)
+{
+    struct folder *f = *state;
+    struct error e = {0};
+    struct lock_holder h;
+    store_close(open_it(f));
+    struct store *one = store_peek(f->store, f->lock, &e), *two = store_peek(f->store, f->lock, &e);
+    assert_non_null(one);
+    assert_non_null(two);               /* readers do not shut each other out */
+    assert_false(lock_held(f->lock, &h));
+    pid_t child = fork();
+    if (child == 0) {                   /* an owner waits for them, then owns it */
+        store_close(one);
+        store_close(two);
+        struct store *s = store_open(f->store, f->lock, &me, 1 << 30, &e);
+        _exit(s && lock_held(f->lock, &h) && h.pid == getpid() ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, WNOHANG), 0);
+    assert_int_equal(store_number(one, "epoch", 0), 1);
+    store_close(one);
+    store_close(two);
+    waitpid(child, &status, 0);
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void
 stores_of_others_are_refused_by_name(void **state)
 {
     struct folder *f = *state;
@@ -246,6 +273,7 @@ main(void)
         cmocka_unit_test_setup_teardown(sets_agree_with_bits_through_commits, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_committed_is_there_and_what_is_not_is_not, setup, teardown),
         cmocka_unit_test_setup_teardown(another_owner_waits_outside, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reader_is_not_taken_for_the_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(stores_of_others_are_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_epoch_fences_the_old, setup, teardown),
         cmocka_unit_test_setup_teardown(a_copy_can_be_given_to_another_run, setup, teardown),
