@@ -9,8 +9,8 @@
 #define RESTART_SECONDS 60.0    /* for the new process to answer */
 
 static const char about[] =
-    "Stops the processes of NODE in good order and starts them again; the others are not touched. Also starts a node that\n"
-    "`sluice stop RUN NODE` stopped.";
+    "Stops the processes of NODE (of all nodes without one) in good order and starts them again; the others are not\n"
+    "touched. Also starts a node that `sluice stop RUN NODE` stopped.";
 
 /* Has every replica named in the reply another pid now, and answered? */
 static bool
@@ -69,16 +69,17 @@ command_restart(int argc, char **argv)
         {.kind = FLAG_end},
     };
     struct words words;
-    int code = flags_read(flags, "restart RUN NODE [--replica R]", about, argc, argv, 2, 2, &words);
+    int code = flags_read(flags, "restart RUN [NODE] [--replica R]", about, argc, argv, 1, 2, &words);
     if (code >= 0)
         return code;
     struct error e = {0};
     struct talk t;
-    int node, rc = talk_open(&t, words.at[0], &e);
-    if (rc == 0)
+    int node = -1, rc = talk_open(&t, words.at[0], &e);
+    if (rc == 0 && words.at[1] != NULL)
         rc = talk_node(&t, words.at[1], &node, &e);
-    if (rc == 0)
-        rc = restart(&t, words.at[1], replica, &e);
+    for (int n = 0; rc == 0 && n < t.plan.node_count; n++)
+        if (words.at[1] == NULL || n == node)
+            rc = restart(&t, t.plan.nodes[n].id, replica, &e);
     talk_close(&t);
     return rc == 0 ? 0 : talk_fail("restart", &e);
 }

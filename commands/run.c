@@ -57,6 +57,20 @@ same_value(const struct plan_option *a, const struct plan_option *b)
     return same;
 }
 
+static bool
+same_options(const struct plan *a, const struct plan *b)
+{
+    bool same = a->node_count == b->node_count;
+    for (int n = 0; same && n < a->node_count; n++) {
+        const struct plan_node *x = &a->nodes[n], *y = &b->nodes[n];
+        same = strcmp(x->id, y->id) == 0 && x->option_count == y->option_count &&
+               plan_replicas(x) == plan_replicas(y);
+        for (int o = 0; same && o < x->option_count; o++)
+            same = same_value(given_option(y, x->options[o].name), &x->options[o]);
+    }
+    return same;
+}
+
 /* A live option that was edited in the file since it was last read goes into the run; one that only `sluice set` changed
  * stays. */
 static int
@@ -133,7 +147,8 @@ run_continue(const char *dir, const char *file, const struct plan *asked)
         rc = live_options_take(&kept, &given, asked, &e);
         if (rc == 0 && kept.revision != revision)
             rc = plan_write(&kept, dir, &e);
-        if (rc == 0)
+        /* Written only when it differs, so that a full disk does not keep a run from going on. */
+        if (rc == 0 && !same_options(&given, asked))
             rc = plan_write(asked, folder, &e);
     }
     if (rc != 0)

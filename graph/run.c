@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define TOPOLOGY_BYTES_MAX (16 << 20)
+#define STATE_BLOCK        4096
 
 static const char *const phase_names[] = {"running", "draining", "paused", "stopped", "done", "failed"};
 
@@ -236,6 +237,37 @@ run_supervisor(const char *dir)
 
 /* ---- the state file ---- */
 
+/* The state must also be told on a full disk ("paused: the disk is full"). So there are two files of whole blocks that change
+ * places; writing goes over blocks that are there already. */
+static int
+state_exchange(const char *path, struct buffer *text, struct error *e)
+{
+    while (text->length % STATE_BLOCK != 0)
+        buffer_add(text, text->length % STATE_BLOCK == STATE_BLOCK - 1 ? "\n" : " ", 1);
+    char *aside = xprint("%s.old", path);
+    struct span bytes = buffer_span(text);
+    int rc = 0;
+    if (access(path, F_OK) != 0 || access(aside, F_OK) != 0) {
+        rc = run_write_file(aside, bytes, e);
+        if (rc == 0)
+            rc = run_write_file(path, bytes, e);
+        free(aside);
+        return rc;
+    }
+    int fd = open(aside, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, bytes.at, bytes.length, 0) != (ssize_t)bytes.length ||
+        ftruncate(fd, (off_t)bytes.length) != 0 || fsync(fd) != 0 ||
+        renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
+        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "cannot write '%s': %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    /* Not every file system exchanges names. */
+    if (rc == ERROR_file)
+        rc = run_write_file(path, bytes, e);
+    free(aside);
+    return rc;
+}
+
 static json_t *
 process_json(const struct run_process *p)
 {
@@ -258,7 +290,10 @@ run_state_write(const char *dir, const struct run_state *s, struct error *e)
     if (text == NULL)
         return error_set(e, ERROR_internal, "the state of '%s' cannot be written as JSON", dir);
     char *path = xprint("%s/state.json", dir);
-    int rc = run_write_file(path, span_text(text), e);
+    struct buffer bytes = {0};
+    buffer_text(&bytes, text);
+    int rc = state_exchange(path, &bytes, e);
+    buffer_free(&bytes);
     free(path);
     free(text);
     return rc;

@@ -13,11 +13,16 @@ topology 4000 >flow.yaml
 "$SLUICE" run flow.yaml --run calm >calm.out 2>&1
 same "with room" $? 0
 export SLUICE_DISK_RESERVE=1000000
-"$SLUICE" run flow.yaml --run small/run >small.out 2>&1 &
+"$SLUICE" run flow.yaml --run small/run --on-pause exit >small.out 2>&1
+same "--on-pause exit leaves with exit code 75" $? 75
+same "... a paused run" "$(run_state small/run)" paused
+check "... and says why" grep -qE 'paused: .*(disk|space|full)' small.out
+"$SLUICE" run flow.yaml --run small/run >>small.out 2>&1 &
 supervisor=$!
 paused() { [ "$(run_state small/run)" = paused ]; }
 check "a full disk pauses the run" wait_for 40 paused
-check "... and status says why" grep -qE 'disk|space|full' <("$SLUICE" status small/run --json | tr '{' '\n' | grep '"state":"paused"')
+says_why() { "$SLUICE" status small/run --json | tr '{' '\n' | grep '"state":"paused"' | tee -a why | grep -qE 'disk|space|full'; }
+check "... and status says why" wait_for 20 says_why
 check "... while the supervisor lives" kill -0 $supervisor
 mount -o remount,size=200m small
 check "with room again it ends" wait_for 60 over small/run
