@@ -8,6 +8,8 @@
 
 typedef __int128 wide;
 
+#define DIGITS_MEANT 14     /* a double holds 15 digits, and a sum loses some */
+
 struct fraction {
     wide numerator, denominator;    /* lowest terms, denominator > 0 */
 };
@@ -462,6 +464,19 @@ may_end(const struct reader *r)
     return !(is_digit(next) || is_letter(next) || next == '(' || next == '$' || next == '\\');
 }
 
+/* Of the decimals of `c`, those that count: calculators write all digits of a double, the last of which are its rounding
+ * (24 * .1 = 2.4000000000000004). */
+static int
+meant_decimals(struct fraction c, int decimals)
+{
+    wide whole = c.numerator / c.denominator;
+    int  room = DIGITS_MEANT;
+
+    for (; whole != 0; whole /= 10)
+        room--;
+    return decimals <= room ? decimals : room > 1 ? room : 1;
+}
+
 /* -1 not equal, 0 cannot tell, 1 equal: is `a` what `c`, written with `decimals` digits, says? */
 static int
 equal(struct fraction a, struct fraction c, int decimals, bool divides)
@@ -480,6 +495,7 @@ equal(struct fraction a, struct fraction c, int decimals, bool divides)
         return 0;
     if (decimals <= 0)
         return -1;
+    decimals = meant_decimals(c, decimals);
     for (int i = 0; i < decimals; i++)
         scale *= 10;            /* at most 30 decimals were read */
     if (__builtin_mul_overflow(d.numerator, scale, &left))

@@ -12,8 +12,9 @@
  *
  * Values are exact fractions of 127-bit integers; an equation that needs more is left alone. A
  * result written with decimals may be rounded: it is equal when |a - c| is at most half a unit of
- * c's last written digit. A whole number as the result of a division that does not come out even,
- * off by less than 1, says nothing either way (it may be rounded). */
+ * c's last written digit, of which the first 14 count (a calculator writes 2.4000000000000004). A
+ * whole number as the result of a division that does not come out even, off by less than 1, says
+ * nothing either way (it may be rounded). */
 #ifndef NODES_ARITHMETIC_H
 #define NODES_ARITHMETIC_H
 
