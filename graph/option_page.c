@@ -5,6 +5,8 @@
 #include "graph/option.h"
 #include "graph/text.h"
 
+#define HELP_COLUMNS 100
+
 static bool
 has_range(const struct option *o)
 {
@@ -50,6 +52,29 @@ one_line(struct buffer *out, const char *text)
     }
 }
 
+/* Words in lines of HELP_COLUMNS, each indented; a longer word has a line of its own. */
+static void
+wrapped(FILE *out, const char *text, int indent)
+{
+    int at = 0;
+
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+
+        if (at == 0 || at + 1 + length > HELP_COLUMNS) {
+            fprintf(out, "%s%*s", at ? "\n" : "", indent, "");
+            at = indent;
+        } else {
+            putc(' ', out);
+            at++;
+        }
+        fprintf(out, "%.*s", length, text);
+        at += length;
+        text += length + (text[length] == ' ');
+    }
+    putc('\n', out);
+}
+
 void
 options_help(const struct option *table, FILE *out)
 {
@@ -68,7 +93,7 @@ options_help(const struct option *table, FILE *out)
                 o->standard && *o->standard ? "default " : "", (int)usual.length, usual.at,
                 o->change == LIVE ? ", live" : "", values.length ? ", " : "", (int)values.length,
                 values.length ? values.at : "");
-        fprintf(out, "  %-*s  %s\n", wide, "", o->help);
+        wrapped(out, o->help, wide + 4);
         buffer_free(&values);
         buffer_free(&usual);
     }

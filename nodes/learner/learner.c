@@ -40,7 +40,9 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, positions, FIXED, "4096", 1, 16777216,
             "longest sequence of a fresh model, tokens"),
     OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
-               "what is minimised"),
+               "sft: imitate every answer; rft: the correct ones; bcpg: policy gradient on both kinds, against the"
+               " group's mean reward, pulled to the initial model by tau; bcpg_nsa: bcpg with gems of wrong answers"
+               " at weight beta; token_class: a head that tells correct steps from wrong ones"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
     OPT_FLOAT(struct learner_options, beta, FIXED, "0.5", -1, 1,
