@@ -7,8 +7,9 @@
 #include "graph/audit.h"
 
 static const char about[] =
-    "Checks that every ordinal the reader emitted is found exactly once at every node: as a sample, as a closing, or in\n"
-    "flight. Works while the run lives and at rest. Exit code 1 when an ordinal is missing or doubled; it is named.";
+    "Checks that every ordinal the reader emitted is found exactly once at every node: as a\n"
+    "sample, as a closing, or in flight. Works while the run lives and at rest. Exit code 1\n"
+    "when an ordinal is missing or doubled; it is named.";
 
 static void
 show(const json_t *report)
@@ -16,13 +17,15 @@ show(const json_t *report)
     const char *id, *reason;
     json_t *row, *count, *line;
     size_t i;
-    printf("%lld ordinals read\n%-20s %10s %10s %10s  reasons\n", (long long)json_integer_value(json_object_get(report, "read")),
-           "node", "samples", "closed", "in flight");
+    printf("%lld ordinals read\n%-20s %10s %10s %10s  reasons\n",
+           (long long)json_integer_value(json_object_get(report, "read")), "node", "samples",
+           "closed", "in flight");
     json_object_foreach(json_object_get(report, "nodes"), id, row) {
         long long closed = 0;
         json_object_foreach(json_object_get(row, "closed"), reason, count)
             closed += json_integer_value(count);
-        printf("%-20s %10lld %10lld %10lld ", id, (long long)json_integer_value(json_object_get(row, "samples")), closed,
+        printf("%-20s %10lld %10lld %10lld ", id,
+               (long long)json_integer_value(json_object_get(row, "samples")), closed,
                (long long)json_integer_value(json_object_get(row, "in_flight")));
         json_object_foreach(json_object_get(row, "closed"), reason, count)
             printf(" %s %lld", reason, (long long)json_integer_value(count));

@@ -10,19 +10,22 @@
 #define DEAD_TRIES 60
 
 static const char about[] =
-    "Dead letters of a run. list: one line each (default). show: reason and bytes. retry: try again, while on_dead: hold keeps its\n"
-    "place (after its closing was sent, a retry is a replay). drop: forget it; one that held its place is closed. NODE and the\n"
-    "number are needed for all but list.";
+    "Dead letters of a run. list: one line each (default). show: reason and bytes. retry: try\n"
+    "again, while on_dead: hold keeps its place (after its closing was sent, a retry is a\n"
+    "replay). drop: forget it; one that held its place is closed. NODE and the number are\n"
+    "needed for all but list.";
 
 static bool
 is_verb(const char *word)
 {
-    return strcmp(word, "list") == 0 || strcmp(word, "show") == 0 || strcmp(word, "retry") == 0 || strcmp(word, "drop") == 0;
+    return strcmp(word, "list") == 0 || strcmp(word, "show") == 0 || strcmp(word, "retry") == 0 ||
+           strcmp(word, "drop") == 0;
 }
 
 /* Ask the process, or read its store when it is down. */
 static int
-letters_take(struct talk *t, int node, int replica, const json_t *request, json_t **answer, struct error *e)
+letters_take(struct talk *t, int node, int replica, const json_t *request, json_t **answer,
+             struct error *e)
 {
     char *path = place_store(&t->place, t->plan.nodes[node].id, replica);
     char *lock = place_store_lock(&t->place, t->plan.nodes[node].id, replica);
@@ -37,7 +40,8 @@ letters_take(struct talk *t, int node, int replica, const json_t *request, json_
             *answer = json_object();
             rc = letter_answer(s, &t->plan, node, request, *answer, &own);
         } else if (s != NULL) {
-            rc = error_set(&own, ERROR_usage, "%s.%d is down; letters are retried and dropped by the living process",
+            rc = error_set(&own, ERROR_usage,
+                           "%s.%d is down; letters are retried and dropped by the living process",
                            t->plan.nodes[node].id, replica);
         } else if (own.code == ERROR_file) {
             rc = 0;     /* never started: no letters */
@@ -78,7 +82,8 @@ list_show(const struct talk *t, int node, int replica, const json_t *answer, boo
             continue;
         }
         const json_t *ordinal = json_object_get(row, "ordinal");
-        printf("%s.%d %lld ", t->plan.nodes[node].id, replica, (long long)json_integer_value(json_object_get(row, "id")));
+        printf("%s.%d %lld ", t->plan.nodes[node].id, replica,
+               (long long)json_integer_value(json_object_get(row, "id")));
         if (json_is_integer(ordinal))
             printf("ordinal %lld", (long long)json_integer_value(ordinal));
         else
@@ -95,10 +100,12 @@ list(struct talk *t, int only, bool json, struct error *e)
     int rc = 0;
     size_t found = 0;
     for (int n = 0; n < t->plan.node_count && rc == 0; n++)
-        for (int r = 0; r < plan_replicas(&t->plan.nodes[n]) && rc == 0 && (only < 0 || only == n); r++) {
+        for (int r = 0; r < plan_replicas(&t->plan.nodes[n]) && rc == 0 && (only < 0 || only == n);
+             r++) {
             json_int_t from = 0;
             for (bool more = true; more && rc == 0;) {
-                json_t *answer = NULL, *request = json_pack("{s:s,s:s,s:I}", "ask", "dead", "do", "list", "from", from);
+                json_t *answer = NULL, *request = json_pack("{s:s,s:s,s:I}", "ask", "dead", "do",
+                                                            "list", "from", from);
                 rc = letters_take(t, n, r, request, &answer, e);
                 const json_t *rows = json_object_get(answer, "letters");
                 const json_t *last = json_array_get(rows, json_array_size(rows) - 1);
@@ -154,7 +161,9 @@ dead(struct talk *t, const struct words *words, long replica, bool json, struct 
     if (strcmp(verb, "list") == 0)
         return list(t, node, json, e);
     if (node < 0 || number == NULL)
-        return error_set(e, ERROR_usage, "%s needs a node and a number: sluice dead RUN NODE %s NUMBER", verb, verb);
+        return error_set(e, ERROR_usage,
+                         "%s needs a node and a number: sluice dead RUN NODE %s NUMBER", verb,
+                         verb);
     if (replica >= plan_replicas(&t->plan.nodes[node]))
         return error_set(e, ERROR_usage, "'%s' has no replica %ld", id, replica);
     return one(t, node, replica, verb, number, e);
@@ -171,7 +180,8 @@ command_dead(int argc, char **argv)
         {.kind = FLAG_end},
     };
     struct words words;
-    int code = flags_read(flags, "dead [RUN [NODE] [list|show N|retry N|drop N]]", about, argc, argv, 0, 4, &words);
+    int code = flags_read(flags, "dead [RUN [NODE] [list|show N|retry N|drop N]]", about, argc,
+                          argv, 0, 4, &words);
     if (code >= 0)
         return code;
     struct error e = {0};

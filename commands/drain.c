@@ -6,8 +6,9 @@
 #include "commands/talk.h"
 
 static const char about[] =
-    "Asks the sources to stop reading, waits until everything they emitted has been settled at every terminal, and stops\n"
-    "the run in good order. No partial window is trained. `sluice run` goes on from there.";
+    "Asks the sources to stop reading, waits until everything they emitted has been settled at\n"
+    "every terminal, and stops the run in good order. No partial window is trained. `sluice\n"
+    "run` goes on from there.";
 
 int
 command_drain(int argc, char **argv)
@@ -15,7 +16,8 @@ command_drain(int argc, char **argv)
     double grace = -1;
     bool leave = false;
     const struct flag flags[] = {
-        {FLAG_number, 0, "grace", "SECONDS", &grace, "patience before what still flows is stopped too"},
+        {FLAG_number, 0, "grace", "SECONDS", &grace,
+         "patience before what still flows is stopped too"},
         {FLAG_on, 0, "no-wait", NULL, &leave, "only begin it"},
         {.kind = FLAG_end},
     };

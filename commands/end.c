@@ -1,4 +1,5 @@
-/* end: the input of a following reader ends here. The reader commits the final sizes before it answers. */
+/* end: the input of a following reader ends here. The reader commits the final sizes before it
+ * answers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,8 +11,9 @@
 #define END_SECONDS 60.0    /* for a reader that is being restarted */
 
 static const char about[] =
-    "Tells the sources of a run (or only NODE) that their input ends at its present size. When this returns, that is\n"
-    "committed: what is appended later is not read, and a kill changes nothing about it.";
+    "Tells the sources of a run (or only NODE) that their input ends at its present size. When\n"
+    "this returns, that is committed: what is appended later is not read, and a kill changes\n"
+    "nothing about it.";
 
 /* Has it ended already, and left? */
 static bool
@@ -23,7 +25,8 @@ finished(struct talk *t, int node)
     return done;
 }
 
-/* One source. Where nobody answers it is being restarted, as long as a supervisor lives; a refusal stands. */
+/* One source. Where nobody answers it is being restarted, as long as a supervisor lives; a refusal
+ * stands. */
 static int
 end_one(struct talk *t, int node, struct error *e)
 {
@@ -36,7 +39,8 @@ end_one(struct talk *t, int node, struct error *e)
         control_ask_all(&call, 1, TALK_WORK_MS);
         bool answered = call.reply != NULL;
         json_decref(call.reply);
-        if (call.error.code == 0 || answered || finished(t, node) || talk_now() > until || run_supervisor(t->dir) == 0)
+        if (call.error.code == 0 || answered || finished(t, node) || talk_now() > until ||
+            run_supervisor(t->dir) == 0)
             break;
         talk_nap();
     }
@@ -66,7 +70,8 @@ command_end(int argc, char **argv)
             ended++;
         }
     if (rc == 0 && ended == 0)
-        rc = error_set(&e, ERROR_usage, only >= 0 ? "'%s' is not a source" : "run '%s' has no source that reads",
+        rc = error_set(&e, ERROR_usage,
+                       only >= 0 ? "'%s' is not a source" : "run '%s' has no source that reads",
                        only >= 0 ? words.at[1] : t.dir);
     talk_close(&t);
     return rc == 0 ? 0 : talk_fail("end", &e);

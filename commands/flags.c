@@ -1,4 +1,5 @@
-/* flags: long flags with "--name value" or "--name=value", one-letter flags, and words in any order. */
+/* flags: long flags with "--name value" or "--name=value", one-letter flags, and words in any
+ * order. */
 #include "commands/flags.h"
 
 #include <stdio.h>
@@ -29,7 +30,8 @@ flag_find(const struct flag *flags, const char *word, const char **value)
     *value = NULL;
     for (const struct flag *f = flags; f->kind != FLAG_end; f++) {
         size_t n = strlen(f->name);
-        if (word[1] == '-' && strncmp(word + 2, f->name, n) == 0 && (word[2 + n] == 0 || word[2 + n] == '=')) {
+        if (word[1] == '-' && strncmp(word + 2, f->name, n) == 0 &&
+            (word[2 + n] == 0 || word[2 + n] == '=')) {
             if (word[2 + n] == '=')
                 *value = word + 3 + n;
             return f;
@@ -47,8 +49,8 @@ flag_unknown(const struct flag *flags, const char *command, const char *word)
     for (int i = 0; i < FLAGS_MAX && flags[i].kind != FLAG_end; i++)
         names[i] = flags[i].name;
     const char *near = word[1] == '-' ? nearest(word + 2, names) : NULL;
-    fprintf(stderr, "sluice %s: unknown flag '%s'%s%s%s\n", command, word, near ? "; did you mean '--" : "",
-            near ? near : "", near ? "'?" : "");
+    fprintf(stderr, "sluice %s: unknown flag '%s'%s%s%s\n", command, word,
+            near ? "; did you mean '--" : "", near ? near : "", near ? "'?" : "");
     return 2;
 }
 
@@ -84,8 +86,8 @@ flag_put(const struct flag *f, const char *value)
 }
 
 int
-flags_read(const struct flag *flags, const char *usage, const char *about, int argc, char **argv, int least, int most,
-           struct words *words)
+flags_read(const struct flag *flags, const char *usage, const char *about, int argc, char **argv,
+           int least, int most, struct words *words)
 {
     int name = (int)strcspn(usage, " ");
     char command[32];
@@ -96,7 +98,8 @@ flags_read(const struct flag *flags, const char *usage, const char *about, int a
         const char *word = argv[i], *value;
         if (only_words || word[0] != '-' || word[1] == 0) {
             if (words->count >= most) {
-                fprintf(stderr, "sluice %s: '%s' is one word too many\nusage: sluice %s\n", command, word, usage);
+                fprintf(stderr, "sluice %s: '%s' is one word too many\nusage: sluice %s\n", command,
+                        word, usage);
                 return 2;
             }
             words->at[words->count++] = word;
@@ -115,7 +118,8 @@ flags_read(const struct flag *flags, const char *usage, const char *about, int a
             return flag_unknown(flags, command, word);
         if (f->kind != FLAG_on && value == NULL)
             value = i + 1 < argc ? argv[++i] : NULL;
-        if ((f->kind != FLAG_on && value == NULL) || (f->kind == FLAG_on && value != NULL) || !flag_put(f, value)) {
+        if ((f->kind != FLAG_on && value == NULL) || (f->kind == FLAG_on && value != NULL) ||
+            !flag_put(f, value)) {
             fprintf(stderr, "sluice %s: --%s %s\n", command, f->name,
                     f->kind == FLAG_on     ? "takes no value"
                     : value == NULL        ? "needs a value"

@@ -1,5 +1,5 @@
-/* flags: the command line of one sub-command as a table, read and printed by the same rows. (getopt_long's struct option
- * would clash with ours.) */
+/* flags: the command line of one sub-command as a table, read and printed by the same rows.
+ * (getopt_long's struct option would clash with ours.) */
 #ifndef COMMANDS_FLAGS_H
 #define COMMANDS_FLAGS_H
 
@@ -29,9 +29,10 @@ struct words {
     const char *at[FLAGS_WORDS_MAX];
 };
 
-/* `usage` is the line after "usage: sluice ", `about` a paragraph. At least `least` and at most `most` words. Returns -1 to go on;
- * else the exit code: 0 after --help, 2 after a mistake, which was printed. */
-int flags_read(const struct flag *flags, const char *usage, const char *about, int argc, char **argv, int least, int most,
-               struct words *words);
+/* `usage` is the line after "usage: sluice ", `about` a paragraph. At least `least` and at most
+ * `most` words. Returns -1 to go on; else the exit code: 0 after --help, 2 after a mistake, which
+ * was printed. */
+int flags_read(const struct flag *flags, const char *usage, const char *about, int argc,
+               char **argv, int least, int most, struct words *words);
 
 #endif

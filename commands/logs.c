@@ -1,4 +1,5 @@
-/* logs: the lines of the processes of a run, merged by time, followed over rotation. Patterns are PCRE2. */
+/* logs: the lines of the processes of a run, merged by time, followed over rotation. Patterns are
+ * PCRE2. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <errno.h>
 #include <pcre2.h>
@@ -18,8 +19,9 @@
 #define MATCH_LIMIT   1000000       /* of a pattern on one line: a bad pattern must not hang */
 
 static const char about[] =
-    "Prints what the processes of a run wrote into their logs, in the order of time: text on a terminal, JSON lines as\n"
-    "they are written otherwise or with --json. NODE may also be \"supervisor\".";
+    "Prints what the processes of a run wrote into their logs, in the order of time: text on a\n"
+    "terminal, JSON lines as they are written otherwise or with --json. NODE may also be\n"
+    "\"supervisor\".";
 
 /* One log file that is being read; rotation gives the path another inode. */
 struct source {
@@ -95,7 +97,8 @@ filter_takes(const struct filter *f, const struct source *s)
     const char *name = json_string_value(json_object_get(s->row, "level"));
     if (name == NULL || !log_level_find(name, &level) || level < f->floor)
         return false;
-    return f->pattern == NULL || pcre2_match(f->pattern, (PCRE2_SPTR)s->line, strlen(s->line), 0, 0, f->match, f->limits) >= 0;
+    return f->pattern == NULL || pcre2_match(f->pattern, (PCRE2_SPTR)s->line, strlen(s->line), 0, 0,
+                                             f->match, f->limits) >= 0;
 }
 
 static void
@@ -111,8 +114,9 @@ line_print(const struct filter *f, const struct source *s)
     const char *node = json_string_value(json_object_get(s->row, "node"));
     const char *event = json_string_value(json_object_get(s->row, "event"));
     const char *text = json_string_value(json_object_get(s->row, "text"));
-    printf("%s%.23s %-7s %s.%d %s: ", talk_colour() ? colours[level] : "", s->time, log_level_name(level),
-           node ? node : "?", (int)json_integer_value(json_object_get(s->row, "replica")), event ? event : "");
+    printf("%s%.23s %-7s %s.%d %s: ", talk_colour() ? colours[level] : "", s->time,
+           log_level_name(level), node ? node : "?",
+           (int)json_integer_value(json_object_get(s->row, "replica")), event ? event : "");
     for (const char *c = text ? text : ""; *c != 0; c++)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? ' ' : *c);
     printf("%s\n", talk_colour() ? "\033[0m" : "");
@@ -125,7 +129,8 @@ drain_sources(struct source *sources, int count, const struct filter *f)
     for (;;) {
         struct source *first = NULL;
         for (int i = 0; i < count; i++)
-            if (source_line(&sources[i]) && (first == NULL || strcmp(sources[i].time, first->time) < 0))
+            if (source_line(&sources[i]) &&
+                (first == NULL || strcmp(sources[i].time, first->time) < 0))
                 first = &sources[i];
         if (first == NULL)
             break;
@@ -137,7 +142,8 @@ drain_sources(struct source *sources, int count, const struct filter *f)
     fflush(stdout);
 }
 
-/* One process: its rotated files, oldest first, are sources of their own; the last one is followed. */
+/* One process: its rotated files, oldest first, are sources of their own; the last one is followed.
+ */
 static void
 sources_add(struct source **sources, int *count, const char *path)
 {
@@ -162,14 +168,17 @@ filter_open(struct filter *f, const char *grep, const char *level, struct error 
     int code;
     PCRE2_SIZE at;
     if (level != NULL && !log_level_find(level, &f->floor))
-        return error_set(e, ERROR_usage, "--level: '%s' is not one of debug, info, warning, error", level);
+        return error_set(e, ERROR_usage, "--level: '%s' is not one of debug, info, warning, error",
+                         level);
     if (grep == NULL)
         return 0;
-    f->pattern = pcre2_compile((PCRE2_SPTR)grep, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
+    f->pattern = pcre2_compile((PCRE2_SPTR)grep, PCRE2_ZERO_TERMINATED,
+                               PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
     if (f->pattern == NULL) {
         unsigned char text[200] = "";
         pcre2_get_error_message(code, text, sizeof text);
-        return error_set(e, ERROR_usage, "--grep: %s at character %zu of '%s'", (char *)text, (size_t)at, grep);
+        return error_set(e, ERROR_usage, "--grep: %s at character %zu of '%s'", (char *)text,
+                         (size_t)at, grep);
     }
     f->match = pcre2_match_data_create_from_pattern(f->pattern, NULL);
     f->limits = pcre2_match_context_create(NULL);
@@ -238,7 +247,8 @@ command_logs(int argc, char **argv)
         {.kind = FLAG_end},
     };
     struct words words;
-    int code = flags_read(flags, "logs [RUN [NODE]] [-f] [--grep RE] [--level L]", about, argc, argv, 0, 2, &words);
+    int code = flags_read(flags, "logs [RUN [NODE]] [-f] [--grep RE] [--level L]", about, argc,
+                          argv, 0, 2, &words);
     if (code >= 0)
         return code;
     struct error e = {0};

@@ -35,9 +35,11 @@ width(void)
 static const char *
 state_colour(const char *state)
 {
-    static const struct { const char *state, *colour; } rows[] = {
-        {"running", "\033[32m"}, {"computing", "\033[32m"}, {"finished", "\033[2m"}, {"starved", "\033[2m"},
-        {"paused", "\033[33m"},  {"blocked", "\033[33m"},   {"down", "\033[31m"},    {"silent", "\033[31m"},
+    static const struct { const char *state, *colour;
+    } rows[] = {
+        {"running", "\033[32m"}, {"computing", "\033[32m"}, {"finished", "\033[2m"},
+        {"starved", "\033[2m"},  {"paused", "\033[33m"},    {"blocked", "\033[33m"},
+        {"down", "\033[31m"},    {"silent", "\033[31m"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].state, state) == 0)
@@ -66,8 +68,8 @@ number_of(const json_t *row, const char *key)
     return (long long)json_integer_value(json_object_get(row, key));
 }
 
-/* Restarts and dead letters are rare: they are said before the reason, not in columns of zeros. A reason that begins with
- * the state's own word loses it. */
+/* Restarts and dead letters are rare: they are said before the reason, not in columns of zeros. A
+ * reason that begins with the state's own word loses it. */
 static void
 print_why(const json_t *row, int room)
 {
@@ -76,9 +78,11 @@ print_why(const json_t *row, int room)
     char text[1024];
     int n = 0;
     if (number_of(row, "restarts") > 0)
-        n += snprintf(text + n, sizeof text - (size_t)n, "[restarts: %lld] ", number_of(row, "restarts"));
+        n += snprintf(text + n, sizeof text - (size_t)n, "[restarts: %lld] ",
+                      number_of(row, "restarts"));
     if (number_of(row, "dead") > 0)
-        n += snprintf(text + n, sizeof text - (size_t)n, "[dead letters: %lld] ", number_of(row, "dead"));
+        n += snprintf(text + n, sizeof text - (size_t)n, "[dead letters: %lld] ",
+                      number_of(row, "dead"));
     if (strncmp(why, state, word) == 0 && (why[word] == ':' || why[word] == ' '))
         why += word + (why[word] == ':') + 1;
     snprintf(text + n, sizeof text - (size_t)n, "%s", why);
@@ -98,7 +102,8 @@ table(const json_t *status, bool colour, int most)
         int n = (int)strlen(text_of(row, "id")) + 3;
         id_width = n > id_width ? n : id_width;
     }
-    printf("%-*s %-9s %9s %9s %9s  why%s\n", id_width, "node", "state", "in", "out", "in flight", clear);
+    printf("%-*s %-9s %9s %9s %9s  why%s\n", id_width, "node", "state", "in", "out", "in flight",
+           clear);
     json_array_foreach(rows, i, row) {
         char name[PLAN_NODES_MAX];
         const char *state = text_of(row, "state"), *paint = colour ? state_colour(state) : "";
@@ -107,8 +112,9 @@ table(const json_t *status, bool colour, int most)
             return lines + 1;
         }
         snprintf(name, sizeof name, "%s.%d", text_of(row, "id"), (int)number_of(row, "replica"));
-        printf("%-*s %s%-9s%s %9lld %9lld %9lld  ", id_width, name, paint, state, paint[0] ? "\033[0m" : "",
-               number_of(row, "in"), number_of(row, "out"), number_of(row, "in_flight"));
+        printf("%-*s %s%-9s%s %9lld %9lld %9lld  ", id_width, name, paint, state,
+               paint[0] ? "\033[0m" : "", number_of(row, "in"), number_of(row, "out"),
+               number_of(row, "in_flight"));
         print_why(row, columns - id_width - 42);
         printf("%s\n", clear);
         lines++;
@@ -166,9 +172,9 @@ headline(const struct progress *p, const struct supervisor *s, char *text, size_
     if (known && p->rate > 0 && settled < emitted)
         snprintf(eta, sizeof eta, ", about %.0f s left", (double)(emitted - settled) / p->rate);
     snprintf(text, room, "%s: %s%s%.200s, %.0f s, %llu of %llu rollouts settled%s%s", s->plan.name,
-             run_phase_name(s->state.phase), s->state.why[0] ? ": " : "", s->state.why, supervisor_now() - p->began,
-             (unsigned long long)(settled == UINT64_MAX ? 0 : settled), (unsigned long long)emitted,
-             known ? "" : ", still reading", eta);
+             run_phase_name(s->state.phase), s->state.why[0] ? ": " : "", s->state.why,
+             supervisor_now() - p->began, (unsigned long long)(settled == UINT64_MAX ? 0 : settled),
+             (unsigned long long)emitted, known ? "" : ", still reading", eta);
 }
 
 /* One line: the numbers, and who computes or is in trouble. */
@@ -188,7 +194,8 @@ print_line(const char *head, const json_t *status)
     putchar('\n');
 }
 
-/* Drawn over itself. Lines are cut by the terminal, not wrapped, and no more than it has rows: the way up is known. */
+/* Drawn over itself. Lines are cut by the terminal, not wrapped, and no more than it has rows: the
+ * way up is known. */
 static void
 draw(struct progress *p, const char *head, const json_t *status)
 {

@@ -1,5 +1,5 @@
-/* progress: what `sluice run` shows while it runs: a table drawn over itself on a terminal, plain lines otherwise, JSON lines
- * when asked for. */
+/* progress: what `sluice run` shows while it runs: a table drawn over itself on a terminal, plain
+ * lines otherwise, JSON lines when asked for. */
 #ifndef COMMANDS_PROGRESS_H
 #define COMMANDS_PROGRESS_H
 
@@ -29,7 +29,8 @@ void progress_open(struct progress *p, bool json, bool quiet);
 void progress_show(struct progress *p, const struct supervisor *s, bool last);
 void progress_close(struct progress *p);
 
-/* The table of `sluice status` and of the progress: rows of {"nodes"}. Returns the lines printed. */
+/* The table of `sluice status` and of the progress: rows of {"nodes"}. Returns the lines printed.
+ */
 int progress_table(const json_t *status, bool colour);
 
 #endif

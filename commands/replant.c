@@ -32,7 +32,8 @@ options_copy(const struct plan_node *from, struct plan_node *to)
     for (int i = 0; i < from->option_count; i++) {
         const struct plan_option *a = &from->options[i];
         struct plan_option *b = &to->options[i];
-        *b = (struct plan_option){.name = xtext(a->name), .count = a->count, .line = a->line, .column = a->column};
+        *b = (struct plan_option){
+            .name = xtext(a->name), .count = a->count, .line = a->line, .column = a->column};
         b->values = xarray((size_t)a->count + 1, sizeof *b->values);
         for (int k = 0; k < a->count; k++)
             b->values[k] = xtext(a->values[k]);
@@ -40,7 +41,8 @@ options_copy(const struct plan_node *from, struct plan_node *to)
 }
 
 static void
-node_copy(const struct plan_node *from, struct plan_node *to, bool serve, uint64_t generation, const int *renamed)
+node_copy(const struct plan_node *from, struct plan_node *to, bool serve, uint64_t generation,
+          const int *renamed)
 {
     to->id = xtext(from->id);
     to->kind = from->kind;
@@ -50,7 +52,8 @@ node_copy(const struct plan_node *from, struct plan_node *to, bool serve, uint64
     to->serve = serve;
     to->generation = generation;
     options_copy(from, to);
-    /* What serves keeps its whole table, for each replica has a store; what runs anew begins with the last count. */
+    /* What serves keeps its whole table, for each replica has a store; what runs anew begins with
+     * the last count. */
     to->row_count = serve ? from->row_count : 1;
     to->rows = xarray((size_t)to->row_count, sizeof *to->rows);
     if (serve)
@@ -97,15 +100,20 @@ set_apply(struct plan *p, const struct plan *old, const char *set, struct error 
     if (plan_find(old, id) < 0)
         rc = error_set(e, ERROR_usage, "--set '%s': the run has no node '%s'", set, id);
     else if (n < 0 || p->nodes[n].serve)
-        rc = error_set(e, ERROR_usage, "--set '%s': '%s' does not run anew; replay it, or a node above it", set, id);
-    else if (strcmp(name, "replicas") == 0 && (atoi(equals + 1) < 1 || atoi(equals + 1) > PLAN_REPLICAS_MAX ||
-                                               p->nodes[n].kind->terminal || p->nodes[n].kind->source))
+        rc =
+            error_set(e, ERROR_usage,
+                      "--set '%s': '%s' does not run anew; replay it, or a node above it", set, id);
+    else if (strcmp(name, "replicas") == 0 &&
+             (atoi(equals + 1) < 1 || atoi(equals + 1) > PLAN_REPLICAS_MAX ||
+              p->nodes[n].kind->terminal || p->nodes[n].kind->source))
         rc = error_set(e, ERROR_usage, "--set '%s': not a number of replicas for '%s'", set, id);
     else if (strcmp(name, "replicas") == 0)
         p->nodes[n].rows[0].count = atoi(equals + 1);
-    else if (option_find(p->nodes[n].kind->options, name) == NULL && option_find(node_common_options, name) == NULL)
-        rc = error_set(e, ERROR_topology, "--set '%s': '%s' has no option '%s'; `sluice help %s` lists them", set, id, name,
-                       p->nodes[n].kind->name);
+    else if (option_find(p->nodes[n].kind->options, name) == NULL &&
+             option_find(node_common_options, name) == NULL)
+        rc = error_set(e, ERROR_topology,
+                       "--set '%s': '%s' has no option '%s'; `sluice help %s` lists them", set, id,
+                       name, p->nodes[n].kind->name);
     else
         option_replace(&p->nodes[n], name, equals + 1);
     free(id);
@@ -147,8 +155,13 @@ node_check(const struct plan *p, int node, bool endless, struct error *e)
     }
     memset(links, 0, sizeof links);
     for (int l = 0; l < n->link_count; l++)
-        links[l] = (struct input){.port = n->links[l].port, .link = l, .from = p->nodes[n->links[l].node].id};
-    struct check check = {.node = n->id, .options = options, .seed = p->seed, .link_count = n->link_count, .links = links,
+        links[l] = (struct input){
+            .port = n->links[l].port, .link = l, .from = p->nodes[n->links[l].node].id};
+    struct check check = {.node = n->id,
+                          .options = options,
+                          .seed = p->seed,
+                          .link_count = n->link_count,
+                          .links = links,
                           .endless = endless};
     if (rc == 0 && n->kind->check != NULL)
         rc = n->kind->check(&check, e);
@@ -159,13 +172,15 @@ node_check(const struct plan *p, int node, bool endless, struct error *e)
 }
 
 int
-replant_plan(const struct plan *old, int node, int set_count, char *const *sets, struct plan *made, struct error *e)
+replant_plan(const struct plan *old, int node, int set_count, char *const *sets, struct plan *made,
+             struct error *e)
 {
     bool anew[PLAN_NODES_MAX], feeds[PLAN_NODES_MAX] = {false};
     int renamed[PLAN_NODES_MAX], rc = 0;
     uint64_t generation = 0;
     if (old->nodes[node].link_count == 0)
-        return error_set(e, ERROR_usage, "'%s' has no inputs; a new run replays everything", old->nodes[node].id);
+        return error_set(e, ERROR_usage, "'%s' has no inputs; a new run replays everything",
+                         old->nodes[node].id);
     below(old, node, anew);
     for (int n = 0; n < old->node_count; n++) {
         if (old->nodes[n].generation > generation)
@@ -185,7 +200,8 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
         if (!anew[n] && !feeds[n])
             continue;
         renamed[n] = made->node_count;
-        node_copy(&old->nodes[n], &made->nodes[made->node_count++], !anew[n], generation + 1, renamed);
+        node_copy(&old->nodes[n], &made->nodes[made->node_count++], !anew[n], generation + 1,
+                  renamed);
     }
     for (int i = 0; i < set_count && rc == 0; i++)
         rc = set_apply(made, old, sets[i], e);
@@ -199,12 +215,14 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
 
 /* ---- the stores ---- */
 
-/* One store into an empty folder: by its process while it lives, from the file under its lock when it is down. */
+/* One store into an empty folder: by its process while it lives, from the file under its lock when
+ * it is down. */
 static int
 copy_one(struct talk *from, const char *id, int replica, const char *folder, struct error *e)
 {
     int node = plan_find(&from->plan, id), rc = ERROR_locked;
-    char *path = place_store(&from->place, id, replica), *lock = place_store_lock(&from->place, id, replica);
+    char *path = place_store(&from->place, id, replica),
+         *lock = place_store_lock(&from->place, id, replica);
     struct error own = {0};
     for (int i = 0; i < COPY_TRIES && rc == ERROR_locked; i++) {
         struct store *s = store_peek(path, lock, &own);
@@ -217,7 +235,8 @@ copy_one(struct talk *from, const char *id, int replica, const char *folder, str
             rc = own.code;
         } else {
             json_t *reply = NULL;
-            rc = talk_process(from, node, replica, json_pack("{s:s,s:s}", "ask", "copy", "folder", folder), TALK_WORK_MS,
+            rc = talk_process(from, node, replica,
+                              json_pack("{s:s,s:s}", "ask", "copy", "folder", folder), TALK_WORK_MS,
                               &reply, &own);
             json_decref(reply);
             if (rc == ERROR_wire) {
@@ -244,8 +263,8 @@ key_visit(void *own, struct span key, struct span value)
 
 /* What the copies of one node hold on one port, all replicas, and what was ever sent there. */
 static int
-held_on(const struct place *place, const struct plan_node *n, int port, struct intervals *held, struct intervals *sent,
-        struct error *e)
+held_on(const struct place *place, const struct plan_node *n, int port, struct intervals *held,
+        struct intervals *sent, struct error *e)
 {
     for (int r = 0; r < plan_replicas(n); r++) {
         char *path = place_store(place, n->id, r), *lock = place_store_lock(place, n->id, r);
@@ -264,12 +283,15 @@ held_on(const struct place *place, const struct plan_node *n, int port, struct i
     }
     uint64_t first = intervals_gap(held, 0);
     if (first < intervals_gap(sent, 0))
-        return error_set(e, ERROR_store, "'%s' no longer keeps ordinal %llu of its port '%s' (retain: acknowledged)", n->id,
-                         (unsigned long long)first, n->kind->ports[port].name);
+        return error_set(
+            e, ERROR_store,
+            "'%s' no longer keeps ordinal %llu of its port '%s' (retain: acknowledged)", n->id,
+            (unsigned long long)first, n->kind->ports[port].name);
     return 0;
 }
 
-/* If the group of the ordinal before `cut` reaches beyond it, the cut moves down to the group's first ordinal. */
+/* If the group of the ordinal before `cut` reaches beyond it, the cut moves down to the group's
+ * first ordinal. */
 static uint64_t
 cut_to_group(const struct place *place, const struct plan_node *n, int port, uint64_t cut)
 {
@@ -280,8 +302,8 @@ cut_to_group(const struct place *place, const struct plan_node *n, int port, uin
         struct record record = {0};
         unsigned char key[8];
         store_u64(key, cut - 1);
-        if (s != NULL && store_get(s, TABLE_out + port, span_of(key, 8), &value) && record_read(value, &record) &&
-            record.first < cut && record.first + record.size > cut)
+        if (s != NULL && store_get(s, TABLE_out + port, span_of(key, 8), &value) &&
+            record_read(value, &record) && record.first < cut && record.first + record.size > cut)
             cut = record.first;
         store_close(s);
         free(path);
@@ -325,7 +347,8 @@ replant_stores(struct talk *from, struct plan *made, const char *dir, struct err
     struct place place = {0};
     int rc = place_open(&place, dir, e);
     for (int n = 0; n < made->node_count && rc == 0; n++)
-        for (int r = 0; r < plan_replicas(&made->nodes[n]) && rc == 0 && made->nodes[n].serve; r++) {
+        for (int r = 0; r < plan_replicas(&made->nodes[n]) && rc == 0 && made->nodes[n].serve;
+             r++) {
             char *folder = place_store(&place, made->nodes[n].id, r);
             char *data = xprint("%s/data.mdb", folder);
             unlink(data);       /* of a replay that was cut short; its run was never begun */
@@ -336,8 +359,10 @@ replant_stores(struct talk *from, struct plan *made, const char *dir, struct err
     if (rc == 0)
         rc = cut_find(&place, made, e);
     for (int n = 0; n < made->node_count && rc == 0; n++)
-        for (int r = 0; r < plan_replicas(&made->nodes[n]) && rc == 0 && made->nodes[n].serve; r++) {
-            char *path = place_store(&place, made->nodes[n].id, r), *lock = place_store_lock(&place, made->nodes[n].id, r);
+        for (int r = 0; r < plan_replicas(&made->nodes[n]) && rc == 0 && made->nodes[n].serve;
+             r++) {
+            char *path = place_store(&place, made->nodes[n].id, r),
+                 *lock = place_store_lock(&place, made->nodes[n].id, r);
             char *data = xprint("%s/data.mdb", path);
             if (access(data, F_OK) == 0)
                 rc = store_adopt(path, lock, made->run_id, made->nodes[n].generation, e);

@@ -1,5 +1,5 @@
-/* replay: a node and all below it again, with other options, into a new run (P8). What lies above serves what it sent before, from
- * copies of its stores; the old run stays as it was. */
+/* replay: a node and all below it again, with other options, into a new run (P8). What lies above
+ * serves what it sent before, from copies of its stores; the old run stays as it was. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +13,11 @@
 #include "graph/supervisor.h"
 
 static const char about[] =
-    "Runs NODE and everything below it again, with the options given by --set, in a run of its own: a judge's prompt, a consensus\n"
-    "rule or an objective costs only its own work. The nodes above serve what they sent, up to the last group that all of them\n"
-    "sent completely, from copies of their stores. RUN is not changed and may be running. Given again with the same NEW,\n"
-    "it continues.";
+    "Runs NODE and everything below it again, with the options given by --set, in a run of its\n"
+    "own: a judge's prompt, a consensus rule or an objective costs only its own work. The nodes\n"
+    "above serve what they sent, up to the last group that all of them sent completely, from\n"
+    "copies of their stores. RUN is not changed and may be running. Given again with the same\n"
+    "NEW, it continues.";
 
 /* What makes NEW this replay and no other. */
 static json_t *
@@ -25,7 +26,8 @@ recipe_make(const struct talk *t, const char *node, const struct many *sets)
     json_t *list = json_array();
     for (int i = 0; i < sets->count; i++)
         json_array_append_new(list, json_string(sets->at[i]));
-    return json_pack("{s:s,s:s,s:s,s:o}", "run", t->dir, "run_id", t->plan.run_id, "node", node, "set", list);
+    return json_pack("{s:s,s:s,s:s,s:o}", "run", t->dir, "run_id", t->plan.run_id, "node", node,
+                     "set", list);
 }
 
 /* Is NEW already this replay? 1 yes, 0 there is nothing, ERROR_usage another run. */
@@ -46,15 +48,18 @@ static int
 recipe_write(const char *dir, const json_t *recipe, struct error *e)
 {
     char *path = xprint("%s/replay.json", dir), *text = json_dumps(recipe, JSON_INDENT(1));
-    int rc = text ? run_write_file(path, span_text(text), e) : error_set(e, ERROR_internal, "the replay is not JSON");
+    int rc = text ? run_write_file(path, span_text(text), e)
+                  : error_set(e, ERROR_internal, "the replay is not JSON");
     free(text);
     free(path);
     return rc;
 }
 
-/* Copy, cut, adopt, and only then write the plan: a replay that was cut short is no run and is made anew. */
+/* Copy, cut, adopt, and only then write the plan: a replay that was cut short is no run and is made
+ * anew. */
 static int
-replay_make(struct talk *t, int node, const struct many *sets, const char *into, const json_t *recipe, struct error *e)
+replay_make(struct talk *t, int node, const struct many *sets, const char *into,
+            const json_t *recipe, struct error *e)
 {
     struct plan plan = {0};
     char *dir = NULL, *topology = xprint("%s/topology.yaml", t->dir);
@@ -88,7 +93,8 @@ command_replay(int argc, char **argv)
     struct start how = {.grace = SUPERVISOR_GRACE, .ready_fd = -1};
     const struct flag flags[] = {
         {FLAG_text, 0, "into", "NEW", &into, "directory of the new run (needed)"},
-        {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets, "an option of NODE or of a node below it; may be repeated"},
+        {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets,
+         "an option of NODE or of a node below it; may be repeated"},
         {FLAG_on, 0, "no-run", NULL, &idle, "make the new run, do not start it"},
         {FLAG_on, 'd', "detach", NULL, &how.detach, "supervise in the background"},
         {FLAG_number, 0, "grace", "SECONDS", &how.grace, "patience of a drain"},
@@ -96,7 +102,8 @@ command_replay(int argc, char **argv)
         {.kind = FLAG_end},
     };
     struct words words;
-    int code = flags_read(flags, "replay RUN NODE --into NEW [--set NODE.OPTION=VALUE]", about, argc, argv, 2, 2, &words);
+    int code = flags_read(flags, "replay RUN NODE --into NEW [--set NODE.OPTION=VALUE]", about,
+                          argc, argv, 2, 2, &words);
     if (code >= 0)
         return code;
     if (into == NULL) {

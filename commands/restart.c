@@ -9,8 +9,8 @@
 #define RESTART_SECONDS 60.0    /* for the new process to answer */
 
 static const char about[] =
-    "Stops the processes of NODE (of all nodes without one) in good order and starts them again; the others are not\n"
-    "touched. Also starts a node that `sluice stop RUN NODE` stopped.";
+    "Stops the processes of NODE (of all nodes without one) in good order and starts them\n"
+    "again; the others are not touched. Also starts a node that `sluice stop RUN NODE` stopped.";
 
 /* Has every replica named in the reply another pid now, and answered? */
 static bool
@@ -26,8 +26,9 @@ all_new(const json_t *status, const char *id, const json_t *before)
             bool finished = strcmp(state, "finished") == 0;
             if (strcmp(json_string_value(json_object_get(row, "id")), id) == 0 &&
                 json_equal(json_object_get(row, "replica"), json_object_get(was, "replica")) &&
-                (finished || (json_is_integer(pid) && !json_equal(pid, json_object_get(was, "pid")) &&
-                              strcmp(state, "starting") != 0 && strcmp(state, "stopping") != 0)))
+                (finished ||
+                 (json_is_integer(pid) && !json_equal(pid, json_object_get(was, "pid")) &&
+                  strcmp(state, "starting") != 0 && strcmp(state, "stopping") != 0)))
                 good = true;
         }
         if (!good)
@@ -52,7 +53,8 @@ restart(struct talk *t, const char *id, long replica, struct error *e)
             done = all_new(status, id, json_object_get(reply, "processes"));
         json_decref(status);
         if (rc == 0 && !done && talk_now() > until)
-            rc = error_set(e, ERROR_remote, "'%s' has not answered for %.0f s; see `sluice logs`", id, RESTART_SECONDS);
+            rc = error_set(e, ERROR_remote, "'%s' has not answered for %.0f s; see `sluice logs`",
+                           id, RESTART_SECONDS);
         if (!done)
             talk_nap();
     }
@@ -69,7 +71,8 @@ command_restart(int argc, char **argv)
         {.kind = FLAG_end},
     };
     struct words words;
-    int code = flags_read(flags, "restart RUN [NODE] [--replica R]", about, argc, argv, 1, 2, &words);
+    int code =
+        flags_read(flags, "restart RUN [NODE] [--replica R]", about, argc, argv, 1, 2, &words);
     if (code >= 0)
         return code;
     struct error e = {0};

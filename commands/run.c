@@ -1,5 +1,5 @@
-/* run: check a topology completely, make or continue its run, and supervise it to its end. What the screen shows meanwhile is in
- * commands/progress.c. */
+/* run: check a topology completely, make or continue its run, and supervise it to its end. What the
+ * screen shows meanwhile is in commands/progress.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,10 +18,12 @@
 #define TURN_SECONDS 0.25
 
 static const char about[] =
-    "Checks TOPOLOGY completely, then runs it: every node is a process, started and restarted as needed. A directory\n"
-    "that holds an unfinished run of the same topology is continued. ^C and SIGTERM drain (sources stop, what is in\n"
-    "flight flows out), a second one stops at once; nothing is lost either way.\n"
-    "Exit codes: 0 done, 1 failed, 75 paused (--on-pause exit), 78 bad or changed topology, 130/143 left by ^C/SIGTERM.";
+    "Checks TOPOLOGY completely, then runs it: every node is a process, started and restarted\n"
+    "as needed. A directory that holds an unfinished run of the same topology is continued. ^C\n"
+    "and SIGTERM drain (sources stop, what is in flight flows out), a second one stops at once;\n"
+    "nothing is lost either way.\n"
+    "Exit codes: 0 done, 1 failed, 75 paused (--on-pause exit), 78 bad or changed topology,\n"
+    "130/143 left by ^C/SIGTERM.";
 
 int
 start_run_id(char **id, struct error *e)
@@ -71,10 +73,11 @@ same_options(const struct plan *a, const struct plan *b)
     return same;
 }
 
-/* A live option that was edited in the file since it was last read goes into the run; one that only `sluice set` changed
- * stays. */
+/* A live option that was edited in the file since it was last read goes into the run; one that only
+ * `sluice set` changed stays. */
 static int
-live_options_take(struct plan *kept, const struct plan *given, const struct plan *asked, struct error *e)
+live_options_take(struct plan *kept, const struct plan *given, const struct plan *asked,
+                  struct error *e)
 {
     for (int i = 0; i < asked->node_count; i++) {
         const struct plan_node *n = &asked->nodes[i];
@@ -82,7 +85,8 @@ live_options_take(struct plan *kept, const struct plan *given, const struct plan
         for (int o = 0; o < n->option_count && g >= 0 && k >= 0; o++) {
             const struct plan_option *now = &n->options[o];
             const struct plan_option *had = given_option(&kept->nodes[k], now->name);
-            if (now->count != 1 || same_value(given_option(&given->nodes[g], now->name), now) || same_value(had, now))
+            if (now->count != 1 || same_value(given_option(&given->nodes[g], now->name), now) ||
+                same_value(had, now))
                 continue;
             int rc = change_option(kept, k, now->name, now->values[0], e);
             if (rc != 0)
@@ -90,17 +94,21 @@ live_options_take(struct plan *kept, const struct plan *given, const struct plan
             fprintf(stderr, "sluice run: %s.%s is now %s\n", n->id, now->name, now->values[0]);
         }
         if (g >= 0 && k >= 0 && plan_replicas(&given->nodes[g]) != plan_replicas(n))
-            fprintf(stderr, "sluice run: replicas of '%s' change while it runs: sluice set RUN %s.replicas=%d\n", n->id,
-                    n->id, plan_replicas(n));
+            fprintf(stderr,
+                    "sluice run: replicas of '%s' change while it runs: sluice set RUN "
+                    "%s.replicas=%d\n",
+                    n->id, n->id, plan_replicas(n));
     }
     return 0;
 }
 
 /* The nodes a changed topology touches, as the replay that would apply it. */
 static int
-refuse_changed(const char *dir, const char *file, const struct plan *kept, const struct plan *asked, const char *difference)
+refuse_changed(const char *dir, const char *file, const struct plan *kept, const struct plan *asked,
+               const char *difference)
 {
-    fprintf(stderr, "sluice run: '%s' is not the topology that run '%s' was made from:\n%s", file, dir, difference);
+    fprintf(stderr, "sluice run: '%s' is not the topology that run '%s' was made from:\n%s", file,
+            dir, difference);
     for (int i = 0; i < asked->node_count; i++) {
         const struct plan_node *n = &asked->nodes[i];
         int k = plan_find(kept, n->id);
@@ -113,12 +121,15 @@ refuse_changed(const char *dir, const char *file, const struct plan *kept, const
                 row = option_find(node_common_options, n->options[o].name);
             if (row != NULL && row->change == FIXED && n->options[o].count == 1 &&
                 !same_value(given_option(&kept->nodes[k], n->options[o].name), &n->options[o]))
-                buffer_print(&sets, " --set '%s.%s=%s'", n->id, n->options[o].name, n->options[o].values[0]);
+                buffer_print(&sets, " --set '%s.%s=%s'", n->id, n->options[o].name,
+                             n->options[o].values[0]);
         }
         if (sets.length > 0) {
             buffer_add(&sets, "", 1);
-            fprintf(stderr, "a replay applies it, and leaves this run as it is:\n  sluice replay %s %s%s --into NEW\n", dir,
-                    n->id, sets.at);
+            fprintf(stderr,
+                    "a replay applies it, and leaves this run as it is:\n  sluice replay %s %s%s "
+                    "--into NEW\n",
+                    dir, n->id, sets.at);
             buffer_free(&sets);
             return error_exit(ERROR_topology);
         }
@@ -197,7 +208,8 @@ start_supervise(const char *dir, struct lock *lock, const struct start *how, str
     return rc != 0 ? rc : code;
 }
 
-/* The supervisor goes on in a process of its own; returns in the parent once it stands. -> exit code */
+/* The supervisor goes on in a process of its own; returns in the parent once it stands. -> exit
+ * code */
 static int
 detach(const char *dir, struct lock *lock, const struct start *how)
 {
@@ -220,7 +232,8 @@ detach(const char *dir, struct lock *lock, const struct start *how)
         if (stands)
             printf("%s\n", dir);
         else
-            fprintf(stderr, "sluice run: the supervisor did not start; see %s/supervisor.log\n", dir);
+            fprintf(stderr, "sluice run: the supervisor did not start; see %s/supervisor.log\n",
+                    dir);
         return stands ? 0 : 1;
     }
     struct error e = {0};
@@ -251,7 +264,8 @@ start_run(const char *dir, struct lock *lock, const struct start *how)
     return rc < 0 ? talk_fail("run", &e) : rc;
 }
 
-/* Make the directory or continue the one that is there, under the run's lock. -> 0, or the exit code after a message. */
+/* Make the directory or continue the one that is there, under the run's lock. -> 0, or the exit
+ * code after a message. */
 static int
 prepare(struct plan *asked, const char *given, char **dir, struct lock *lock)
 {
@@ -281,11 +295,16 @@ command_run(int argc, char **argv)
     struct many sets = {0};
     struct start how = {.grace = SUPERVISOR_GRACE, .ready_fd = -1};
     const struct flag flags[] = {
-        {FLAG_text, 0, "run", "DIR", &given, "where the run lives (default: runs/<name>-<date>-<n>)"},
-        {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets, "override an option of the topology; may be repeated"},
-        {FLAG_on, 'd', "detach", NULL, &how.detach, "supervise in the background; prints the run's directory"},
-        {FLAG_number, 0, "grace", "SECONDS", &how.grace, "patience of a drain before it stops (default 30)"},
-        {FLAG_text, 0, "on-pause", "wait|exit", &on_pause, "a full disk or a spent budget: wait for it, or exit 75"},
+        {FLAG_text, 0, "run", "DIR", &given,
+         "where the run lives (default: runs/<name>-<date>-<n>)"},
+        {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets,
+         "override an option of the topology; may be repeated"},
+        {FLAG_on, 'd', "detach", NULL, &how.detach,
+         "supervise in the background; prints the run's directory"},
+        {FLAG_number, 0, "grace", "SECONDS", &how.grace,
+         "patience of a drain before it stops (default 30)"},
+        {FLAG_text, 0, "on-pause", "wait|exit", &on_pause,
+         "a full disk or a spent budget: wait for it, or exit 75"},
         {FLAG_on, 0, "json", NULL, &how.json, "progress as JSON lines"},
         {.kind = FLAG_end},
     };

@@ -10,9 +10,10 @@
 #define SET_SECONDS 120.0   /* for a change of replicas: neighbours commit and start again */
 
 static const char about[] =
-    "Changes a live option of a run, or NODE.replicas, and records it: a later `sluice run` keeps it. Fixed options could\n"
-    "change a checkpoint and are refused; `sluice replay` applies them. Replicas change from the next group on that the\n"
-    "reader has not emitted; a message never moves.";
+    "Changes a live option of a run, or NODE.replicas, and records it: a later `sluice run`\n"
+    "keeps it. Fixed options could change a checkpoint and are refused; `sluice replay` applies\n"
+    "them. Replicas change from the next group on that the reader has not emitted; a message\n"
+    "never moves.";
 
 /* Look at the supervisor's status until the change with this number is over. */
 static int
@@ -26,13 +27,16 @@ change_wait(struct talk *t, json_int_t number, struct error *e)
             return rc;
         const json_t *change = json_object_get(status, "change");
         const char *stage = json_string_value(json_object_get(change, "stage"));
-        bool over = json_integer_value(json_object_get(change, "number")) != number || strcmp(stage, "done") == 0;
+        bool over = json_integer_value(json_object_get(change, "number")) != number ||
+                    strcmp(stage, "done") == 0;
         bool failed = strcmp(stage, "failed") == 0;
         if (failed)
-            rc = error_set(e, ERROR_remote, "%s", json_string_value(json_object_get(change, "error")));
+            rc = error_set(e, ERROR_remote, "%s",
+                           json_string_value(json_object_get(change, "error")));
         else if (!over && talk_now() > until)
-            rc = error_set(e, ERROR_remote, "the change is not through after %.0f s (stage '%s'); it goes on", SET_SECONDS,
-                           stage);
+            rc = error_set(e, ERROR_remote,
+                           "the change is not through after %.0f s (stage '%s'); it goes on",
+                           SET_SECONDS, stage);
         json_decref(status);
         if (over || rc != 0)
             return rc;
@@ -56,8 +60,10 @@ set_at_rest(struct talk *t, int node, const char *option, const char *value, str
     for (int r = 0; rc == 0 && r < plan_replicas(&t->plan.nodes[node]); r++)
         if (talk_lives(t, node, r)) {
             json_t *reply = NULL;
-            rc = talk_process(t, node, r, json_pack("{s:s,s:s,s:s}", "ask", "set", "option", option, "value", value),
-                              TALK_ASK_MS, &reply, e);
+            rc = talk_process(
+                t, node, r,
+                json_pack("{s:s,s:s,s:s}", "ask", "set", "option", option, "value", value),
+                TALK_ASK_MS, &reply, e);
             json_decref(reply);
         }
     lock_drop(&lock);
@@ -73,8 +79,10 @@ set(struct talk *t, const char *id, const char *option, const char *value, struc
     if (run_supervisor(t->dir) == 0)
         return set_at_rest(t, node, option, value, e);
     json_t *reply = NULL;
-    rc = talk_supervisor(t, json_pack("{s:s,s:s,s:s,s:s}", "ask", "set", "node", id, "option", option, "value", value),
-                         &reply, e);
+    rc = talk_supervisor(
+        t,
+        json_pack("{s:s,s:s,s:s,s:s}", "ask", "set", "node", id, "option", option, "value", value),
+        &reply, e);
     if (rc == 0 && json_object_get(reply, "change") != NULL)
         rc = change_wait(t, json_integer_value(json_object_get(reply, "change")), e);
     json_decref(reply);

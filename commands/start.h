@@ -17,7 +17,8 @@ struct start {
 
 /* A new run id: 16 random bytes in hex, in place of what *id holds. */
 int start_run_id(char **id, struct error *e);
-/* Supervise until the end, here or detached; the lock is dropped. Returns the exit code, after a message when it is not 0. */
+/* Supervise until the end, here or detached; the lock is dropped. Returns the exit code, after a
+ * message when it is not 0. */
 int start_run(const char *dir, struct lock *lock, const struct start *how);
 /* The same in this process, always. -> exit code, or a negative ERROR_* with its text in e. */
 int start_supervise(const char *dir, struct lock *lock, const struct start *how, struct error *e);

@@ -13,13 +13,14 @@
 #define TOP_MS 500
 
 static const char about[] =
-    "Shows each process of a run: its state, why it waits, what went in and out. Works with the supervisor dead and on a\n"
-    "finished run. RUN defaults to the newest run under runs/.";
+    "Shows each process of a run: its state, why it waits, what went in and out. Works with the\n"
+    "supervisor dead and on a finished run. RUN defaults to the newest run under runs/.";
 
 static void
 show(const json_t *status)
 {
-    const json_t *supervisor = json_object_get(status, "supervisor"), *pid = json_object_get(supervisor, "pid");
+    const json_t *supervisor = json_object_get(status, "supervisor"),
+                 *pid = json_object_get(supervisor, "pid");
     const char *why = json_string_value(json_object_get(status, "why"));
     printf("%s: %s%s%s", json_string_value(json_object_get(status, "run")),
            json_string_value(json_object_get(status, "state")), why[0] ? ": " : "", why);
@@ -27,7 +28,9 @@ show(const json_t *status)
         printf(" (supervisor %lld, epoch %lld)\n", (long long)json_integer_value(pid),
                (long long)json_integer_value(json_object_get(supervisor, "epoch")));
     else
-        puts(strcmp(json_string_value(json_object_get(status, "state")), "done") == 0 ? "" : " (no supervisor lives)");
+        puts(strcmp(json_string_value(json_object_get(status, "state")), "done") == 0
+                 ? ""
+                 : " (no supervisor lives)");
     progress_table(status, talk_colour());
 }
 
@@ -63,7 +66,8 @@ command_top(int argc, char **argv)
 {
     const struct flag flags[] = {{.kind = FLAG_end}};
     struct words words;
-    int code = flags_read(flags, "top [RUN]", "As status, drawn again and again until ^C.", argc, argv, 0, 1, &words);
+    int code = flags_read(flags, "top [RUN]", "As status, drawn again and again until ^C.", argc,
+                          argv, 0, 1, &words);
     if (code >= 0)
         return code;
     struct error e = {0};

@@ -1,4 +1,5 @@
-/* stop: a run, or one node of it, at once and in good order. Nothing is lost: `sluice run` goes on from there. */
+/* stop: a run, or one node of it, at once and in good order. Nothing is lost: `sluice run` goes on
+ * from there. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,9 @@
 #define STOP_SECONDS 60.0
 
 static const char about[] =
-    "Stops the run: every process commits and ends, then the supervisor. With NODE: only its processes, which stay down\n"
-    "until `sluice restart RUN NODE`. Without a living supervisor the processes are stopped directly.";
+    "Stops the run: every process commits and ends, then the supervisor. With NODE: only its\n"
+    "processes, which stay down until `sluice restart RUN NODE`. Without a living supervisor\n"
+    "the processes are stopped directly.";
 
 /* The processes of a dead supervisor, one by one. */
 static int

@@ -39,8 +39,9 @@ talk_supervisor(struct talk *t, json_t *request, json_t **reply, struct error *e
 {
     int rc;
     if (run_supervisor(t->dir) == 0) {
-        rc = error_set(e, ERROR_usage, "run '%s' has no living supervisor; `sluice run %s --run %s` continues it", t->dir,
-                       t->plan.file, t->dir);
+        rc = error_set(e, ERROR_usage,
+                       "run '%s' has no living supervisor; `sluice run %s --run %s` continues it",
+                       t->dir, t->plan.file, t->dir);
     } else {
         char *path = place_supervisor(&t->place);
         rc = control_ask(path, request, TALK_ASK_MS, reply, e);
@@ -51,7 +52,8 @@ talk_supervisor(struct talk *t, json_t *request, json_t **reply, struct error *e
 }
 
 int
-talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms, json_t **reply, struct error *e)
+talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms, json_t **reply,
+             struct error *e)
 {
     char *path = place_control(&t->place, node, replica);
     struct control_call call = {.path = path, .request = request};
@@ -86,8 +88,8 @@ talk_node(struct talk *t, const char *id, int *node, struct error *e)
     for (int i = 0; i < t->plan.node_count; i++)
         names[i] = t->plan.nodes[i].id;
     const char *near = nearest(id, names);
-    return error_set(e, ERROR_usage, "run '%s' has no node '%s'%s%s%s", t->dir, id, near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    return error_set(e, ERROR_usage, "run '%s' has no node '%s'%s%s%s", t->dir, id,
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 void

@@ -12,7 +12,7 @@
 #include "graph/run.h"
 
 #define TALK_ASK_MS   5000      /* for an answer that needs no work */
-#define TALK_WORK_MS  60000     /* for one that needs a commit, a copy, or waits for a busy process */
+#define TALK_WORK_MS  60000 /* for one that needs a commit, a copy, or waits for a busy process */
 
 struct talk {
     char        *dir;       /* absolute */
@@ -27,7 +27,8 @@ void talk_close(struct talk *t);
 /* Ask the supervisor. -> ERROR_usage "no supervisor ..." when none lives. `request` is taken. */
 int talk_supervisor(struct talk *t, json_t *request, json_t **reply, struct error *e);
 /* Ask one process. `request` is taken. -> ERROR_wire: nobody answered; ERROR_remote: it refused. */
-int talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms, json_t **reply, struct error *e);
+int talk_process(struct talk *t, int node, int replica, json_t *request, int timeout_ms,
+                 json_t **reply, struct error *e);
 /* Does the process hold its store now? */
 bool talk_lives(struct talk *t, int node, int replica);
 /* -> ERROR_usage with a did-you-mean. */

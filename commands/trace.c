@@ -13,12 +13,14 @@
 #define TRACE_TRIES 60      /* looks at a process between living and not */
 
 static const char about[] =
-    "Shows one rollout on its way: its text with the steps coloured by label, every vote with scores and reasons, labels,\n"
-    "weights, closings, dead letters. The rollout is named by ordinal or by its id.";
+    "Shows one rollout on its way: its text with the steps coloured by label, every vote with\n"
+    "scores and reasons, labels, weights, closings, dead letters. The rollout is named by\n"
+    "ordinal or by its id.";
 
 /* ---- collecting ---- */
 
-/* What one process answers to the request, from itself or from its store; NULL with an error, or with none when it has no store. */
+/* What one process answers to the request, from itself or from its store; NULL with an error, or
+ * with none when it has no store. */
 static json_t *
 trace_take(struct talk *t, int node, int replica, const json_t *request, struct error *e)
 {
@@ -36,7 +38,8 @@ trace_take(struct talk *t, int node, int replica, const json_t *request, struct 
             done = true;
         } else if (unread.code == ERROR_locked) {
             unread.code = 0;
-            done = talk_process(t, node, replica, json_deep_copy(request), TALK_ASK_MS, &answer, &unread) != ERROR_wire;
+            done = talk_process(t, node, replica, json_deep_copy(request), TALK_ASK_MS, &answer,
+                                &unread) != ERROR_wire;
             if (!done)
                 talk_nap();
         } else {
@@ -63,7 +66,8 @@ ordinal_of(struct talk *t, const char *name, uint64_t *ordinal, struct error *e)
     json_t *request = json_pack("{s:s,s:s}", "ask", "trace", "id", name);
     bool found = false;
     for (int n = 0; n < t->plan.node_count && !found; n++)
-        for (int r = 0; r < plan_replicas(&t->plan.nodes[n]) && !found && t->plan.nodes[n].kind->source; r++) {
+        for (int r = 0;
+             r < plan_replicas(&t->plan.nodes[n]) && !found && t->plan.nodes[n].kind->source; r++) {
             json_t *answer = trace_take(t, n, r, request, NULL);
             const json_t *at = json_object_get(answer, "ordinal");
             found = json_is_integer(at);
@@ -71,14 +75,17 @@ ordinal_of(struct talk *t, const char *name, uint64_t *ordinal, struct error *e)
             json_decref(answer);
         }
     json_decref(request);
-    return found ? 0 : error_set(e, ERROR_usage, "no rollout with the id '%s' was emitted in this run", name);
+    return found ? 0
+                 : error_set(e, ERROR_usage, "no rollout with the id '%s' was emitted in this run",
+                             name);
 }
 
 static int
 collect(struct talk *t, uint64_t ordinal, json_t **report, struct error *e)
 {
     struct error own = {0};
-    json_t *nodes = json_array(), *request = json_pack("{s:s,s:I}", "ask", "trace", "ordinal", (json_int_t)ordinal);
+    json_t *nodes = json_array(),
+           *request = json_pack("{s:s,s:I}", "ask", "trace", "ordinal", (json_int_t)ordinal);
     for (int n = 0; n < t->plan.node_count && own.code == 0; n++)
         for (int r = 0; r < plan_replicas(&t->plan.nodes[n]) && own.code == 0; r++) {
             json_t *answer = trace_take(t, n, r, request, &own);
@@ -101,10 +108,11 @@ is_known(const json_t *report)
 {
     json_t *node;
     size_t i;
-    json_array_foreach(json_object_get(report, "nodes"), i, node)
-        if (json_is_true(json_object_get(node, "settled")) || json_array_size(json_object_get(node, "sent")) > 0 ||
-            json_array_size(json_object_get(node, "kept")) > 0 || json_array_size(json_object_get(node, "dead")) > 0)
-            return true;
+    json_array_foreach(json_object_get(report, "nodes"), i,
+                       node) if (json_is_true(json_object_get(node, "settled")) ||
+                                 json_array_size(json_object_get(node, "sent")) > 0 ||
+                                 json_array_size(json_object_get(node, "kept")) > 0 ||
+                                 json_array_size(json_object_get(node, "dead")) > 0) return true;
     return false;
 }
 
@@ -148,14 +156,17 @@ votes_show(const json_t *report, size_t step)
             const json_t *body = json_object_get(row, "body");
             const char *message = json_string_value(json_object_get(row, "message"));
             const char *abstain = json_string_value(json_object_get(body, "abstain"));
-            if (message == NULL || strcmp(message, "vote") != 0 || !json_is_object(body) || (abstain && abstain[0]))
+            if (message == NULL || strcmp(message, "vote") != 0 || !json_is_object(body) ||
+                (abstain && abstain[0]))
                 continue;
             printf("      %s: ", json_string_value(json_object_get(node, "id")));
             if (json_integer_value(json_array_get(json_object_get(body, "said"), step)) == 0)
                 printf("says nothing");
             else
-                printf("%.3f", json_number_value(json_array_get(json_object_get(body, "scores"), step)));
-            const char *reason = json_string_value(json_array_get(json_object_get(body, "reasons"), step));
+                printf("%.3f",
+                       json_number_value(json_array_get(json_object_get(body, "scores"), step)));
+            const char *reason =
+                json_string_value(json_array_get(json_object_get(body, "reasons"), step));
             if (reason != NULL && reason[0]) {
                 printf(", ");
                 print_text(reason, "        ");
@@ -171,11 +182,12 @@ abstained_show(const json_t *report)
     size_t i, k;
     json_array_foreach(json_object_get(report, "nodes"), i, node)
         json_array_foreach(json_object_get(node, "sent"), k, row) {
-            const char *abstain = json_string_value(json_object_get(json_object_get(row, "body"), "abstain"));
-            if (abstain != NULL && abstain[0]) {
-                printf("  %s abstains: ", json_string_value(json_object_get(node, "id")));
-                print_text(abstain, "    ");
-                putchar('\n');
+        const char *abstain =
+            json_string_value(json_object_get(json_object_get(row, "body"), "abstain"));
+        if (abstain != NULL && abstain[0]) {
+            printf("  %s abstains: ", json_string_value(json_object_get(node, "id")));
+            print_text(abstain, "    ");
+            putchar('\n');
             }
         }
 }
@@ -197,7 +209,8 @@ weights_show(const struct talk *t, const char *label)
                 objective = node->options[o].values[0];
         }
         bool knows = strstr(objective, "nsa") != NULL;
-        printf(", weight %s in %s", knows && strcmp(label, "correct") == 0 && beta ? beta : "1", node->id);
+        printf(", weight %s in %s", knows && strcmp(label, "correct") == 0 && beta ? beta : "1",
+               node->id);
     }
 }
 
@@ -206,7 +219,8 @@ steps_show(const struct talk *t, const json_t *report, const json_t *body, bool 
 {
     static const char *const names[] = {"incorrect", "correct", "unknown"};
     static const char *const colours[] = {"\033[31m", "\033[32m", "\033[33m"};
-    const char *response = json_string_value(json_object_get(json_object_get(body, "rollout"), "response"));
+    const char *response =
+        json_string_value(json_object_get(json_object_get(body, "rollout"), "response"));
     const json_t *labels = json_object_get(body, "labels");
     size_t length = response ? strlen(response) : 0, begin = 0, i;
     json_t *end;
@@ -219,16 +233,18 @@ steps_show(const struct talk *t, const json_t *report, const json_t *body, bool 
         char *text = span_copy(span_of(response + begin, stop - begin));
         printf("  [%zu] ", i + 1);
         if (labels != NULL) {
-            printf("%s (yes: %lld of %lld)", names[which],
-                   (long long)json_integer_value(json_array_get(json_object_get(body, "agree"), i)),
-                   (long long)json_integer_value(json_array_get(json_object_get(body, "counted"), i)));
+            printf(
+                "%s (yes: %lld of %lld)", names[which],
+                (long long)json_integer_value(json_array_get(json_object_get(body, "agree"), i)),
+                (long long)json_integer_value(json_array_get(json_object_get(body, "counted"), i)));
             weights_show(t, names[which]);
         } else {
             printf("not labelled yet");
         }
         printf("\n      %s", colour && labels ? colours[which] : "");
         print_text(text, "      ");
-        printf("%s%s", colour && labels ? "\033[0m" : "", stop > begin && response[stop - 1] == '\n' ? "" : "\n");
+        printf("%s%s", colour && labels ? "\033[0m" : "",
+               stop > begin && response[stop - 1] == '\n' ? "" : "\n");
         votes_show(report, i);
         free(text);
         begin = stop;
@@ -245,20 +261,23 @@ ways_show(const json_t *report)
         const char *id = json_string_value(json_object_get(node, "id"));
         int replica = (int)json_integer_value(json_object_get(node, "replica"));
         bool settled = json_is_true(json_object_get(node, "settled"));
-        if (!settled && json_array_size(json_object_get(node, "sent")) + json_array_size(json_object_get(node, "kept")) +
+        if (!settled && json_array_size(json_object_get(node, "sent")) +
+                                json_array_size(json_object_get(node, "kept")) +
                                 json_array_size(json_object_get(node, "dead")) ==
                             0)
             continue;
         printf("  %s.%d:%s", id, replica, settled ? " settled" : "");
         json_array_foreach(json_object_get(node, "sent"), k, row) {
             const char *closing = json_string_value(json_object_get(row, "closing"));
-            printf("%s %s %s%s%s", settled || k ? "," : "", json_string_value(json_object_get(row, "port")),
-                   closing ? "closed (" : "sent", closing ? closing : "", closing ? ")" : "");
+            printf("%s %s %s%s%s", settled || k ? "," : "",
+                   json_string_value(json_object_get(row, "port")), closing ? "closed (" : "sent",
+                   closing ? closing : "", closing ? ")" : "");
         }
         json_array_foreach(json_object_get(node, "kept"), k, row)
             printf(" keeps what %s sent;", json_string_value(json_object_get(row, "from")));
         json_array_foreach(json_object_get(node, "dead"), k, row) {
-            printf(" dead letter %lld: ", (long long)json_integer_value(json_object_get(row, "id")));
+            printf(" dead letter %lld: ",
+                   (long long)json_integer_value(json_object_get(row, "id")));
             print_text(json_string_value(json_object_get(row, "reason")), "    ");
         }
         putchar('\n');
@@ -275,10 +294,13 @@ show(const struct talk *t, const json_t *report)
         rollout = json_object_get(body, "rollout");
     printf("ordinal %lld", (long long)json_integer_value(json_object_get(report, "ordinal")));
     if (rollout != NULL) {
-        printf(": %s, reward %g, group mean %.3f\nprompt:\n  ", json_string_value(json_object_get(rollout, "id")),
-               json_number_value(json_object_get(rollout, "reward")), json_number_value(json_object_get(rollout, "group_mean")));
+        printf(": %s, reward %g, group mean %.3f\nprompt:\n  ",
+               json_string_value(json_object_get(rollout, "id")),
+               json_number_value(json_object_get(rollout, "reward")),
+               json_number_value(json_object_get(rollout, "group_mean")));
         print_text(json_string_value(json_object_get(rollout, "prompt")), "  ");
-        printf("\nexpected: %s\nresponse:\n", json_string_value(json_object_get(rollout, "answer")));
+        printf("\nexpected: %s\nresponse:\n",
+               json_string_value(json_object_get(rollout, "answer")));
         if (body == NULL) {
             printf("  ");
             print_text(json_string_value(json_object_get(rollout, "response")), "  ");
@@ -312,7 +334,8 @@ command_trace(int argc, char **argv)
     if (rc == 0)
         rc = collect(&t, ordinal, &report, &e);
     if (rc == 0 && !is_known(report))
-        rc = error_set(&e, ERROR_usage, "no process of this run knows ordinal %llu: it was not emitted (yet)",
+        rc = error_set(&e, ERROR_usage,
+                       "no process of this run knows ordinal %llu: it was not emitted (yet)",
                        (unsigned long long)ordinal);
     if (rc == 0 && json) {
         json_dumpf(report, stdout, JSON_COMPACT);

@@ -95,7 +95,8 @@ dead_visit(void *own, struct span key, struct span value)
     (void)key;
     if (value.length >= 4)
         memcpy(&length, value.at, 4);
-    json_t *header = length > 0 && length <= value.length - 4 ? json_loadb(value.at + 4, length, 0, NULL) : NULL;
+    json_t *header =
+        length > 0 && length <= value.length - 4 ? json_loadb(value.at + 4, length, 0, NULL) : NULL;
     if (json_is_true(json_object_get(header, "held"))) {
         uint64_t ordinal = (uint64_t)json_integer_value(json_object_get(header, "ordinal"));
         for (int l = 0; l < a->link_count; l++)
@@ -110,7 +111,8 @@ set_take(struct store *s, enum set_kind kind, int which, struct intervals *out, 
 {
     if (set_read(s, kind, (unsigned)which, 0, ACCOUNT_INTERVALS_MAX, out))
         return 0;
-    return error_set(e, ERROR_limit, "'%s': a set has more than %d intervals", store_path(s), ACCOUNT_INTERVALS_MAX);
+    return error_set(e, ERROR_limit, "'%s': a set has more than %d intervals", store_path(s),
+                     ACCOUNT_INTERVALS_MAX);
 }
 
 int
@@ -146,7 +148,8 @@ intervals_json(const struct intervals *s)
 {
     json_t *rows = json_array();
     for (int64_t i = 0; i < s->count; i++)
-        json_array_append_new(rows, json_pack("[I,I]", (json_int_t)s->at[i].start, (json_int_t)s->at[i].end));
+        json_array_append_new(
+            rows, json_pack("[I,I]", (json_int_t)s->at[i].start, (json_int_t)s->at[i].end));
     return rows;
 }
 
@@ -168,9 +171,10 @@ account_json(const struct account *a)
         if (json_object_set_new(closed, a->reasons[i].text, count) != 0)
             json_object_set_new(closed, "(not UTF-8)", json_integer(a->reasons[i].count));
     }
-    return json_pack("{s:o,s:o,s:o,s:o,s:I,s:o,s:I}", "sent", list_json(a->sent, a->port_count), "received",
-                     list_json(a->received, a->link_count), "kept", list_json(a->kept, a->link_count), "settled",
-                     intervals_json(&a->settled), "samples", (json_int_t)a->samples, "closed", closed, "doubled",
+    return json_pack("{s:o,s:o,s:o,s:o,s:I,s:o,s:I}", "sent", list_json(a->sent, a->port_count),
+                     "received", list_json(a->received, a->link_count), "kept",
+                     list_json(a->kept, a->link_count), "settled", intervals_json(&a->settled),
+                     "samples", (json_int_t)a->samples, "closed", closed, "doubled",
                      (json_int_t)a->doubled);
 }
 
@@ -194,7 +198,8 @@ static int
 list_parse(struct intervals *sets, int count, const json_t *rows, const char *name, struct error *e)
 {
     if ((int)json_array_size(rows) != count)
-        return error_set(e, ERROR_input, "'%s' has %zu sets instead of %d", name, json_array_size(rows), count);
+        return error_set(e, ERROR_input, "'%s' has %zu sets instead of %d", name,
+                         json_array_size(rows), count);
     for (int i = 0; i < count; i++) {
         int rc = intervals_parse(&sets[i], json_array_get(rows, (size_t)i), e);
         if (rc != 0)
@@ -204,7 +209,8 @@ list_parse(struct intervals *sets, int count, const json_t *rows, const char *na
 }
 
 int
-account_parse(struct account *a, const json_t *reply, const struct plan *p, int node, struct error *e)
+account_parse(struct account *a, const json_t *reply, const struct plan *p, int node,
+              struct error *e)
 {
     const char *reason;
     json_t *count;
@@ -212,7 +218,8 @@ account_parse(struct account *a, const json_t *reply, const struct plan *p, int 
     a->exists = true;
     int rc = list_parse(a->sent, a->port_count, json_object_get(reply, "sent"), "sent", e);
     if (rc == 0)
-        rc = list_parse(a->received, a->link_count, json_object_get(reply, "received"), "received", e);
+        rc = list_parse(a->received, a->link_count, json_object_get(reply, "received"), "received",
+                        e);
     if (rc == 0)
         rc = list_parse(a->kept, a->link_count, json_object_get(reply, "kept"), "kept", e);
     if (rc == 0)
@@ -236,7 +243,8 @@ account_parse(struct account *a, const json_t *reply, const struct plan *p, int 
 /* ---- whichever way ---- */
 
 int
-account_take(struct account *a, const struct place *place, const struct plan *p, int node, int replica, struct error *e)
+account_take(struct account *a, const struct place *place, const struct plan *p, int node,
+             int replica, struct error *e)
 {
     char *path = place_store(place, p->nodes[node].id, replica);
     char *lock = place_store_lock(place, p->nodes[node].id, replica);

@@ -10,7 +10,8 @@
 #include "graph/control.h"
 
 int
-ask_send(struct ask *a, const char *path, const json_t *request, double now, double seconds, struct error *e)
+ask_send(struct ask *a, const char *path, const json_t *request, double now, double seconds,
+         struct error *e)
 {
     int zero = 0, one = 1, again_ms = 20;
     int64_t most = CONTROL_BYTES_MAX;
@@ -18,7 +19,8 @@ ask_send(struct ask *a, const char *path, const json_t *request, double now, dou
     char *text = json_dumps(request, JSON_COMPACT);
     char *endpoint = xprint("ipc://%s", path);
     a->socket = zmq_socket(control_context(), ZMQ_DEALER);
-    bool sent = text != NULL && a->socket != NULL && zmq_setsockopt(a->socket, ZMQ_LINGER, &zero, sizeof zero) == 0 &&
+    bool sent = text != NULL && a->socket != NULL &&
+                zmq_setsockopt(a->socket, ZMQ_LINGER, &zero, sizeof zero) == 0 &&
                 zmq_setsockopt(a->socket, ZMQ_SNDHWM, &one, sizeof one) == 0 &&
                 zmq_setsockopt(a->socket, ZMQ_RECONNECT_IVL, &again_ms, sizeof again_ms) == 0 &&
                 zmq_setsockopt(a->socket, ZMQ_MAXMSGSIZE, &most, sizeof most) == 0 &&

@@ -116,7 +116,8 @@ closed_total(const struct account *a)
     return total;
 }
 
-/* Within one snapshot everything must agree exactly. A source settles what it emits; a serving node settles nothing new. */
+/* Within one snapshot everything must agree exactly. A source settles what it emits; a serving node
+ * settles nothing new. */
 static void
 check_process(struct audit *a, int node, int replica)
 {
@@ -125,7 +126,8 @@ check_process(struct audit *a, int node, int replica)
     unsigned long long at;
     uint64_t first;
     if (k->doubled > 0)
-        problem(a, "%s.%d: %lld ordinals arrived twice on one link", n->id, replica, (long long)k->doubled);
+        problem(a, "%s.%d: %lld ordinals arrived twice on one link", n->id, replica,
+                (long long)k->doubled);
     if (n->serve)
         return;
     for (int l = 0; l < k->link_count; l++) {
@@ -133,25 +135,30 @@ check_process(struct audit *a, int node, int replica)
         const char *from = a->plan->nodes[n->links[l].node].id;
         if (!subset(&k->settled, &k->received[l], &first)) {
             at = first;
-            problem(a, "%s.%d: ordinal %llu is settled but never arrived from '%s'", n->id, replica, at, from);
+            problem(a, "%s.%d: ordinal %llu is settled but never arrived from '%s'", n->id, replica,
+                    at, from);
         }
         add_difference(&kept, &k->received[l], &k->settled);
         if (!subset(&kept, &k->kept[l], &first)) {
             at = first;
-            problem(a, "%s.%d: ordinal %llu from '%s' is missing: it arrived, is not settled, and is not kept", n->id, replica,
-                    at, from);
+            problem(a,
+                    "%s.%d: ordinal %llu from '%s' is missing: it arrived, is not settled, and is "
+                    "not kept",
+                    n->id, replica, at, from);
         }
         if (!subset(&k->kept[l], &kept, &first)) {
             at = first;
-            problem(a, "%s.%d: ordinal %llu from '%s' is doubled: it is settled, and kept too", n->id, replica, at, from);
+            problem(a, "%s.%d: ordinal %llu from '%s' is doubled: it is settled, and kept too",
+                    n->id, replica, at, from);
         }
         intervals_free(&kept);
     }
     if (n->link_count == 0)
         return;
     if (k->samples + closed_total(k) != (int64_t)intervals_total(&k->settled))
-        problem(a, "%s.%d: %lld samples and %lld closings are not the %llu ordinals it settled", n->id, replica,
-                (long long)k->samples, (long long)closed_total(k), (unsigned long long)intervals_total(&k->settled));
+        problem(a, "%s.%d: %lld samples and %lld closings are not the %llu ordinals it settled",
+                n->id, replica, (long long)k->samples, (long long)closed_total(k),
+                (unsigned long long)intervals_total(&k->settled));
 }
 
 /* Is the port of this node read by anyone? Only such ports are kept. */
@@ -180,11 +187,11 @@ check_ports(struct audit *a, int node, int replica)
         if (base == NULL)
             base = n->link_count == 0 ? &k->sent[o] : &k->settled;
         if (!subset(base, &k->sent[o], &first))
-            problem(a, "%s.%d: ordinal %llu is settled but was never sent on '%s'", n->id, replica, (unsigned long long)first,
-                    n->kind->ports[o].name);
+            problem(a, "%s.%d: ordinal %llu is settled but was never sent on '%s'", n->id, replica,
+                    (unsigned long long)first, n->kind->ports[o].name);
         if (!subset(&k->sent[o], base, &first))
-            problem(a, "%s.%d: ordinal %llu was sent on '%s' but is not settled", n->id, replica, (unsigned long long)first,
-                    n->kind->ports[o].name);
+            problem(a, "%s.%d: ordinal %llu was sent on '%s' but is not settled", n->id, replica,
+                    (unsigned long long)first, n->kind->ports[o].name);
     }
 }
 
@@ -201,8 +208,8 @@ sent_union(struct audit *a, int node, int port, struct intervals *sent)
         if (b->accounts[r].sent == NULL)
             continue;
         if (!add_disjoint(sent, &b->accounts[r].sent[port], &first))
-            problem(a, "%s: ordinal %llu was sent on '%s' by two replicas", n->id, (unsigned long long)first,
-                    n->kind->ports[port].name);
+            problem(a, "%s: ordinal %llu was sent on '%s' by two replicas", n->id,
+                    (unsigned long long)first, n->kind->ports[port].name);
     }
     if (!n->serve)
         return;
@@ -219,15 +226,16 @@ check_link(struct audit *a, int node, int link)
 {
     const struct plan_node *n = &a->plan->nodes[node];
     const struct plan_link *l = &n->links[link];
-    const char *from = a->plan->nodes[l->node].id, *port = a->plan->nodes[l->node].kind->ports[l->output].name;
+    const char *from = a->plan->nodes[l->node].id,
+               *port = a->plan->nodes[l->node].kind->ports[l->output].name;
     struct books *b = &a->books[node];
     struct intervals sent = {0}, received = {0};
     uint64_t first;
     sent_union(a, l->node, l->output, &sent);
     for (int r = 0; r < b->replicas; r++) {
         if (!add_disjoint(&received, &b->accounts[r].received[link], &first))
-            problem(a, "link %s/%s -> %s: ordinal %llu is doubled: two replicas handled it", from, port, n->id,
-                    (unsigned long long)first);
+            problem(a, "link %s/%s -> %s: ordinal %llu is doubled: two replicas handled it", from,
+                    port, n->id, (unsigned long long)first);
         add_all(&b->flight, &b->accounts[r].kept[link]);
     }
     if (!subset(&received, &sent, &first))
@@ -280,19 +288,24 @@ node_report(struct audit *a, int node, uint64_t *read)
         samples += k->samples;
         for (int i = 0; i < k->reason_count; i++) {
             json_int_t before = json_integer_value(json_object_get(closed, k->reasons[i].text));
-            json_object_set_new(closed, k->reasons[i].text, json_integer(before + k->reasons[i].count));
+            json_object_set_new(closed, k->reasons[i].text,
+                                json_integer(before + k->reasons[i].count));
         }
     }
     if (n->link_count > 0 && !n->serve) {
         add_difference(&lost, &emitted, &b->settled);
         if (!subset(&lost, &b->flight, &first))
-            problem(a, "%s: ordinal %llu is missing: it was read, and is neither settled here nor on its way", n->id,
-                    (unsigned long long)first);
+            problem(a,
+                    "%s: ordinal %llu is missing: it was read, and is neither settled here nor on "
+                    "its way",
+                    n->id, (unsigned long long)first);
         if (!subset(&b->flight, &lost, &first))
-            problem(a, "%s: ordinal %llu is doubled: settled here, and on its way too", n->id, (unsigned long long)first);
+            problem(a, "%s: ordinal %llu is doubled: settled here, and on its way too", n->id,
+                    (unsigned long long)first);
     }
-    json_t *row = json_pack("{s:I,s:o,s:I}", "samples", (json_int_t)samples, "closed", closed, "in_flight",
-                            (json_int_t)(n->link_count > 0 && !n->serve ? intervals_total(&b->flight) : 0));
+    json_t *row =
+        json_pack("{s:I,s:o,s:I}", "samples", (json_int_t)samples, "closed", closed, "in_flight",
+                  (json_int_t)(n->link_count > 0 && !n->serve ? intervals_total(&b->flight) : 0));
     intervals_free(&emitted);
     intervals_free(&lost);
     return row;
@@ -309,16 +322,16 @@ check_all(struct audit *a, json_t **report)
             check_process(a, n, r);
             check_ports(a, n, r);
             if (!add_disjoint(&b->settled, &b->accounts[r].settled, &first))
-                problem(a, "%s: ordinal %llu is doubled: two replicas settled it", a->plan->nodes[n].id,
-                        (unsigned long long)first);
+                problem(a, "%s: ordinal %llu is doubled: two replicas settled it",
+                        a->plan->nodes[n].id, (unsigned long long)first);
         }
         for (int l = 0; l < a->plan->nodes[n].link_count && !a->plan->nodes[n].serve; l++)
             check_link(a, n, l);
     }
     for (int n = 0; n < a->plan->node_count; n++)
         json_object_set_new(nodes, a->plan->nodes[n].id, node_report(a, n, &read));
-    *report = json_pack("{s:b,s:I,s:o,s:O}", "ok", json_array_size(a->problems) == 0, "read", (json_int_t)read, "nodes", nodes,
-                        "problems", a->problems);
+    *report = json_pack("{s:b,s:I,s:o,s:O}", "ok", json_array_size(a->problems) == 0, "read",
+                        (json_int_t)read, "nodes", nodes, "problems", a->problems);
 }
 
 int

@@ -1,4 +1,5 @@
-/* letter: rows of the dead table are the length of a JSON header (u32), the header, then the bodies. */
+/* letter: rows of the dead table are the length of a JSON header (u32), the header, then the
+ * bodies. */
 #include "graph/letter.h"
 
 #include <stdlib.h>
@@ -80,7 +81,8 @@ text_json(struct span bytes)
         return text;
     char *clean = span_copy(bytes);
     for (size_t i = 0; i < bytes.length; i++)
-        if ((unsigned char)clean[i] > 0x7e || ((unsigned char)clean[i] < 0x20 && clean[i] != '\n' && clean[i] != '\t'))
+        if ((unsigned char)clean[i] > 0x7e ||
+            ((unsigned char)clean[i] < 0x20 && clean[i] != '\n' && clean[i] != '\t'))
             clean[i] = '?';
     text = json_string(clean);
     free(clean);
@@ -88,7 +90,8 @@ text_json(struct span bytes)
 }
 
 int
-letter_show(struct store *s, const struct plan *p, int node, uint64_t number, json_t *reply, struct error *e)
+letter_show(struct store *s, const struct plan *p, int node, uint64_t number, json_t *reply,
+            struct error *e)
 {
     const struct plan_node *n = &p->nodes[node];
     unsigned char key[8];
@@ -96,9 +99,11 @@ letter_show(struct store *s, const struct plan *p, int node, uint64_t number, js
     json_t *row;
     size_t i, at = 0;
     store_u64(key, number);
-    json_t *header = store_get(s, TABLE_dead, span_of(key, 8), &value) ? header_read(value, &bodies) : NULL;
+    json_t *header =
+        store_get(s, TABLE_dead, span_of(key, 8), &value) ? header_read(value, &bodies) : NULL;
     if (header == NULL)
-        return error_set(e, ERROR_usage, "'%s' has no dead letter %llu", n->id, (unsigned long long)number);
+        return error_set(e, ERROR_usage, "'%s' has no dead letter %llu", n->id,
+                         (unsigned long long)number);
     json_t *inputs = json_object_get(header, "inputs");
     if (inputs == NULL)
         json_object_set_new(header, "bytes", text_json(bodies));
@@ -110,8 +115,9 @@ letter_show(struct store *s, const struct plan *p, int node, uint64_t number, js
         const struct plan_link *l = &n->links[link];
         json_object_set_new(row, "port", json_string(n->kind->ports[l->port].name));
         if (!json_is_true(json_object_get(row, "closing")))
-            json_object_set_new(row, "body", letter_body(p->nodes[l->node].kind->ports[l->output].message,
-                                                         span_of(bodies.at + at, (size_t)size)));
+            json_object_set_new(row, "body",
+                                letter_body(p->nodes[l->node].kind->ports[l->output].message,
+                                            span_of(bodies.at + at, (size_t)size)));
         at += (size_t)size;
     }
     json_object_set_new(reply, "letter", header);
@@ -119,7 +125,8 @@ letter_show(struct store *s, const struct plan *p, int node, uint64_t number, js
 }
 
 int
-letter_answer(struct store *s, const struct plan *p, int node, const json_t *request, json_t *reply, struct error *e)
+letter_answer(struct store *s, const struct plan *p, int node, const json_t *request, json_t *reply,
+              struct error *e)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
     json_int_t id = json_integer_value(json_object_get(request, "id"));
@@ -127,7 +134,9 @@ letter_answer(struct store *s, const struct plan *p, int node, const json_t *req
     if (what != NULL && strcmp(what, "show") == 0)
         return letter_show(s, p, node, (uint64_t)id, reply, e);
     if (what == NULL || strcmp(what, "list") != 0)
-        return error_set(e, ERROR_usage, "dead letters can be listed, shown, retried, dropped; not '%s'", what ? what : "");
+        return error_set(e, ERROR_usage,
+                         "dead letters can be listed, shown, retried, dropped; not '%s'",
+                         what ? what : "");
     letter_list(s, from < 0 ? 0 : (uint64_t)from, reply);
     return 0;
 }

@@ -110,11 +110,12 @@ look_peek(const struct place *place, const struct plan *plan, int node, int repl
         set_rows(s, SET_settled, 0, 0, first_interval, &position);
         if (n->kind->source)
             set_rows(s, SET_sent, 0, 0, last_interval, &emitted);
-        status = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o}", "epoch", (json_int_t)store_epoch(s), "in",
-                           (json_int_t)metric_at_rest(s, "received"), "out", (json_int_t)metric_at_rest(s, "sent"),
-                           "in_flight", (json_int_t)parked.units, "dead", (json_int_t)metric_at_rest(s, "dead"),
-                           "position", (json_int_t)position, "emitted", (json_int_t)emitted, "finished",
-                           store_number(s, "finished", 0) != 0, "metrics", metrics_at_rest(s));
+        status = json_pack(
+            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o}", "epoch", (json_int_t)store_epoch(s), "in",
+            (json_int_t)metric_at_rest(s, "received"), "out", (json_int_t)metric_at_rest(s, "sent"),
+            "in_flight", (json_int_t)parked.units, "dead", (json_int_t)metric_at_rest(s, "dead"),
+            "position", (json_int_t)position, "emitted", (json_int_t)emitted, "finished",
+            store_number(s, "finished", 0) != 0, "metrics", metrics_at_rest(s));
         store_close(s);
     }
     free(path);
@@ -126,7 +127,8 @@ look_peek(const struct place *place, const struct plan *plan, int node, int repl
 
 /* The processes themselves, all asked at once; stores for those that are down. */
 static json_t *
-look_processes(const struct place *place, const struct plan *plan, const struct run_state *state, bool *alive)
+look_processes(const struct place *place, const struct plan *plan, const struct run_state *state,
+               bool *alive)
 {
     int count = 0, at = 0;
     for (int n = 0; n < plan->node_count; n++)
@@ -135,7 +137,8 @@ look_processes(const struct place *place, const struct plan *plan, const struct 
     json_t *request = json_pack("{s:s}", "ask", "status"), *rows = json_array();
     for (int n = 0; n < plan->node_count; n++)
         for (int r = 0; r < plan_replicas(&plan->nodes[n]); r++)
-            calls[at++] = (struct control_call){.path = place_control(place, n, r), .request = request};
+            calls[at++] =
+                (struct control_call){.path = place_control(place, n, r), .request = request};
     control_ask_all(calls, count, LOOK_ASK_MS);
     at = 0;
     for (int n = 0; n < plan->node_count; n++)
@@ -145,14 +148,23 @@ look_processes(const struct place *place, const struct plan *plan, const struct 
             struct lock_holder holder = {0};
             char *lock = place_store_lock(place, node->id, r);
             bool lives = lock_held(lock, &holder);
-            json_t *status = calls[at].error.code == 0 ? json_incref(calls[at].reply) : look_peek(place, plan, n, r);
+            json_t *status = calls[at].error.code == 0 ? json_incref(calls[at].reply)
+                                                       : look_peek(place, plan, n, r);
             const char *said = json_string_value(json_object_get(status, "state"));
             bool finished = json_is_true(json_object_get(status, "finished"));
             bool silent = lives && calls[at].error.code != 0;
-            struct look look = {node->id, r, node->kind->name, lives ? holder.pid : 0,
-                                silent ? "silent" : lives && said ? said : finished ? "finished" : "down",
-                                silent ? calls[at].error.text : json_string_value(json_object_get(status, "why")),
-                                kept ? kept->restarts : 0, status};
+            struct look look = {node->id,
+                                r,
+                                node->kind->name,
+                                lives ? holder.pid : 0,
+                                silent          ? "silent"
+                                : lives && said ? said
+                                : finished      ? "finished"
+                                                : "down",
+                                silent ? calls[at].error.text
+                                       : json_string_value(json_object_get(status, "why")),
+                                kept ? kept->restarts : 0,
+                                status};
             json_array_append_new(rows, look_row(&look));
             *alive = *alive || lives;
             json_decref(status);
@@ -169,7 +181,8 @@ look_processes(const struct place *place, const struct plan *plan, const struct 
 static const char *
 phase_at_rest(const struct run_state *s)
 {
-    bool over = s->phase == RUN_done || s->phase == RUN_failed || s->phase == RUN_stopped || s->phase == RUN_paused;
+    bool over = s->phase == RUN_done || s->phase == RUN_failed || s->phase == RUN_stopped ||
+                s->phase == RUN_paused;
     return over ? run_phase_name(s->phase) : "unattended";
 }
 
@@ -202,10 +215,11 @@ look_run(const char *dir, json_t **status, struct error *e)
         bool alive = false;
         pid_t pid = run_supervisor(dir);
         json_t *rows = look_processes(&place, &plan, &state, &alive);
-        *status = json_pack("{s:s,s:s,s:s,s:{s:o,s:I},s:o}", "run", dir, "state",
-                            pid != 0 ? run_phase_name(state.phase) : phase_at_rest(&state), "why", state.why,
-                            "supervisor", "pid", pid != 0 ? json_integer(pid) : json_null(), "epoch",
-                            (json_int_t)state.epoch, "nodes", rows);
+        *status =
+            json_pack("{s:s,s:s,s:s,s:{s:o,s:I},s:o}", "run", dir, "state",
+                      pid != 0 ? run_phase_name(state.phase) : phase_at_rest(&state), "why",
+                      state.why, "supervisor", "pid", pid != 0 ? json_integer(pid) : json_null(),
+                      "epoch", (json_int_t)state.epoch, "nodes", rows);
     }
     run_state_free(&state);
     plan_free(&plan);

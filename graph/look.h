@@ -1,5 +1,6 @@
-/* look: what is known of the processes of a run, from whoever knows: the process itself over its control socket while it
- * lives, its store under its lock when it is down. Works without a supervisor and on a finished run. */
+/* look: what is known of the processes of a run, from whoever knows: the process itself over its
+ * control socket while it lives, its store under its lock when it is down. Works without a
+ * supervisor and on a finished run. */
 #ifndef GRAPH_LOOK_H
 #define GRAPH_LOOK_H
 
@@ -10,7 +11,8 @@
 #include "graph/place.h"
 #include "graph/plan.h"
 
-#define LOOK_ASK_MS 3000    /* a process has to answer; one that computes may need longer and is shown as silent */
+#define LOOK_ASK_MS                                                                                \
+    3000 /* a process has to answer; one that computes may need longer and is shown as silent */
 
 struct look {
     const char   *id;
@@ -22,14 +24,16 @@ struct look {
     const json_t *status;       /* answer to "status" or look_peek(); NULL: nothing known */
 };
 
-/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"}: new. */
+/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"}:
+ * new. */
 json_t *look_row(const struct look *l);
 
-/* What the store of a process that is down tells, in the shape of a status answer: epoch, in, out, in_flight, dead,
- * position, emitted, metrics, finished. NULL when it lives or has no store yet. */
+/* What the store of a process that is down tells, in the shape of a status answer: epoch, in, out,
+ * in_flight, dead, position, emitted, metrics, finished. NULL when it lives or has no store yet. */
 json_t *look_peek(const struct place *place, const struct plan *plan, int node, int replica);
 
-/* A whole run: {"run","state","supervisor":{"pid","epoch"},"nodes":[rows]}, and "why". `dir` as of run_find(). New. */
+/* A whole run: {"run","state","supervisor":{"pid","epoch"},"nodes":[rows]}, and "why". `dir` as of
+ * run_find(). New. */
 int look_run(const char *dir, json_t **status, struct error *e);
 
 #endif

@@ -1,4 +1,5 @@
-/* process: start, adopt, stop and judge one process. When to do which is the supervisor's business. */
+/* process: start, adopt, stop and judge one process. When to do which is the supervisor's business.
+ */
 #include "graph/process.h"
 
 #include <errno.h>
@@ -39,11 +40,13 @@ process_start(struct process *p, const char *run_dir, bool keep_input, double no
     posix_spawnattr_init(&how);
     if (!keep_input)
         posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, 1, p->errors, O_WRONLY | O_CREAT | O_APPEND | cut, 0644);
+    posix_spawn_file_actions_addopen(&files, 1, p->errors, O_WRONLY | O_CREAT | O_APPEND | cut,
+                                     0644);
     posix_spawn_file_actions_adddup2(&files, 1, 2);
     posix_spawnattr_setsigmask(&how, &none);
     posix_spawnattr_setsigdefault(&how, &all);
-    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&how,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     pid_t pid = 0;
     int rc = posix_spawn(&pid, "/proc/self/exe", &files, &how, argv, environ);
     posix_spawn_file_actions_destroy(&files);
@@ -113,7 +116,9 @@ end_of_child(pid_t pid, char *what, size_t room)
         snprintf(what, room, "paused (exit %d)", code);
     else
         snprintf(what, room, "ended with exit code %d", code);
-    return code == 0 ? PROCESS_END_good : code == EXIT_PAUSED ? PROCESS_END_paused : PROCESS_END_crash;
+    return code == 0             ? PROCESS_END_good
+           : code == EXIT_PAUSED ? PROCESS_END_paused
+                                 : PROCESS_END_crash;
 }
 
 enum process_end
@@ -163,7 +168,8 @@ process_back_off(struct process *p, enum process_end end, double now)
     double first = paused ? PROCESS_PAUSE_FIRST : PROCESS_DELAY_FIRST;
     double most = paused ? PROCESS_PAUSE_MAX : PROCESS_DELAY_MAX;
     bool healthy = p->answered && now - p->since >= PROCESS_HEALTHY;
-    /* The first end after a healthy time costs nothing: most are kills, and the stream waits for us. */
+    /* The first end after a healthy time costs nothing: most are kills, and the stream waits for
+     * us. */
     p->next = now + (paused && p->delay == 0 ? first : healthy ? 0 : p->delay);
     p->delay = healthy ? 0 : p->delay == 0 ? first : p->delay * 2 > most ? most : p->delay * 2;
     p->crashed = end == PROCESS_END_crash;
@@ -187,7 +193,8 @@ file_tail(const char *path)
         return NULL;
     char *text = xalloc(TAIL_BYTES + 1);
     off_t size = lseek(fd, 0, SEEK_END);
-    ssize_t n = size <= 0 ? 0 : pread(fd, text, TAIL_BYTES, size > TAIL_BYTES ? size - TAIL_BYTES : 0);
+    ssize_t n =
+        size <= 0 ? 0 : pread(fd, text, TAIL_BYTES, size > TAIL_BYTES ? size - TAIL_BYTES : 0);
     close(fd);
     text[n > 0 ? n : 0] = 0;
     return text;

@@ -1,8 +1,9 @@
-/* process: one process of a run as its supervisor sees it: started or adopted, watched by pidfd, and judged when it ends.
+/* process: one process of a run as its supervisor sees it: started or adopted, watched by pidfd,
+ * and judged when it ends.
  *
- * A process outlives its supervisor on purpose. It is therefore known by the lock file of its store (pid and start time), not
- * by being a child. Only a crash it caused itself counts against it; kills, out-of-memory and ends that nobody could
- * read do not. */
+ * A process outlives its supervisor on purpose. It is therefore known by the lock file of its store
+ * (pid and start time), not by being a child. Only a crash it caused itself counts against it;
+ * kills, out-of-memory and ends that nobody could read do not. */
 #ifndef GRAPH_PROCESS_H
 #define GRAPH_PROCESS_H
 
@@ -67,14 +68,18 @@ struct process {
     char               why[RUN_WHY_MAX];    /* why it is down */
 };
 
-/* Start `sluice node RUN ID REPLICA` from this program's own binary, in a session of its own. Sources keep standard input.
+/* Start `sluice node RUN ID REPLICA` from this program's own binary, in a session of its own.
+ * Sources keep standard input.
  * -> ERROR_file. */
-int process_start(struct process *p, const char *run_dir, bool keep_input, double now, struct error *e);
+int process_start(struct process *p, const char *run_dir, bool keep_input, double now,
+                  struct error *e);
 
-/* Take over a living process that was not started here. False: it is gone, or the pid is another's. */
+/* Take over a living process that was not started here. False: it is gone, or the pid is another's.
+ */
 bool process_adopt(struct process *p, pid_t pid, uint64_t start, double now);
 
-/* How did it end? Reaps it; forgets pid and pidfd unless PROCESS_END_none. `*what` gets words for the log. */
+/* How did it end? Reaps it; forgets pid and pidfd unless PROCESS_END_none. `*what` gets words for
+ * the log. */
 enum process_end process_ended(struct process *p, char *what, size_t room);
 
 void process_signal(struct process *p, int number);     /* by pidfd, so never another process */
@@ -84,7 +89,8 @@ void process_stop(struct process *p, bool again, double grace, double now);
 /* It ended by itself: sets the time of its next start. True: it has crashed too often. */
 bool process_back_off(struct process *p, enum process_end end, double now);
 
-/* The text of the last error in its log, else its last words on standard error; "" when there are none. */
+/* The text of the last error in its log, else its last words on standard error; "" when there are
+ * none. */
 void process_last_words(const struct process *p, char *text, size_t room);
 
 void process_fini(struct process *p);

@@ -1,4 +1,5 @@
-/* run: making and finding run directories, the supervisor's lock, and its state file. Nothing here starts a process. */
+/* run: making and finding run directories, the supervisor's lock, and its state file. Nothing here
+ * starts a process. */
 #include "graph/run.h"
 
 #include <dirent.h>
@@ -15,7 +16,8 @@
 #define TOPOLOGY_BYTES_MAX (16 << 20)
 #define STATE_BLOCK        4096
 
-static const char *const phase_names[] = {"running", "draining", "paused", "stopped", "done", "failed"};
+static const char *const phase_names[] = {"running", "draining", "paused",
+                                          "stopped", "done",     "failed"};
 
 const char *
 run_phase_name(enum run_phase phase)
@@ -54,8 +56,8 @@ close_file:;
     errno = kept;
 fail:
     free(aside);
-    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file, "cannot write '%s': %s",
-                     path, strerror(errno));
+    return error_set(e, errno == ENOSPC || errno == EDQUOT ? ERROR_space : ERROR_file,
+                     "cannot write '%s': %s", path, strerror(errno));
 }
 
 /* ---- making ---- */
@@ -87,7 +89,8 @@ topology_copy(const char *from, const char *dir, struct error *e)
     return rc;
 }
 
-/* Choose and make the directory itself; two runs started at once never share one, for mkdir() decides. */
+/* Choose and make the directory itself; two runs started at once never share one, for mkdir()
+ * decides. */
 static int
 dir_make(const char *name, const char *given, char **dir, struct error *e)
 {
@@ -111,8 +114,8 @@ dir_make(const char *name, const char *given, char **dir, struct error *e)
     struct tm day;
     localtime_r(&now, &day);
     for (int n = 1; n <= RUN_NUMBER_MAX; n++) {
-        char *path = xprint("%s/%s-%04d%02d%02d-%d", RUN_FOLDER, name, day.tm_year + 1900, day.tm_mon + 1,
-                            day.tm_mday, n);
+        char *path = xprint("%s/%s-%04d%02d%02d-%d", RUN_FOLDER, name, day.tm_year + 1900,
+                            day.tm_mon + 1, day.tm_mday, n);
         if (mkdir(path, 0777) == 0)
             *dir = realpath(path, NULL);
         int kept = errno;
@@ -121,9 +124,11 @@ dir_make(const char *name, const char *given, char **dir, struct error *e)
         if (made)
             return 0;
         if (kept != EEXIST)
-            return error_set(e, ERROR_file, "cannot make a run in '%s': %s", RUN_FOLDER, strerror(kept));
+            return error_set(e, ERROR_file, "cannot make a run in '%s': %s", RUN_FOLDER,
+                             strerror(kept));
     }
-    return error_set(e, ERROR_limit, "%d runs of '%s' today; give one a name with --run", RUN_NUMBER_MAX, name);
+    return error_set(e, ERROR_limit, "%d runs of '%s' today; give one a name with --run",
+                     RUN_NUMBER_MAX, name);
 }
 
 int
@@ -174,7 +179,8 @@ run_find(const char *given, char **dir, struct error *e)
     *dir = NULL;
     if (given != NULL) {
         if (!run_exists(given))
-            return error_set(e, ERROR_usage, "'%s' is not the directory of a run (it has no plan.json)", given);
+            return error_set(e, ERROR_usage,
+                             "'%s' is not the directory of a run (it has no plan.json)", given);
         *dir = realpath(given, NULL);
         return *dir ? 0 : error_set(e, ERROR_file, "cannot use '%s': %s", given, strerror(errno));
     }
@@ -210,7 +216,8 @@ run_lock(const char *dir, struct lock *l, struct error *e)
     int rc = lock_take(l, path, RUN_LOCK_WAIT, e);
     free(path);
     if (rc == ERROR_locked)
-        return error_set(e, ERROR_locked, "run '%s' has a supervisor already (pid %ld); `sluice status %s` shows it",
+        return error_set(e, ERROR_locked,
+                         "run '%s' has a supervisor already (pid %ld); `sluice status %s` shows it",
                          dir, (long)run_supervisor(dir), dir);
     return rc;
 }
@@ -219,7 +226,8 @@ void
 run_lock_inherit(struct lock *l)
 {
     char text[64];
-    int n = snprintf(text, sizeof text, "%ld %llu\n", (long)getpid(), (unsigned long long)lock_start_time(getpid()));
+    int n = snprintf(text, sizeof text, "%ld %llu\n", (long)getpid(),
+                     (unsigned long long)lock_start_time(getpid()));
     /* As in lock_take(): the text is a courtesy, the flock is what counts. */
     if (ftruncate(l->fd, 0) != 0 || pwrite(l->fd, text, (size_t)n, 0) != n)
         (void)n;
@@ -237,8 +245,8 @@ run_supervisor(const char *dir)
 
 /* ---- the state file ---- */
 
-/* The state must also be told on a full disk ("paused: the disk is full"). So there are two files of whole blocks that change
- * places; writing goes over blocks that are there already. */
+/* The state must also be told on a full disk ("paused: the disk is full"). So there are two files
+ * of whole blocks that change places; writing goes over blocks that are there already. */
 static int
 state_exchange(const char *path, struct buffer *text, struct error *e)
 {
@@ -258,7 +266,8 @@ state_exchange(const char *path, struct buffer *text, struct error *e)
     if (fd < 0 || pwrite(fd, bytes.at, bytes.length, 0) != (ssize_t)bytes.length ||
         ftruncate(fd, (off_t)bytes.length) != 0 || fsync(fd) != 0 ||
         renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
-        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "cannot write '%s': %s", path, strerror(errno));
+        rc = error_set(e, errno == ENOSPC ? ERROR_space : ERROR_file, "cannot write '%s': %s", path,
+                       strerror(errno));
     if (fd >= 0)
         close(fd);
     /* Not every file system exchanges names. */
@@ -271,9 +280,10 @@ state_exchange(const char *path, struct buffer *text, struct error *e)
 static json_t *
 process_json(const struct run_process *p)
 {
-    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:b,s:b}", "id", p->id, "replica", p->replica, "pid", (json_int_t)p->pid,
-                     "start", (json_int_t)p->start, "revision", (json_int_t)p->revision, "restarts",
-                     (json_int_t)p->restarts, "held", p->held, "crashed", p->crashed);
+    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:b,s:b}", "id", p->id, "replica", p->replica, "pid",
+                     (json_int_t)p->pid, "start", (json_int_t)p->start, "revision",
+                     (json_int_t)p->revision, "restarts", (json_int_t)p->restarts, "held", p->held,
+                     "crashed", p->crashed);
 }
 
 int
@@ -282,9 +292,10 @@ run_state_write(const char *dir, const struct run_state *s, struct error *e)
     json_t *rows = json_array();
     for (int i = 0; i < s->count; i++)
         json_array_append_new(rows, process_json(&s->processes[i]));
-    json_t *all = json_pack("{s:i,s:s,s:s,s:{s:I,s:I,s:I},s:o}", "version", RUN_STATE_VERSION, "state",
-                            phase_names[s->phase], "why", s->why, "supervisor", "pid", (json_int_t)s->pid, "start",
-                            (json_int_t)s->start, "epoch", (json_int_t)s->epoch, "processes", rows);
+    json_t *all =
+        json_pack("{s:i,s:s,s:s,s:{s:I,s:I,s:I},s:o}", "version", RUN_STATE_VERSION, "state",
+                  phase_names[s->phase], "why", s->why, "supervisor", "pid", (json_int_t)s->pid,
+                  "start", (json_int_t)s->start, "epoch", (json_int_t)s->epoch, "processes", rows);
     char *text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
     json_decref(all);
     if (text == NULL)
@@ -311,9 +322,9 @@ processes_read(const json_t *rows, struct run_state *s)
         const char *id;
         json_int_t pid, start, revision, restarts;
         int held, crashed;
-        if (json_unpack(json_array_get(rows, i), "{s:s,s:i,s:I,s:I,s:I,s:I,s:b,s:b}", "id", &id, "replica", &p->replica,
-                        "pid", &pid, "start", &start, "revision", &revision, "restarts", &restarts, "held", &held,
-                        "crashed", &crashed) != 0)
+        if (json_unpack(json_array_get(rows, i), "{s:s,s:i,s:I,s:I,s:I,s:I,s:b,s:b}", "id", &id,
+                        "replica", &p->replica, "pid", &pid, "start", &start, "revision", &revision,
+                        "restarts", &restarts, "held", &held, "crashed", &crashed) != 0)
             return -1;
         p->id = xtext(id);
         p->pid = (pid_t)pid;
@@ -343,11 +354,13 @@ run_state_read(const char *dir, struct run_state *s, struct error *e)
     json_int_t pid = 0, start = 0, epoch = 0;
     json_t *rows = NULL;
     int version = 0, rc = 0;
-    if (json_unpack_ex(all, &where, 0, "{s:i,s:s,s:s,s:{s:I,s:I,s:I},s:o}", "version", &version, "state", &phase, "why",
-                       &why, "supervisor", "pid", &pid, "start", &start, "epoch", &epoch, "processes", &rows) != 0)
+    if (json_unpack_ex(all, &where, 0, "{s:i,s:s,s:s,s:{s:I,s:I,s:I},s:o}", "version", &version,
+                       "state", &phase, "why", &why, "supervisor", "pid", &pid, "start", &start,
+                       "epoch", &epoch, "processes", &rows) != 0)
         rc = error_set(e, ERROR_input, "'%s' is malformed: %s", path, where.text);
     else if (version != RUN_STATE_VERSION)
-        rc = error_set(e, ERROR_version, "'%s' has version %d, this is %d", path, version, RUN_STATE_VERSION);
+        rc = error_set(e, ERROR_version, "'%s' has version %d, this is %d", path, version,
+                       RUN_STATE_VERSION);
     else if (processes_read(rows, s) != 0)
         rc = error_set(e, ERROR_input, "'%s' is malformed: a row of 'processes'", path);
     if (rc == 0) {

@@ -1,12 +1,13 @@
 /* run: the directory of a run and the two small files in it that belong to the supervisor.
  *
- *   RUN/plan.json       what runs (graph/plan.h)         RUN/topology.yaml   a copy of what was asked for
- *   RUN/given/plan.json the plan as the file last gave it, so that an edited file and a `sluice set` can be told apart
- *   RUN/lock            flock of the living supervisor, with its pid and start time
- *   RUN/state.json      what the supervisor last knew: phase, its epoch, and one row per process
- *   RUN/supervisor.log, RUN/logs, RUN/stores, RUN/checkpoints
+ *   RUN/plan.json       what runs (graph/plan.h)         RUN/topology.yaml   a copy of what was
+ * asked for RUN/given/plan.json the plan as the file last gave it, so that an edited file and a
+ * `sluice set` can be told apart RUN/lock            flock of the living supervisor, with its pid
+ * and start time RUN/state.json      what the supervisor last knew: phase, its epoch, and one row
+ * per process RUN/supervisor.log, RUN/logs, RUN/stores, RUN/checkpoints
  *
- * A process is named by pid *and* start time (field 22 of /proc/PID/stat): a pid alone is reused. */
+ * A process is named by pid *and* start time (field 22 of /proc/PID/stat): a pid alone is reused.
+ */
 #ifndef GRAPH_RUN_H
 #define GRAPH_RUN_H
 
@@ -56,17 +57,20 @@ struct run_state {
 
 const char *run_phase_name(enum run_phase phase);       /* "running" */
 
-/* Make the directory itself (NULL: runs/<name>-<date>-<n>, the first n that is free) with its folders. *dir is the
- * caller's, absolute. -> ERROR_file, ERROR_usage when it holds a run already. */
+/* Make the directory itself (NULL: runs/<name>-<date>-<n>, the first n that is free) with its
+ * folders. *dir is the caller's, absolute. -> ERROR_file, ERROR_usage when it holds a run already.
+ */
 int run_make(const char *name, const char *given, char **dir, struct error *e);
 /* Put both plans and a copy of the topology into it; from then on it is a run. */
 int run_begin(const char *dir, const struct plan *p, const char *topology, struct error *e);
 
-/* The directory meant by a command: `given`, or the newest under runs/ when NULL. Absolute; the caller's. -> ERROR_usage. */
+/* The directory meant by a command: `given`, or the newest under runs/ when NULL. Absolute; the
+ * caller's. -> ERROR_usage. */
 int run_find(const char *given, char **dir, struct error *e);
 bool run_exists(const char *dir);       /* does it hold a plan? */
 
-/* Become the one supervisor of the run, until lock_drop() or death. -> ERROR_locked with the owner's pid. */
+/* Become the one supervisor of the run, until lock_drop() or death. -> ERROR_locked with the
+ * owner's pid. */
 int run_lock(const char *dir, struct lock *l, struct error *e);
 /* After fork: the lock is held through the inherited descriptor; name this process as its owner. */
 void run_lock_inherit(struct lock *l);
@@ -75,9 +79,10 @@ pid_t run_supervisor(const char *dir);
 
 /* A missing state file reads as zero. -> ERROR_file, ERROR_input. */
 int  run_state_read(const char *dir, struct run_state *s, struct error *e);
-int  run_state_write(const char *dir, const struct run_state *s, struct error *e);     /* atomically */
+int run_state_write(const char *dir, const struct run_state *s, struct error *e); /* atomically */
 void run_state_free(struct run_state *s);
-struct run_process *run_state_find(const struct run_state *s, const char *id, int replica);    /* or NULL */
+struct run_process *run_state_find(const struct run_state *s, const char *id,
+                                   int replica); /* or NULL */
 
 /* Write a file aside, sync it, rename it into place. -> ERROR_file, ERROR_space. */
 int run_write_file(const char *path, struct span bytes, struct error *e);

@@ -1,4 +1,5 @@
-/* supervisor: opening (adopt or reap), the turn of the loop, starts and ends of processes, and the ends of a run. */
+/* supervisor: opening (adopt or reap), the turn of the loop, starts and ends of processes, and the
+ * ends of a run. */
 #include "graph/supervisor.h"
 
 #include <errno.h>
@@ -78,7 +79,8 @@ supervisor_grow(struct supervisor *s, struct error *e)
     for (int n = 0; n < s->plan.node_count; n++)
         want += plan_replicas(&s->plan.nodes[n]);
     if (want > PLAN_NODES_MAX * PLAN_REPLICAS_MAX)
-        return error_set(e, ERROR_limit, "%d processes are more than %d", want, PLAN_NODES_MAX * PLAN_REPLICAS_MAX);
+        return error_set(e, ERROR_limit, "%d processes are more than %d", want,
+                         PLAN_NODES_MAX * PLAN_REPLICAS_MAX);
     struct worker *grown = xarray((size_t)want + 1, sizeof *grown);
     int at = 0;
     for (int n = 0; n < s->plan.node_count; n++)
@@ -89,7 +91,8 @@ supervisor_grow(struct supervisor *s, struct error *e)
             else
                 worker_init(s, &grown[at], n, r);
         }
-    /* A replica whose row was taken back before anything was emitted under it: nothing is in its store. */
+    /* A replica whose row was taken back before anything was emitted under it: nothing is in its
+     * store. */
     for (int i = 0; i < s->count; i++) {
         struct worker *w = &s->workers[i];
         bool kept = w->process.replica < plan_replicas(&s->plan.nodes[w->process.index]);
@@ -115,7 +118,8 @@ supervisor_upstream_finished(const struct supervisor *s, int node)
     return true;
 }
 
-/* Who lives already? Those of this plan are adopted; any other is told to end, and its successor waits for that. */
+/* Who lives already? Those of this plan are adopted; any other is told to end, and its successor
+ * waits for that. */
 static void
 adopt(struct supervisor *s, double now)
 {
@@ -134,9 +138,11 @@ adopt(struct supervisor *s, double now)
         bool known = kept != NULL && kept->pid == holder.pid && kept->start == holder.start;
         p->revision = known ? kept->revision : UINT64_MAX;
         if (known && kept->revision == s->plan.revision && !p->held) {
-            log_event(s->log, LOG_info, "adopt", "%s.%d: adopted pid %ld", p->id, p->replica, (long)p->pid);
+            log_event(s->log, LOG_info, "adopt", "%s.%d: adopted pid %ld", p->id, p->replica,
+                      (long)p->pid);
         } else {
-            log_event(s->log, LOG_warning, "reap", "%s.%d: pid %ld runs another plan; it ends first", p->id, p->replica,
+            log_event(s->log, LOG_warning, "reap",
+                      "%s.%d: pid %ld runs another plan; it ends first", p->id, p->replica,
                       (long)p->pid);
             process_stop(p, true, SUPERVISOR_GRACE_STOP, now);
         }
@@ -174,7 +180,8 @@ supervisor_open(struct supervisor *s, const char *dir, struct error *e)
     free(path);
     if (s->log == NULL)
         return e ? e->code : ERROR_file;
-    /* The state file only spares work: without it every living process is reaped instead of adopted. */
+    /* The state file only spares work: without it every living process is reaped instead of
+     * adopted. */
     if (run_state_read(dir, &s->state, &unread) != 0)
         log_event(s->log, LOG_warning, "state", "%s; every process is started anew", unread.text);
     rc = supervisor_grow(s, e);
@@ -194,7 +201,8 @@ supervisor_open(struct supervisor *s, const char *dir, struct error *e)
     s->resume_due = true;
     adopt(s, supervisor_now());
     log_event(s->log, LOG_info, "start", "supervisor epoch %llu of run %s, plan revision %llu",
-              (unsigned long long)s->state.epoch, s->plan.run_id, (unsigned long long)s->plan.revision);
+              (unsigned long long)s->state.epoch, s->plan.run_id,
+              (unsigned long long)s->plan.revision);
     supervisor_dirty(s);
     return 0;
 }
@@ -210,8 +218,8 @@ state_save(struct supervisor *s)
     state.processes = xarray((size_t)s->count + 1, sizeof *state.processes);
     for (int i = 0; i < s->count; i++) {
         const struct process *p = &s->workers[i].process;
-        state.processes[i] = (struct run_process){p->id, p->replica, p->pid, p->start, p->revision, p->restarts, p->held,
-                                                  p->crashed};
+        state.processes[i] = (struct run_process){p->id,       p->replica,  p->pid,  p->start,
+                                                  p->revision, p->restarts, p->held, p->crashed};
     }
     int rc = run_state_write(s->dir, &state, &e);
     free(state.processes);
@@ -227,7 +235,8 @@ phase_set(struct supervisor *s, enum run_phase phase, const char *why)
     if (s->state.phase == phase && strcmp(s->state.why, why) == 0)
         return;
     if (s->state.phase != phase)
-        log_event(s->log, LOG_info, "phase", "%s%s%s", run_phase_name(phase), why[0] ? ": " : "", why);
+        log_event(s->log, LOG_info, "phase", "%s%s%s", run_phase_name(phase), why[0] ? ": " : "",
+                  why);
     s->state.phase = phase;
     /* The text may come from outside; the state file is JSON. */
     snprintf(s->state.why, sizeof s->state.why, "%s", why);
@@ -250,12 +259,13 @@ fail(struct supervisor *s, const struct process *p)
 }
 
 static void
-worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const char *what, double now)
+worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const char *what,
+             double now)
 {
     struct process *p = &w->process;
     bool asked = p->phase == PROCESS_stopping;
-    /* The answer to "leave" may be lost in the leaving, and how an adopted one ended cannot be read; what it recorded is
-     * what counts. */
+    /* The answer to "leave" may be lost in the leaving, and how an adopted one ended cannot be
+     * read; what it recorded is what counts. */
     bool leaving = (end == PROCESS_END_good || end == PROCESS_END_unread) && w->finished &&
                    supervisor_upstream_finished(s, p->index);
     supervisor_forget(w);
@@ -266,7 +276,8 @@ worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const
         p->next = now;
         if (asked && p->again)
             p->restarts++;
-        log_event(s->log, LOG_info, "end", "%s.%d %s", p->id, p->replica, leaving ? "finished and left" : what);
+        log_event(s->log, LOG_info, "end", "%s.%d %s", p->id, p->replica,
+                  leaving ? "finished and left" : what);
         return;
     }
     p->restarts++;
@@ -274,10 +285,11 @@ worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const
     char words[RUN_WHY_MAX];
     process_last_words(p, words, sizeof words);
     bool own = end == PROCESS_END_crash || end == PROCESS_END_paused;
-    snprintf(p->why, sizeof p->why, "%.80s%s%.400s", what, own && words[0] ? ": " : "", own ? words : "");
+    snprintf(p->why, sizeof p->why, "%.80s%s%.400s", what, own && words[0] ? ": " : "",
+             own ? words : "");
     bool too_often = process_back_off(p, end, now);
-    log_event(s->log, LOG_warning, "end", "%s.%d %s; it starts again in %.2f s", p->id, p->replica, p->why,
-              p->next > now ? p->next - now : 0);
+    log_event(s->log, LOG_warning, "end", "%s.%d %s; it starts again in %.2f s", p->id, p->replica,
+              p->why, p->next > now ? p->next - now : 0);
     if (too_often && s->ending != RUN_failed)
         fail(s, p);
 }
@@ -291,9 +303,10 @@ ends_look(struct supervisor *s, double now)
         enum process_end end = process_ended(&w->process, what, sizeof what);
         if (end != PROCESS_END_none)
             worker_ended(s, w, end, what, now);
-        else if (w->process.phase == PROCESS_stopping && w->process.kill_at != 0 && now >= w->process.kill_at) {
-            log_event(s->log, LOG_warning, "kill", "%s.%d does not end in good order; killed", w->process.id,
-                      w->process.replica);
+        else if (w->process.phase == PROCESS_stopping && w->process.kill_at != 0 &&
+                 now >= w->process.kill_at) {
+            log_event(s->log, LOG_warning, "kill", "%s.%d does not end in good order; killed",
+                      w->process.id, w->process.replica);
             process_signal(&w->process, SIGKILL);
             w->process.kill_at = 0;
         }
@@ -308,7 +321,8 @@ worker_start(struct supervisor *s, struct worker *w, double now)
     struct process *p = &w->process;
     struct error e = {0};
     struct lock_holder holder;
-    /* Somebody else's child may hold the store: one that was started while its supervisor died, before any lock. */
+    /* Somebody else's child may hold the store: one that was started while its supervisor died,
+     * before any lock. */
     if (lock_held(p->lock, &holder)) {
         if (holder.pid != 0 && process_adopt(p, holder.pid, holder.start, now))
             process_stop(p, true, SUPERVISOR_GRACE_STOP, now);
@@ -447,7 +461,8 @@ phase_look(struct supervisor *s, double now)
         return 1;
     }
     char why[RUN_WHY_MAX];
-    const char *said = paused->process.pid != 0 ? json_string_value(json_object_get(paused->status, "why")) : NULL;
+    const char *said =
+        paused->process.pid != 0 ? json_string_value(json_object_get(paused->status, "why")) : NULL;
     snprintf(why, sizeof why, "%s.%d: %.440s", paused->process.id, paused->process.replica,
              said ? said : paused->process.why);
     phase_set(s, RUN_paused, why);
@@ -474,7 +489,8 @@ turn_wait(struct supervisor *s, double seconds)
             items[count++] = (zmq_pollitem_t){.socket = w->ask.socket, .events = ZMQ_POLLIN};
         else if (w->process.phase == PROCESS_up && w->look_at < until)
             until = w->look_at;
-        if (w->process.phase == PROCESS_down && !w->process.held && !s->stopping && w->process.next < until)
+        if (w->process.phase == PROCESS_down && !w->process.held && !s->stopping &&
+            w->process.next < until)
             until = w->process.next;
     }
     long wait_ms = until <= now ? 0 : (long)((until - now) * 1000) + 1;
@@ -512,7 +528,8 @@ supervisor_close(struct supervisor *s)
         sigprocmask(SIG_SETMASK, &s->signals_before, NULL);
     }
     if (s->log != NULL)
-        log_event(s->log, LOG_info, "end", "supervisor ends, run %s", run_phase_name(s->state.phase));
+        log_event(s->log, LOG_info, "end", "supervisor ends, run %s",
+                  run_phase_name(s->state.phase));
     log_close(s->log);
     run_state_free(&s->state);
     plan_free(&s->plan);

@@ -1,9 +1,11 @@
-/* supervisor: keeps the processes of one run alive until all have finished, and is not missed while it is dead.
+/* supervisor: keeps the processes of one run alive until all have finished, and is not missed while
+ * it is dead.
  *
- * It starts processes in topological order, restarts what ends (with capped, doubling back-off), counts only crashes of
- * their own, asks finished ones to leave once everything above them has finished, and carries out what `sluice restart,
- * stop, drain, set` ask for over its control socket. Nodes outlive it: the next supervisor adopts them by the
- * locks of their stores, and reaps first those that run another revision of the plan.
+ * It starts processes in topological order, restarts what ends (with capped, doubling back-off),
+ * counts only crashes of their own, asks finished ones to leave once everything above them has
+ * finished, and carries out what `sluice restart, stop, drain, set` ask for over its control
+ * socket. Nodes outlive it: the next supervisor adopts them by the locks of their stores, and reaps
+ * first those that run another revision of the plan.
  *
  * One thread. Nothing it does waits for a node: questions are polled (graph/ask.h). */
 #ifndef GRAPH_SUPERVISOR_H
@@ -23,14 +25,21 @@
 #include "graph/process.h"
 #include "graph/run.h"
 
-#define SUPERVISOR_GRACE      30.0      /* seconds a drain or a stop may take, unless --grace says otherwise */
+#define SUPERVISOR_GRACE                                                                           \
+    30.0 /* seconds a drain or a stop may take, unless --grace says otherwise */
 #define SUPERVISOR_GRACE_STOP 10.0      /* seconds a process has to end in good order */
 #define SUPERVISOR_ASK        5.0       /* seconds a node has to answer */
 #define SUPERVISOR_LOOK       0.15      /* seconds between two status asks of one process */
 #define SUPERVISOR_SETS_MAX   64        /* live options on their way to one process */
 
 enum request {
-    REQUEST_none, REQUEST_status, REQUEST_drain, REQUEST_leave, REQUEST_set, REQUEST_hold, REQUEST_resume,
+    REQUEST_none,
+    REQUEST_status,
+    REQUEST_drain,
+    REQUEST_leave,
+    REQUEST_set,
+    REQUEST_hold,
+    REQUEST_resume,
     REQUEST_undrain,
 };
 
@@ -48,8 +57,16 @@ struct worker {
     json_t        *sets;        /* array of {option, value, revision} it has to be told */
 };
 
-/* A change of `replicas`, one at a time: hold the reader, write the row, restart the neighbours, resume. */
-enum change_stage { CHANGE_none, CHANGE_hold, CHANGE_write, CHANGE_restart, CHANGE_done, CHANGE_failed };
+/* A change of `replicas`, one at a time: hold the reader, write the row, restart the neighbours,
+ * resume. */
+enum change_stage {
+    CHANGE_none,
+    CHANGE_hold,
+    CHANGE_write,
+    CHANGE_restart,
+    CHANGE_done,
+    CHANGE_failed
+};
 struct change {
     enum change_stage stage;
     uint64_t          number;   /* grows with every change this supervisor was asked for */
@@ -84,10 +101,11 @@ struct supervisor {
     sigset_t         signals_before;
 };
 
-/* Take over the run: the plan, the sockets, the processes that live. The lock is held by the caller (run_lock). */
+/* Take over the run: the plan, the sockets, the processes that live. The lock is held by the caller
+ * (run_lock). */
 int supervisor_open(struct supervisor *s, const char *dir, struct error *e);
-/* One turn: waits at most `seconds` for something to happen. 1: go on; 0: nothing lives and state.phase tells how it
- * ended; or an error of our own. */
+/* One turn: waits at most `seconds` for something to happen. 1: go on; 0: nothing lives and
+ * state.phase tells how it ended; or an error of our own. */
 int supervisor_turn(struct supervisor *s, double seconds, struct error *e);
 void supervisor_close(struct supervisor *s);
 
@@ -99,10 +117,12 @@ int  supervisor_grow(struct supervisor *s, struct error *e);
 void supervisor_dirty(struct supervisor *s);
 void supervisor_stop_all(struct supervisor *s, enum run_phase ending, double grace);
 void supervisor_drain(struct supervisor *s);
-/* Has every ordinal that was emitted been settled at every terminal, as far as the last answers tell? */
+/* Has every ordinal that was emitted been settled at every terminal, as far as the last answers
+ * tell? */
 bool supervisor_flowed_out(const struct supervisor *s);
 bool supervisor_upstream_finished(const struct supervisor *s, int node);
-/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"} of one process. */
+/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"} of
+ * one process. */
 json_t *supervisor_row(const struct supervisor *s, const struct worker *w);
 json_t *supervisor_status(const struct supervisor *s);      /* what the control socket answers */
 
@@ -110,9 +130,11 @@ json_t *supervisor_status(const struct supervisor *s);      /* what the control 
 int supervisor_answer(void *own, const char *ask, json_t *request, json_t *reply, struct error *e);
 
 /* supervisor_change.c */
-/* Put a live option into a plan that is not running, checked; raises the revision. -> ERROR_usage, ERROR_topology */
-int  change_option(struct plan *p, int node, const char *option, const char *value, struct error *e);
-int  change_set(struct supervisor *s, int node, const char *option, const char *value, struct error *e);
+/* Put a live option into a plan that is not running, checked; raises the revision. -> ERROR_usage,
+ * ERROR_topology */
+int change_option(struct plan *p, int node, const char *option, const char *value, struct error *e);
+int change_set(struct supervisor *s, int node, const char *option, const char *value,
+               struct error *e);
 int  change_replicas(struct supervisor *s, int node, int count, struct error *e);
 void change_held(struct supervisor *s, const json_t *reply);    /* the reader's answer to "hold" */
 void change_turn(struct supervisor *s);                         /* carry it on */

@@ -1,5 +1,5 @@
-/* supervisor_answer: what the control socket of the supervisor answers. What takes time is only begun here; the command
- * that asked looks at the status until it is done. */
+/* supervisor_answer: what the control socket of the supervisor answers. What takes time is only
+ * begun here; the command that asked looks at the status until it is done. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,15 +33,17 @@ supervisor_row(const struct supervisor *s, const struct worker *w)
     double now = supervisor_now();
     const char *said = json_string_value(json_object_get(w->status, "why"));
     if (p->phase == PROCESS_down && !p->held && p->why[0] != 0)
-        snprintf(why, sizeof why, "starts again in %.1f s: %.400s", p->next > now ? p->next - now : 0, p->why);
+        snprintf(why, sizeof why, "starts again in %.1f s: %.400s",
+                 p->next > now ? p->next - now : 0, p->why);
     else if (p->phase == PROCESS_down && p->held)
         snprintf(why, sizeof why, "stopped by hand; `sluice restart` starts it");
     else if (p->phase == PROCESS_up && p->answered && now - w->status_at > SUPERVISOR_ASK)
         snprintf(why, sizeof why, "no answer for %.0f s", now - w->status_at);
     else if (p->phase == PROCESS_up && said != NULL)
         snprintf(why, sizeof why, "%s", said);
-    struct look look = {p->id, p->replica, s->plan.nodes[p->index].kind->name, p->pid, state_of(w), why, p->restarts,
-                        w->status};
+    struct look look = {p->id,       p->replica,  s->plan.nodes[p->index].kind->name,
+                        p->pid,      state_of(w), why,
+                        p->restarts, w->status};
     return look_row(&look);
 }
 
@@ -52,9 +54,10 @@ supervisor_status(const struct supervisor *s)
     for (int i = 0; i < s->count; i++)
         json_array_append_new(rows, supervisor_row(s, &s->workers[i]));
     return json_pack("{s:s,s:s,s:s,s:{s:I,s:I},s:{s:I,s:s,s:s},s:o}", "run", s->dir, "state",
-                     run_phase_name(s->state.phase), "why", s->state.why, "supervisor", "pid", (json_int_t)s->state.pid,
-                     "epoch", (json_int_t)s->state.epoch, "change", "number", (json_int_t)s->change.number, "stage",
-                     change_names[s->change.stage], "error", s->change.error, "nodes", rows);
+                     run_phase_name(s->state.phase), "why", s->state.why, "supervisor", "pid",
+                     (json_int_t)s->state.pid, "epoch", (json_int_t)s->state.epoch, "change",
+                     "number", (json_int_t)s->change.number, "stage", change_names[s->change.stage],
+                     "error", s->change.error, "nodes", rows);
 }
 
 static int
@@ -68,11 +71,12 @@ node_named(const struct supervisor *s, const json_t *request, int *node, struct 
     for (int i = 0; i < s->plan.node_count; i++)
         names[i] = s->plan.nodes[i].id;
     const char *near = id ? nearest(id, names) : NULL;
-    return error_set(e, ERROR_usage, "the run has no node '%s'%s%s%s", id ? id : "", near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    return error_set(e, ERROR_usage, "the run has no node '%s'%s%s%s", id ? id : "",
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* Restart or stop the replicas named; the pids they had go into the reply, so that the asker can wait for others. */
+/* Restart or stop the replicas named; the pids they had go into the reply, so that the asker can
+ * wait for others. */
 static int
 each_named(struct supervisor *s, const json_t *request, json_t *reply, bool again, struct error *e)
 {
@@ -88,7 +92,8 @@ each_named(struct supervisor *s, const json_t *request, json_t *reply, bool agai
         if (p->index != node || (json_is_integer(which) && json_integer_value(which) != p->replica))
             continue;
         named++;
-        json_array_append_new(rows, json_pack("{s:i,s:I}", "replica", p->replica, "pid", (json_int_t)p->pid));
+        json_array_append_new(
+            rows, json_pack("{s:i,s:I}", "replica", p->replica, "pid", (json_int_t)p->pid));
         p->held = !again;
         p->next = now;
         if (p->pid != 0)
@@ -96,7 +101,9 @@ each_named(struct supervisor *s, const json_t *request, json_t *reply, bool agai
         supervisor_dirty(s);
     }
     json_object_set_new(reply, "processes", rows);
-    return named > 0 ? 0 : error_set(e, ERROR_usage, "'%s' has no such replica", s->plan.nodes[node].id);
+    return named > 0
+               ? 0
+               : error_set(e, ERROR_usage, "'%s' has no such replica", s->plan.nodes[node].id);
 }
 
 static int
@@ -116,7 +123,8 @@ answer_set(struct supervisor *s, const json_t *request, json_t *reply, struct er
         char *end;
         long count = strtol(value, &end, 10);
         if (*end != 0 || end == value || count < 0 || count > PLAN_REPLICAS_MAX)
-            return error_set(e, ERROR_usage, "replicas: '%s' is not a number in 1..%d", value, PLAN_REPLICAS_MAX);
+            return error_set(e, ERROR_usage, "replicas: '%s' is not a number in 1..%d", value,
+                             PLAN_REPLICAS_MAX);
         rc = change_replicas(s, node, (int)count, e);
         if (rc == 0)
             json_object_set_new(reply, "change", json_integer((json_int_t)s->change.number));
@@ -143,7 +151,8 @@ supervisor_answer(void *own, const char *ask, json_t *request, json_t *reply, st
     if (strcmp(ask, "stop") == 0 && json_object_get(request, "node") != NULL)
         return each_named(s, request, reply, false, e);
     if (strcmp(ask, "stop") == 0) {
-        supervisor_stop_all(s, s->ending == RUN_failed ? RUN_failed : RUN_stopped, SUPERVISOR_GRACE_STOP);
+        supervisor_stop_all(s, s->ending == RUN_failed ? RUN_failed : RUN_stopped,
+                            SUPERVISOR_GRACE_STOP);
         return 0;
     }
     if (strcmp(ask, "drain") == 0) {

@@ -1,5 +1,6 @@
-/* supervisor_ask: what each process is asked next, and what its answers mean. One question at a time per process; what
- * must be said (drain, leave, a changed option) is worked out anew every time, so that a restart forgets nothing. */
+/* supervisor_ask: what each process is asked next, and what its answers mean. One question at a
+ * time per process; what must be said (drain, leave, a changed option) is worked out anew every
+ * time, so that a restart forgets nothing. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@ supervisor_forget(struct worker *w)
     w->told_leave = false;
 }
 
-/* Do all processes that should live answer, with the plan as it is now? Then a reader that held may go on. */
+/* Do all processes that should live answer, with the plan as it is now? Then a reader that held may
+ * go on. */
 static bool
 all_current(const struct supervisor *s)
 {
@@ -38,7 +40,8 @@ request_next(const struct supervisor *s, const struct worker *w, double now)
         return now >= w->look_at ? REQUEST_status : REQUEST_none;
     if (s->change.stage == CHANGE_hold && s->change.source == p->index)
         return REQUEST_hold;
-    if (s->change.stage != CHANGE_write && s->change.stage != CHANGE_restart && s->resume_due && source && all_current(s))
+    if (s->change.stage != CHANGE_write && s->change.stage != CHANGE_restart && s->resume_due &&
+        source && all_current(s))
         return REQUEST_resume;
     if (json_array_size(w->sets) > 0)
         return REQUEST_set;
@@ -99,8 +102,9 @@ set_answered(struct supervisor *s, struct worker *w, bool ok, const char *error,
         supervisor_dirty(s);
         return;
     }
-    log_event(s->log, LOG_warning, "set", "%s.%d did not take a live option (%s); it starts again with it", p->id,
-              p->replica, error);
+    log_event(s->log, LOG_warning, "set",
+              "%s.%d did not take a live option (%s); it starts again with it", p->id, p->replica,
+              error);
     json_array_clear(w->sets);
     process_stop(p, true, SUPERVISOR_GRACE_STOP, now);
 }
@@ -112,14 +116,16 @@ answered(struct supervisor *s, struct worker *w, enum request what, json_t *repl
     const char *error = json_string_value(json_object_get(reply, "error"));
     error = error ? error : "no reason given";
     if (!ok && what != REQUEST_set && what != REQUEST_hold)
-        log_event(s->log, LOG_warning, "refused", "%s.%d: %s", w->process.id, w->process.replica, error);
+        log_event(s->log, LOG_warning, "refused", "%s.%d: %s", w->process.id, w->process.replica,
+                  error);
     switch (what) {
     case REQUEST_status:
         if (ok)
             status_answered(s, w, reply, now);
         break;
     case REQUEST_drain:
-        w->told_drain = true;       /* a node that refuses would refuse again; patience is bounded by the grace */
+        w->told_drain =
+            true; /* a node that refuses would refuse again; patience is bounded by the grace */
         break;
     case REQUEST_leave:
         w->told_leave = ok;
@@ -196,11 +202,13 @@ supervisor_flowed_out(const struct supervisor *s)
         const struct worker *w = &s->workers[i];
         const struct plan_node *n = &s->plan.nodes[w->process.index];
         /* Answers from before the drain say nothing. */
-        if (w->process.phase != PROCESS_left && (!w->told_drain || w->status_at < s->ending_at - s->grace))
+        if (w->process.phase != PROCESS_left &&
+            (!w->told_drain || w->status_at < s->ending_at - s->grace))
             return false;
         if (n->kind->source && number_of(w->status, "emitted") > emitted)
             emitted = number_of(w->status, "emitted");
-        if (plan_is_terminal(&s->plan, w->process.index) && number_of(w->status, "position") < settled)
+        if (plan_is_terminal(&s->plan, w->process.index) &&
+            number_of(w->status, "position") < settled)
             settled = number_of(w->status, "position");
     }
     return settled >= emitted;

@@ -1,10 +1,11 @@
 /* supervisor_change: live options and replicas of a running graph.
  *
- * An option: the plan is written first, then every process of the node is told; one that does not take it starts again
- * and reads the plan. Replicas: the reader holds at a group boundary it has not reached (durably), the plan gets a row
- * that starts there, the neighbours of the node start again with it, and the reader goes on. A death of the
- * supervisor before the row is written leaves a reader that holds: its successor lets it go on. After that, the
- * successor finds processes of an older revision and reaps them before it lets the reader go on. */
+ * An option: the plan is written first, then every process of the node is told; one that does not
+ * take it starts again and reads the plan. Replicas: the reader holds at a group boundary it has
+ * not reached (durably), the plan gets a row that starts there, the neighbours of the node start
+ * again with it, and the reader goes on. A death of the supervisor before the row is written leaves
+ * a reader that holds: its successor lets it go on. After that, the successor finds processes of an
+ * older revision and reaps them before it lets the reader go on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,13 +26,16 @@ option_check(const struct plan_node *n, const char *name, const char *value, str
         size = sizeof(struct node_common);
     }
     if (row == NULL)
-        return error_set(e, ERROR_usage, "node '%s' has no option '%s'; `sluice help %s` lists them", n->id, name,
+        return error_set(e, ERROR_usage,
+                         "node '%s' has no option '%s'; `sluice help %s` lists them", n->id, name,
                          n->kind->name);
     if (row->change != LIVE)
-        return error_set(e, ERROR_usage,
-                         "option '%s' of '%s' is fixed for the life of a run: a change could change a checkpoint; "
-                         "`sluice replay RUN NODE --set %s.%s=%s --into NEW` applies it to a new run",
-                         name, n->id, n->id, name, value);
+        return error_set(
+            e, ERROR_usage,
+            "option '%s' of '%s' is fixed for the life of a run: a change could change a "
+            "checkpoint; "
+            "`sluice replay RUN NODE --set %s.%s=%s --into NEW` applies it to a new run",
+            name, n->id, n->id, name, value);
     void *options = xalloc(size ? size : 1);
     int rc = options_init(table, options, e);
     if (rc == 0)
@@ -104,8 +108,9 @@ change_set(struct supervisor *s, int node, const char *option, const char *value
                 process_stop(&w->process, true, SUPERVISOR_GRACE_STOP, supervisor_now());
                 continue;
             }
-            json_array_append_new(w->sets, json_pack("{s:s,s:s,s:I}", "option", option, "value", value, "revision",
-                                                     (json_int_t)s->plan.revision));
+            json_array_append_new(w->sets,
+                                  json_pack("{s:s,s:s,s:I}", "option", option, "value", value,
+                                            "revision", (json_int_t)s->plan.revision));
         } else if (w->process.revision == before) {
             w->process.revision = s->plan.revision;     /* this revision is not about it */
         }
@@ -138,18 +143,23 @@ change_replicas(struct supervisor *s, int node, int count, struct error *e)
     const struct plan_node *n = &s->plan.nodes[node];
     int source = source_of(&s->plan, node);
     if (count < 1 || count > PLAN_REPLICAS_MAX)
-        return error_set(e, ERROR_usage, "replicas of '%s': %d is not in 1..%d", n->id, count, PLAN_REPLICAS_MAX);
+        return error_set(e, ERROR_usage, "replicas of '%s': %d is not in 1..%d", n->id, count,
+                         PLAN_REPLICAS_MAX);
     if (n->kind->source || n->kind->terminal || plan_is_terminal(&s->plan, node))
         return error_set(e, ERROR_usage, "'%s' (%s) has one replica only", n->id, n->kind->name);
     if (source < 0)
-        return error_set(e, ERROR_usage, "replicas of '%s' can change only below a reader; this run replays", n->id);
+        return error_set(e, ERROR_usage,
+                         "replicas of '%s' can change only below a reader; this run replays",
+                         n->id);
     if (c->stage == CHANGE_hold || c->stage == CHANGE_write || c->stage == CHANGE_restart)
-        return error_set(e, ERROR_usage, "another change of replicas is under way (%s); try again when it is done",
+        return error_set(e, ERROR_usage,
+                         "another change of replicas is under way (%s); try again when it is done",
                          s->plan.nodes[c->node].id);
     if (s->stopping || s->ending != RUN_running)
         return error_set(e, ERROR_usage, "the run ends; replicas can change while it runs");
     if (n->row_count >= PLAN_ROWS_MAX)
-        return error_set(e, ERROR_limit, "replicas of '%s' have changed %d times already", n->id, PLAN_ROWS_MAX);
+        return error_set(e, ERROR_limit, "replicas of '%s' have changed %d times already", n->id,
+                         PLAN_ROWS_MAX);
     c->number++;
     c->node = node;
     c->source = source;
@@ -192,7 +202,8 @@ change_held(struct supervisor *s, const json_t *reply)
     if (c->stage != CHANGE_hold)
         return;
     s->resume_due = true;
-    if (!json_is_true(json_object_get(reply, "ok")) || !json_is_integer(at) || json_integer_value(at) < 0) {
+    if (!json_is_true(json_object_get(reply, "ok")) || !json_is_integer(at) ||
+        json_integer_value(at) < 0) {
         change_failed(s, why ? why : "the reader does not hold");
         return;
     }
@@ -224,8 +235,8 @@ row_write(struct supervisor *s)
         return;
     }
     double now = supervisor_now();
-    log_event(s->log, LOG_info, "replicas", "%s has %d replicas from ordinal %llu on", s->plan.nodes[c->node].id, c->count,
-              (unsigned long long)c->first);
+    log_event(s->log, LOG_info, "replicas", "%s has %d replicas from ordinal %llu on",
+              s->plan.nodes[c->node].id, c->count, (unsigned long long)c->first);
     for (int i = 0; i < s->count; i++) {
         struct process *p = &s->workers[i].process;
         if (!concerned(&s->plan, p->index, c->node)) {

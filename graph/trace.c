@@ -13,8 +13,8 @@
 static json_t *
 record_json(enum message m, const struct record *r)
 {
-    json_t *row = json_pack("{s:s,s:I,s:I}", "message", message_name(m), "first", (json_int_t)r->first, "size",
-                            (json_int_t)r->size);
+    json_t *row = json_pack("{s:s,s:I,s:I}", "message", message_name(m), "first",
+                            (json_int_t)r->first, "size", (json_int_t)r->size);
     if (r->reason.at != NULL) {
         char *reason = span_copy(r->reason);
         json_t *text = json_string(reason);
@@ -39,7 +39,8 @@ dead_visit(void *own, struct span key, struct span value)
     (void)key;
     if (value.length >= 4)
         memcpy(&length, value.at, 4);
-    json_t *header = length > 0 && length <= value.length - 4 ? json_loadb(value.at + 4, length, 0, NULL) : NULL;
+    json_t *header =
+        length > 0 && length <= value.length - 4 ? json_loadb(value.at + 4, length, 0, NULL) : NULL;
     const json_t *ordinal = json_object_get(header, "ordinal");
     if (json_is_integer(ordinal) && (uint64_t)json_integer_value(ordinal) == d->ordinal)
         json_array_append(d->rows, header);
@@ -65,8 +66,8 @@ sent_rows(struct store *s, const struct plan_node *n, uint64_t ordinal)
         struct span value;
         struct record r = {0};
         store_u64(key, ordinal);
-        if (n->kind->ports[o].direction != PORT_OUT || !store_get(s, TABLE_out + o, span_of(key, 8), &value) ||
-            !record_read(value, &r))
+        if (n->kind->ports[o].direction != PORT_OUT ||
+            !store_get(s, TABLE_out + o, span_of(key, 8), &value) || !record_read(value, &r))
             continue;
         json_t *row = record_json(n->kind->ports[o].message, &r);
         json_object_set_new(row, "port", json_string(n->kind->ports[o].name));
@@ -104,8 +105,9 @@ trace_read(struct store *s, const struct plan *p, int node, uint64_t ordinal)
     uint64_t at = ordinal;
     set_rows(s, SET_settled, 0, ordinal, settled_visit, &at);
     store_scan(s, TABLE_dead, span_of(NULL, 0), dead_visit, &dead);
-    return json_pack("{s:b,s:o,s:o,s:o}", "settled", at == UINT64_MAX, "sent", sent_rows(s, n, ordinal), "kept",
-                     kept_rows(s, p, n, ordinal), "dead", dead.rows);
+    return json_pack("{s:b,s:o,s:o,s:o}", "settled", at == UINT64_MAX, "sent",
+                     sent_rows(s, n, ordinal), "kept", kept_rows(s, p, n, ordinal), "dead",
+                     dead.rows);
 }
 
 struct id_search {
@@ -125,7 +127,8 @@ id_visit(void *own, struct span key, struct span value)
     if (key.length != 8 || !record_read(value, &r) || r.reason.at != NULL)
         return true;
     arena_clear(&d->arena);
-    if (message_read(MESSAGE_rollout, r.body, &rollout, &d->arena, NULL) == 0 && span_is(rollout.id, d->id)) {
+    if (message_read(MESSAGE_rollout, r.body, &rollout, &d->arena, NULL) == 0 &&
+        span_is(rollout.id, d->id)) {
         d->found = true;
         d->ordinal = store_read_u64(key.at);
     }
@@ -146,7 +149,8 @@ trace_find(struct store *s, const struct plan *p, int node, const char *id, uint
 }
 
 int
-trace_answer(struct store *s, const struct plan *p, int node, const json_t *request, json_t *reply, struct error *e)
+trace_answer(struct store *s, const struct plan *p, int node, const json_t *request, json_t *reply,
+             struct error *e)
 {
     const json_t *ordinal = json_object_get(request, "ordinal");
     const char *id = json_string_value(json_object_get(request, "id"));

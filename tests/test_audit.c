@@ -1,4 +1,5 @@
-/* Tests of audit: books that are right, and each way in which they can be wrong, named with its first ordinal. */
+/* Tests of audit: books that are right, and each way in which they can be wrong, named with its
+ * first ordinal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,8 @@
 #include "graph/audit.h"
 #include "graph/core.h"
 
-/* reader -> segmenter (2 replicas) -> sink on both ports. Groups of one ordinal: even ones go to replica 0. */
+/* reader -> segmenter (2 replicas) -> sink on both ports. Groups of one ordinal: even ones go to
+ * replica 0. */
 struct world {
     char         dir[64];
     struct place place;
@@ -81,7 +83,8 @@ book_open(struct world *w, int node, int replica)
 {
     struct error e = {0};
     struct store_identity id = {"run-1", w->plan.nodes[node].id, replica};
-    char *path = place_store(&w->place, id.node, replica), *lock = place_store_lock(&w->place, id.node, replica);
+    char *path = place_store(&w->place, id.node, replica),
+         *lock = place_store_lock(&w->place, id.node, replica);
     struct store *s = store_open(path, lock, &id, 1 << 30, &e);
     if (s == NULL)
         fail_msg("%s", e.text);
@@ -101,7 +104,8 @@ book_close(struct store *s)
 
 /* Every number of [0, end) with number % 2 == parity (parity 2: all), but for `without`. */
 static void
-book_set(struct store *s, enum set_kind kind, unsigned which, int parity, uint64_t end, uint64_t without)
+book_set(struct store *s, enum set_kind kind, unsigned which, int parity, uint64_t end,
+         uint64_t without)
 {
     struct set set;
     set_open(&set, s, kind, which);
@@ -138,7 +142,8 @@ struct wrong {          /* ordinals left out, or `nothing` */
 };
 #define RIGHT {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 80, true}
 
-/* The reader emitted 100, the segmenter settled 80, the sink 50; ordinal 50 lies at the sink's door. */
+/* The reader emitted 100, the segmenter settled 80, the sink 50; ordinal 50 lies at the sink's
+ * door. */
 static void
 books_write(struct world *w, const struct wrong *x)
 {
@@ -152,7 +157,8 @@ books_write(struct world *w, const struct wrong *x)
         book_set(s, SET_settled, 0, r, end, x->settled);
         book_set(s, SET_sent, 1, r, end, x->sent);
         book_set(s, SET_sent, 2, r, end, nothing);
-        book_count(s, "samples", (end + (r == 0)) / 2 - (x->settled % 2 == (uint64_t)r && x->settled < end));
+        book_count(s, "samples",
+                   (end + (r == 0)) / 2 - (x->settled % 2 == (uint64_t)r && x->settled < end));
         book_close(s);
     }
     s = book_open(w, SINK, 0);
@@ -202,9 +208,10 @@ right_books_are_ok(void **state)
     json_t *report = audit_it(*state);
     json_int_t read, steps, out, samples, filtered;
     assert_true(json_is_true(json_object_get(report, "ok")));
-    assert_int_equal(json_unpack(report, "{s:I,s:{s:{s:I},s:{s:I,s:I,s:{s:I}}}}", "read", &read, "nodes", "steps",
-                                 "in_flight", &steps, "out", "in_flight", &out, "samples", &samples, "closed", "filtered",
-                                 &filtered), 0);
+    assert_int_equal(json_unpack(report, "{s:I,s:{s:{s:I},s:{s:I,s:I,s:{s:I}}}}", "read", &read,
+                                 "nodes", "steps", "in_flight", &steps, "out", "in_flight", &out,
+                                 "samples", &samples, "closed", "filtered", &filtered),
+                     0);
     assert_int_equal(read, 100);
     assert_int_equal(steps, 20);
     assert_int_equal(out, 50);

@@ -1,4 +1,5 @@
-/* Tests of process and run: which ends count, how starts back off, who owns a run, and its state file. */
+/* Tests of process and run: which ends count, how starts back off, who owns a run, and its state
+ * file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +69,8 @@ the_first_start_after_an_end_is_at_once(void **state)
     process_back_off(&p, PROCESS_END_killed, 1.1);
     assert_true(p.next == 1.1 + PROCESS_DELAY_FIRST);
     p.since = 2;
-    process_back_off(&p, PROCESS_END_killed, 2 + PROCESS_HEALTHY);  /* it was well: the back-off starts over */
+    process_back_off(&p, PROCESS_END_killed,
+                     2 + PROCESS_HEALTHY); /* it was well: the back-off starts over */
     assert_true(p.next == 2 + PROCESS_HEALTHY);
     assert_true(p.delay == 0);
 }
@@ -188,7 +190,9 @@ last_words_are_the_last_error(void **state)
     process_last_words(&p, text, sizeof text);
     assert_string_equal(text, "words on standard error");
     f = fopen(p.log, "w");
-    fputs("{\"level\":\"error\",\"text\":\"the reason\"}\n{\"level\":\"info\",\"text\":\"bye\"}\nnot json\n", f);
+    fputs("{\"level\":\"error\",\"text\":\"the "
+          "reason\"}\n{\"level\":\"info\",\"text\":\"bye\"}\nnot json\n",
+          f);
     fclose(f);
     process_last_words(&p, text, sizeof text);
     assert_string_equal(text, "the reason");
@@ -202,7 +206,8 @@ static void
 a_state_file_comes_back(void **state)
 {
     struct error e = {0};
-    struct run_process rows[2] = {{(char *)"critic", 1, 4711, 99, 3, 5, true, true}, {(char *)"out", 0, 0, 0, 0, 0, false, false}};
+    struct run_process rows[2] = {{(char *)"critic", 1, 4711, 99, 3, 5, true, true},
+                                  {(char *)"out", 0, 0, 0, 0, 0, false, false}};
     struct run_state s = {RUN_paused, "disk: 12 MB free", 17, 18, 19, 2, rows}, back;
     assert_int_equal(run_state_read(*state, &back, &e), 0);    /* none yet */
     assert_int_equal(back.epoch, 0);
@@ -213,7 +218,8 @@ a_state_file_comes_back(void **state)
     assert_int_equal(back.epoch, 19);
     struct run_process *p = run_state_find(&back, "critic", 1);
     assert_non_null(p);
-    assert_true(p->pid == 4711 && p->start == 99 && p->revision == 3 && p->restarts == 5 && p->held && p->crashed);
+    assert_true(p->pid == 4711 && p->start == 99 && p->revision == 3 && p->restarts == 5 &&
+                p->held && p->crashed);
     assert_null(run_state_find(&back, "critic", 0));
     run_state_free(&back);
 }
@@ -221,9 +227,15 @@ a_state_file_comes_back(void **state)
 static void
 a_bad_state_file_is_an_error_and_no_crash(void **state)
 {
-    static const char *const bad[] = {"", "{", "[]", "{\"version\":2}",
-        "{\"version\":1,\"state\":\"done\",\"why\":\"\",\"supervisor\":{\"pid\":1,\"start\":1,\"epoch\":1},\"processes\":[{}]}",
-        "{\"version\":9,\"state\":\"done\",\"why\":\"\",\"supervisor\":{\"pid\":1,\"start\":1,\"epoch\":1},\"processes\":[]}"};
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "{\"version\":2}",
+        "{\"version\":1,\"state\":\"done\",\"why\":\"\",\"supervisor\":{\"pid\":1,\"start\":1,"
+        "\"epoch\":1},\"processes\":[{}]}",
+        "{\"version\":9,\"state\":\"done\",\"why\":\"\",\"supervisor\":{\"pid\":1,\"start\":1,"
+        "\"epoch\":1},\"processes\":[]}"};
     char *path = xprint("%s/state.json", (char *)*state);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error e = {0};
@@ -260,7 +272,10 @@ the_newest_run_is_found(void **state)
 {
     struct error e = {0};
     char *dir = NULL, *first = NULL, *second = NULL, here[4096];
-    struct plan p = {.name = (char *)"flow", .run_id = (char *)"x", .file = (char *)"flow.yaml", .folder = (char *)"/"};
+    struct plan p = {.name = (char *)"flow",
+                     .run_id = (char *)"x",
+                     .file = (char *)"flow.yaml",
+                     .folder = (char *)"/"};
     assert_non_null(getcwd(here, sizeof here));
     assert_int_equal(chdir(*state), 0);
     assert_int_equal(run_find(NULL, &dir, &e), ERROR_usage);
