@@ -254,6 +254,12 @@ void
 change_turn(struct supervisor *s)
 {
     struct change *c = &s->change;
+    const struct worker *source = supervisor_worker(s, c->source, 0);
+    /* A reader that has left was not asked, and will not be. */
+    if (c->stage == CHANGE_hold && (source == NULL || source->process.phase == PROCESS_left))
+        change_failed(s, "the reader has ended: no row of replicas can follow");
+    if (c->stage == CHANGE_hold && (s->stopping || s->ending != RUN_running))
+        change_failed(s, "the run ends");
     if (c->stage == CHANGE_write)
         row_write(s);
     if (c->stage != CHANGE_restart)

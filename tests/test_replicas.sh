@@ -47,4 +47,23 @@ wait $supervisor
 same "the changed run ends with exit code 0" $? 0
 same "the changed run: the same bytes" "$(outcome run)" "$(outcome r1)"
 check "the changed run: audit" audit_ok run
+
+# After the reader has left no row can begin; the asker is told at once.
+judged 4000 2 >fast.yaml
+"$SLUICE" run fast.yaml --run late >late.out 2>&1 &
+supervisor=$!
+wait_for 20 supervisor_is_new late 0
+kill -STOP "$(pid_of late out)"
+reader_left() { [ "$(state_of late rollouts)" = finished ]; }
+if wait_for 20 reader_left; then
+    "$SLUICE" set late calc.replicas=3 >late.set 2>&1
+    same "replicas after the end are refused" $? 1
+    check "... with the reason" grep -q 'ended' late.set
+else
+    not_ok "the reader leaves while the sink stands still"
+fi
+kill -CONT "$(pid_of late out)"
+wait $supervisor
+same "... and the run ends well" $? 0
+same "... with the same bytes" "$(outcome late)" "$(outcome r1)"
 exit $((failures > 0))
