@@ -160,6 +160,22 @@ print_memory(const char *run)
     globfree(&g);
 }
 
+/* Rollouts that the reader closed because their group had no contrast. */
+static void
+print_equal(const json_t *report)
+{
+    const char *id;
+    json_t     *node;
+    long long   most = 0;
+
+    json_object_foreach(json_object_get(report, "nodes"), id, node) {
+        long long n = (long long)json_integer_value(json_object_get(json_object_get(node, "closed"), "equal"));
+        most = n > most ? n : most;
+    }
+    if (most > 0)
+        printf("%-16s %9lld   in groups of equal rewards, which teach nothing (drop_equal)\n", "closed", most);
+}
+
 static int
 command_run(const char *run, const char *audit, const char *seconds)
 {
@@ -174,10 +190,11 @@ command_run(const char *run, const char *audit, const char *seconds)
     }
     printf("%-16s %9lld   every one accounted for (sluice audit)\n", "rollouts",
            (long long)json_integer_value(json_object_get(report, "read")));
+    print_equal(report);
     json_decref(report);
     snprintf(path, sizeof(path), "%s/labelled.jsonl", run);
     if (each_line(path, take_labels, &l)) {
-        printf("%-16s %9lld   wrong answers\n", "negatives", l.responses);
+        printf("%-16s %9lld   wrong answers that were judged\n", "negatives", l.responses);
         printf("%-16s %9lld   of the wrong answers\n", "steps", l.steps);
         printf("%-16s %9lld   steps labelled correct, in %lld of the wrong answers\n", "gems", l.gems, l.with);
     }
