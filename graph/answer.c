@@ -49,6 +49,8 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     (void)request;
     (void)e;
     why_fill(a, state, why, sizeof(why));
+    if (!n->finished && strstr(why, "stores have diverged"))
+        state = "paused";               /* until a person has put back what is missing */
     n->counts[METRIC_in_flight] = n->hand.count + unit_waiting(n);
     n->counts[METRIC_parked] = n->parked;
     for (int m = 0; m < METRIC_count; m++)

@@ -275,14 +275,26 @@ chunk_at(struct node *n, struct lane *l, uint64_t seq)
     return span_of(value.at + skip, value.length - skip);
 }
 
+/* A consumer would wait for this record for ever, and nobody would know why. */
+static void
+lane_damaged(struct node *n, struct lane *l, uint64_t seq)
+{
+    char what[120];
+    snprintf(what, sizeof(what), "message %llu to '%.40s' is gone", (unsigned long long)seq, n->plan->nodes[l->node].id);
+    store_fail(n->store, what);
+    node_touch(n);
+}
+
 void
 lane_visit(struct node *n, struct lane *l, uint64_t seq,
            bool (*visit)(void *own, const struct record *r), void *own)
 {
     while (seq < l->committed) {
         struct span chunk = chunk_at(n, l, seq);
-        if (chunk.length == 0)
+        if (chunk.length == 0) {
+            lane_damaged(n, l, seq);
             return;
+        }
         for (size_t at = 0; at + sizeof(uint64_t) <= chunk.length; at += sizeof(uint64_t), seq++) {
             struct record r = {.seq = seq};
             struct span value;
@@ -290,7 +302,11 @@ lane_visit(struct node *n, struct lane *l, uint64_t seq,
             memcpy(&r.ordinal, chunk.at + at, sizeof(uint64_t));
             store_u64(key, r.ordinal);
             if (!store_get_committed(n->store, TABLE_out + l->port, span_of(key, 8), &value) ||
-                !record_read(value, &r) || !visit(own, &r))
+                !record_read(value, &r)) {
+                lane_damaged(n, l, seq);
+                return;
+            }
+            if (!visit(own, &r))
                 return;
         }
     }

@@ -136,6 +136,7 @@ store_commit(struct store *s, struct error *e)
 {
     int code = s->error.code;
     if (code != 0) {
+        store_settle(s);
         if (s->write)
             mdb_txn_abort(s->write);
         s->write = NULL;
@@ -168,6 +169,29 @@ store_tidy(struct store *s)
 
 /* ---- opening ---- */
 
+/* LMDB reads pages by mmap(2): one that its file has lost would end the process by SIGBUS, the supervisor's and a reader's too.
+ * A file cut short is filled up with nothing, which LMDB calls a damaged page. (The last pages of a transaction may never
+ * have been written, when it freed them itself: that is a shorter file in good order.) */
+static int
+pages_complete(struct store *s, struct error *e)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    struct stat file;
+    int fd;
+    if (mdb_env_info(s->env, &info) != 0 || mdb_env_stat(s->env, &st) != 0 || mdb_env_get_fd(s->env, &fd) != 0 ||
+        fstat(fd, &file) != 0)
+        return error_set(e, ERROR_store, "store '%s': its file cannot be looked at", s->path);
+    off_t whole = (off_t)(info.me_last_pgno + 1) * (off_t)st.ms_psize;
+    if (file.st_size >= whole)
+        return 0;
+    char *path = xprint("%s/data.mdb", s->path);
+    int rc = truncate(path, whole);
+    free(path);
+    return rc == 0 ? 0 : error_set(e, ERROR_store, "store '%s' is cut short: %lld of %lld bytes", s->path,
+                                   (long long)file.st_size, (long long)whole);
+}
+
 static int
 env_open(struct store *s, unsigned flags, int64_t map, struct error *e)
 {
@@ -180,7 +204,7 @@ env_open(struct store *s, unsigned flags, int64_t map, struct error *e)
     if (rc == 0)
         /* Not MDB_NOMEMINIT: a page of fresh heap may hold what was freed there, a judge's key for one. */
         rc = mdb_env_open(s->env, s->path, flags | MDB_NOTLS, 0666);
-    return rc == 0 ? 0 : lmdb_error(s, rc, "open", e);
+    return rc == 0 ? pages_complete(s, e) : lmdb_error(s, rc, "open", e);
 }
 
 static int
@@ -406,6 +430,13 @@ int64_t
 store_bytes(const struct store *s)
 {
     return s->bytes;
+}
+
+void
+store_fail(struct store *s, const char *what)
+{
+    if (s->error.code == 0)
+        error_set(&s->error, ERROR_store, "store '%s' is damaged: %s; a backup of the whole run can be continued", s->path, what);
 }
 
 /* ---- rows ---- */

@@ -91,6 +91,8 @@ bool     store_text(struct store *s, const char *name, struct buffer *out);     
 
 /* Write all, synced. Nothing open: 0 at once. -> ERROR_space, ERROR_fenced, ERROR_store: end the process. */
 int  store_commit(struct store *s, struct error *e);
+/* Something committed is not there any more: the next commit fails and says `what`. */
+void store_fail(struct store *s, const char *what);
 /* Let go of the read snapshot, so that pages can be used again: call when the process waits. */
 void store_settle(struct store *s);
 /* Clear readers left by killed processes; at most every few seconds. */

@@ -248,6 +248,37 @@ three_crashes_alone_in_hand_make_a_dead_letter(void **state)
     harness_close(h);
 }
 
+static bool
+visit_any(void *own, const struct record *r)
+{
+    (void)r;
+    ++*(int *)own;
+    return true;
+}
+
+static void
+a_committed_message_that_is_gone_ends_the_node(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct harness *h = echo_open(NULL);
+    give_text(h, 0, 0, "a");
+    give_text(h, 0, 1, "b");
+    assert_int_equal(harness_run(h, 5, &e), 0);
+    struct node *n = harness_node(h);
+    unsigned char key[8];
+    int seen = 0;
+    store_u64(key, 1);
+    store_delete(n->store, TABLE_out + n->lanes[n->ports[ECHO_out].lanes[0]].port, span_of(key, 8));
+    assert_int_equal(store_commit(n->store, &e), 0);
+    lane_visit(n, &n->lanes[n->ports[ECHO_out].lanes[0]], 0, visit_any, &seen);
+    assert_int_equal(seen, 1);
+    store_settle(n->store);
+    assert_int_equal(node_flush(n, &e), ERROR_store);
+    assert_non_null(strstr(e.text, "damaged: message 1 to "));
+    harness_close(h);
+}
+
 static void
 an_ordinal_that_comes_twice_is_counted_and_handled_once(void **state)
 {
@@ -475,6 +506,7 @@ main(void)
         cmocka_unit_test(the_dead_are_kept_and_closed),
         cmocka_unit_test(held_letters_keep_their_place),
         cmocka_unit_test(three_crashes_alone_in_hand_make_a_dead_letter),
+        cmocka_unit_test(a_committed_message_that_is_gone_ends_the_node),
         cmocka_unit_test(an_ordinal_that_comes_twice_is_counted_and_handled_once),
         cmocka_unit_test(kills_never_count),
         cmocka_unit_test(early_arrivals_wait_in_the_store),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -243,6 +244,46 @@ a_newer_epoch_fences_the_old(void **state)
     store_close(s);
 }
 
+/* Without the check the test dies by SIGBUS. */
+static void
+a_file_cut_short_is_an_error(void **state)
+{
+    struct folder *f = *state;
+    struct error e = {0};
+    char file[128], text[4000] = "x";
+    struct stat st;
+    struct store *s = open_it(f);
+    for (int i = 0; i < 300; i++) {
+        unsigned char key[8];
+        store_u64(key, (uint64_t)i);
+        store_put(s, TABLE_state, span_of(key, 8), span_of(text, sizeof(text)));
+    }
+    assert_int_equal(store_commit(s, &e), 0);
+    store_close(s);
+    snprintf(file, sizeof(file), "%s/data.mdb", f->store);
+    assert_int_equal(stat(file, &st), 0);
+    for (off_t size = st.st_size / 2 / 4096 * 4096; size >= 8192; size = size / 2 / 4096 * 4096) {
+        struct error peeked = {0}, opened = {0};
+        assert_int_equal(truncate(file, size), 0);
+        s = store_peek(f->store, f->lock, &peeked);
+        int64_t rows = 0;
+        for (int i = 0; s && i < 300; i++) {
+            unsigned char key[8];
+            struct span v;
+            store_u64(key, (uint64_t)i);
+            rows += store_get(s, TABLE_state, span_of(key, 8), &v) && v.length == sizeof(text) && *(const char *)v.at == 'x';
+        }
+        store_close(s);
+        assert_in_range(rows, 0, 299);
+        assert_int_equal(truncate(file, size), 0);
+        store_close(store_open(f->store, f->lock, &me, 1 << 30, &opened));
+        if (size == 8192) {
+            assert_int_equal(opened.code, ERROR_store);
+            assert_non_null(strstr(opened.text, f->store));
+        }
+    }
+}
+
 static void
 a_copy_can_be_given_to_another_run(void **state)
 {
@@ -275,6 +316,7 @@ main(void)
         cmocka_unit_test_setup_teardown(another_owner_waits_outside, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_is_not_taken_for_the_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(stores_of_others_are_refused_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_cut_short_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_epoch_fences_the_old, setup, teardown),
         cmocka_unit_test_setup_teardown(a_copy_can_be_given_to_another_run, setup, teardown),
     };

@@ -30,4 +30,17 @@ same "... the same lines" "$(outcome "$run")" "$(outcome "$work/calm")"
 check "... audited" audit_ok "$run"
 [ $failures -eq 0 ] || kill $second 2>/dev/null
 wait $second
+
+# A store that is lost while the run is at rest cannot be made up for: the run says so, and pauses.
+run=$work/lost
+"$SLUICE" run "$work/flow.yaml" --run "$run" >"$work/out" 2>&1 &
+first=$!
+wait_for 20 settled_at_least "$run" out 40
+"$SLUICE" stop "$run" >/dev/null 2>&1
+wait $first
+rm -r "$run/stores/calc.0"
+"$SLUICE" run "$work/flow.yaml" --run "$run" --on-pause exit >"$work/out" 2>&1
+same "a lost store pauses the run" $? 75
+grep -q "stores have diverged: consumer '" "$work/out"; same "... and is named" $? 0
+[ $failures -eq 0 ] || cat "$work/out"
 exit $((failures > 0))
