@@ -1,10 +1,10 @@
 #!/bin/bash
 # chaos N SEED [TOPOLOGY]: runs a topology undisturbed once, then again with N kills (-9) spread over its progress, every process and
-# the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 16), so that
+# the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 1: one group), so that
 # the stages work side by side. KEEP=1 keeps the folder. Prints TAP; exit code 1 when anything differs.
 . "$(dirname "$0")/whole.sh"
 kills=${1:-20} seed=${2:-1} given=${3:-}
-lead=${LEAD:-16}
+lead=${LEAD:-1}
 
 random() {  # 0 ... $1 - 1, from the seed and a counter
     draws=$((${draws:-0} + 1))
@@ -51,43 +51,63 @@ supervisor $supervisor x"
 
 nap() { read -rt "$1" <> <(:) || true; }      # the clock itself is what a kill waits for
 
-supervise
-wait_for 30 test -f "$work/wild/state.json"
-done_kills=0
-tries=0
-while [ $done_kills -lt "$kills" ] && [ $((tries += 1)) -le $((kills * 10)) ]; do
-    i=$((done_kills + 1))
-    # On average 0.8 of the undisturbed time holds all kills, so that the last still falls into the run.
-    share=$(awk -v t="$calm" -v n="$kills" -v r="$(random 1000)" 'BEGIN { printf "%.3f", (0.3 + 1.4 * r / 1000) * 0.8 * t / n / 1000 }')
-    [ "$tries" = 1 ] || nap "$share"
-    kill -0 $supervisor 2>/dev/null || break
-    read -r name pid < <(victim)
-    is_pid "${pid:-}" || continue
-    kill -9 "$pid" 2>/dev/null || continue
-    count[$name]=$((${count[$name]:-0} + 1))
-    done_kills=$((done_kills + 1))
-    if [ "$name" = supervisor ]; then
-        wait $supervisor 2>/dev/null
-        supervise
-        wait_for 20 supervisor_is_new "$work/wild" "$pid"
-    fi
-    if [ $((i % 7)) = 0 ]; then
-        audit_ok "$work/wild" || { not_ok "audit while it runs, after $i kills"; "$SLUICE" audit "$work/wild" --json; }
-    fi
+# One disturbed run in $work/wild, with gaps between kills scaled by $1. Sets done_kills, few, rc.
+disturb() {
+    local scale=$1 tries=0 pace share name pid i id
+    rm -rf "$work/wild"
+    count=()
+    done_kills=0
+    supervise
+    wait_for 30 test -f "$work/wild/state.json"
+    while [ $done_kills -lt "$kills" ] && [ $((tries += 1)) -le $((kills * 10)) ]; do
+        i=$((done_kills + 1))
+        # On average 0.7 of the undisturbed time holds all kills, so that the last still falls into the run. The stages live
+        # shorter than learners: kills come twice as fast until each of them had its two.
+        pace=1.4; [ $done_kills -lt $((2 * stages)) ] && pace=0.7
+        share=$(awk -v t="$calm" -v n="$kills" -v r="$(random 1000)" -v p=$pace -v s="$scale" \
+            'BEGIN { printf "%.3f", s * (0.3 + p * r / 1000) * 0.7 * t / n / 1000 }')
+        [ $tries = 1 ] || nap "$share"
+        kill -0 $supervisor 2>/dev/null || break
+        read -r name pid < <(victim)
+        is_pid "${pid:-}" || continue
+        kill -9 "$pid" 2>/dev/null || continue
+        count[$name]=$((${count[$name]:-0} + 1))
+        done_kills=$i
+        if [ "$name" = supervisor ]; then
+            wait $supervisor 2>/dev/null
+            supervise
+            back() { supervisor_is_new "$work/wild" "$pid" || over "$work/wild"; }
+            wait_for 20 back
+        fi
+        if [ $((i % 7)) = 0 ]; then
+            audit_ok "$work/wild" || { not_ok "audit while it runs, after $i kills"; "$SLUICE" audit "$work/wild" --json; }
+        fi
+    done
+    wait_for "${CHAOS_SECONDS:-240}" over "$work/wild"
+    wait $supervisor
+    rc=$?
+    few=
+    for id in $victims; do
+        for name in "${!count[@]}"; do case $name in "$id"|"$id".*) continue 2;; esac; done
+        few="$few $id"
+    done
+    for name in "${!count[@]}"; do [ "${count[$name]}" -ge 2 ] || few="$few $name"; done
+    [ "$kills" -ge $((2 * stages + 2)) ] || few=
+}
+
+victims="$(grep -o '"id": *"[^"]*"' "$work/calm/plan.json" | sed 's/.*"\([^"]*\)"$/\1/') supervisor"
+stages=$(echo $victims | wc -w)
+# How fast a run goes depends on the machine's other work: where it was over before all kills, it is disturbed again, faster.
+for scale in 1 0.6 0.35 0.2; do
+    disturb $scale
+    for name in "${!count[@]}"; do echo "# $name: ${count[$name]} kills"; done
+    { [ $done_kills -eq "$kills" ] && [ -z "$few" ]; } || [ "$rc" != 0 ] ||
+        [ "$(outcome "$work/wild")" != "$(outcome "$work/calm")" ] || ! audit_ok "$work/wild" || { echo "# once more"; continue; }
+    break
 done
-wait_for "${CHAOS_SECONDS:-240}" over "$work/wild"
-wait $supervisor
-rc=$?
-for name in "${!count[@]}"; do echo "# $name: ${count[$name]} kills"; done
 same "the disturbed run ends with exit code 0" "$rc" 0
 check "all $kills kills fell into the run ($done_kills)" test "$done_kills" -eq "$kills"
-few=
-for id in $(sed -n 's/^.*"id": *"\([^"]*\)".*/\1/p' "$work/wild/plan.json"; echo supervisor); do
-    for name in "${!count[@]}"; do case $name in "$id"|"$id".*) continue 2;; esac; done
-    few="$few $id"
-done
-for name in "${!count[@]}"; do [ "${count[$name]}" -ge 2 ] || few="$few $name"; done
-[ "$kills" -lt 14 ] || check "every process and the supervisor was killed at least twice$few" test -z "$few"
+[ "$kills" -lt $((2 * stages + 2)) ] || check "every process and the supervisor was killed at least twice$few" test -z "$few"
 same "the same bytes come out" "$(outcome "$work/wild")" "$(outcome "$work/calm")"
 check "audit of the undisturbed run" audit_ok "$work/calm"
 check "audit of the disturbed run" audit_ok "$work/wild"
