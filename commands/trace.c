@@ -129,6 +129,16 @@ print_text(const char *text, const char *indent)
     }
 }
 
+/* A text with lines of its own; the last one is ended if it does not end itself. */
+static void
+print_whole(const char *text)
+{
+    size_t length = text ? strlen(text) : 0;
+    printf("  ");
+    print_text(text ? text : "", "  ");
+    printf("%s", length > 0 && text[length - 1] == '\n' ? "" : "\n");
+}
+
 /* The body of the first message of this kind that any process sent. */
 static const json_t *
 body_find(const json_t *report, const char *message)
@@ -294,21 +304,21 @@ show(const struct talk *t, const json_t *report)
         rollout = json_object_get(body, "rollout");
     printf("ordinal %lld", (long long)json_integer_value(json_object_get(report, "ordinal")));
     if (rollout != NULL) {
-        printf(": %s, reward %g, group mean %.3f\nprompt:\n  ",
+        printf(": %s, reward %g, group mean %.3f\nprompt:\n",
                json_string_value(json_object_get(rollout, "id")),
                json_number_value(json_object_get(rollout, "reward")),
                json_number_value(json_object_get(rollout, "group_mean")));
-        print_text(json_string_value(json_object_get(rollout, "prompt")), "  ");
-        printf("\nexpected: %s\nresponse:\n",
-               json_string_value(json_object_get(rollout, "answer")));
-        if (body == NULL) {
-            printf("  ");
-            print_text(json_string_value(json_object_get(rollout, "response")), "  ");
-        }
-    }
-    if (body == NULL)
+        const char *answer = json_string_value(json_object_get(rollout, "answer"));
+        print_whole(json_string_value(json_object_get(rollout, "prompt")));
+        if (answer && *answer)
+            printf("expected: %s\n", answer);
+        printf("response:\n");
+        if (body == NULL)
+            print_whole(json_string_value(json_object_get(rollout, "response")));
+    } else {
         putchar('\n');
-    else
+    }
+    if (body != NULL)
         steps_show(t, report, body, talk_colour());
     abstained_show(report);
     printf("ways:\n");

@@ -207,6 +207,23 @@ shown(const struct plan_node *n, const struct option *row, struct buffer *out)
     buffer_print(out, "'%s'", row->standard ? row->standard : "");
 }
 
+/* Paths that are written alike differ by the folder they are taken from. */
+static void
+compare_shown(const struct plan_node *a, const struct plan_node *b, const struct option *o,
+              struct buffer *out)
+{
+    struct buffer before = {0}, after = {0};
+
+    shown(a, o, &before);
+    shown(b, o, &after);
+    if (before.length == after.length && memcmp(before.at, after.at, after.length) == 0)
+        buffer_print(out, "%.*s is in another folder now\n", (int)before.length, before.at);
+    else
+        buffer_print(out, "%.*s -> %.*s\n", (int)before.length, before.at, (int)after.length, after.at);
+    buffer_free(&before);
+    buffer_free(&after);
+}
+
 static int
 compare_options(const struct plan_node *a, const struct plan_node *b, const struct option *table,
                 const void *x, const void *y, struct buffer *out)
@@ -217,10 +234,7 @@ compare_options(const struct plan_node *a, const struct plan_node *b, const stru
         if (o->change == LIVE || option_same(o, x, y))
             continue;
         buffer_print(out, "node '%s': option '%s': ", a->id, o->name);
-        shown(a, o, out);
-        buffer_text(out, " -> ");
-        shown(b, o, out);
-        buffer_text(out, "\n");
+        compare_shown(a, b, o, out);
         count++;
     }
     return count;

@@ -161,8 +161,8 @@ refuse(struct node *n, const struct file *file, const struct stream_line *line, 
        const char *why)
 {
     char *where = item < 0
-                      ? xprint("%s:%llu", file->path, (unsigned long long)line->offset)
-                      : xprint("%s:%llu/%d", file->path, (unsigned long long)line->offset, item);
+                      ? xprint("%s byte %llu", file->path, (unsigned long long)line->offset)
+                      : xprint("%s byte %llu, response %d", file->path, (unsigned long long)line->offset, item);
 
     node_dead(n, where, line->text, "%s", why);
     node_count(n, METRIC_lines_bad, 1);
