@@ -516,13 +516,37 @@ supervisor_turn(struct supervisor *s, double seconds, struct error *e)
     return go_on;
 }
 
+/* ZeroMQ leaves the files of its sockets behind. Nobody listens any more, and the run's lock is still ours. */
+static void
+sockets_remove(struct supervisor *s)
+{
+    for (int i = 0; i < s->count; i++)
+        if (s->workers[i].process.pid != 0)
+            return;
+    for (int i = 0; i < s->count; i++) {
+        const struct process *p = &s->workers[i].process;
+        char *data = place_data(&s->place, p->index, p->replica);
+        unlink(data);
+        unlink(p->control);
+        free(data);
+    }
+    if (s->place.sockets != NULL) {
+        char *own = place_supervisor(&s->place);
+        unlink(own);
+        free(own);
+        rmdir(s->place.sockets);
+    }
+}
+
 void
 supervisor_close(struct supervisor *s)
 {
+    control_close(s->control);
+    if (s->control != NULL)
+        sockets_remove(s);
     for (int i = 0; i < s->count; i++)
         worker_free(&s->workers[i]);
     free(s->workers);
-    control_close(s->control);
     if (s->signal_fd >= 0) {
         close(s->signal_fd);
         sigprocmask(SIG_SETMASK, &s->signals_before, NULL);

@@ -5,6 +5,8 @@ rollouts 60 3 >"$work/rollouts.jsonl"
 topology 8 >"$work/flow.yaml"
 "$SLUICE" run "$work/flow.yaml" --run "$work/calm" >"$work/calm.out" 2>&1
 
+same "a run that is over leaves no sockets" "$(find "$XDG_RUNTIME_DIR" -type s | wc -l)" 0
+
 # A drain cannot end while the sink stands still; the supervisor that ordered it dies; the next goes on with the same processes.
 run=$work/drained
 "$SLUICE" run "$work/flow.yaml" --run "$run" >"$work/out" 2>&1 &
