@@ -197,10 +197,10 @@ print_line(const char *head, const json_t *status)
 /* Drawn over itself. Lines are cut by the terminal, not wrapped, and no more than it has rows: the
  * way up is known. */
 static void
-draw(struct progress *p, const char *head, const json_t *status)
+draw(struct progress *p, const char *head, const json_t *status, bool last)
 {
     struct winsize w;
-    int rows = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 6 ? w.ws_row - 3 : INT_MAX;
+    int rows = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 6 && !last ? w.ws_row - 3 : INT_MAX;
     printf("\033[?7l");
     if (p->drawn > 0)
         printf("\033[%dA", p->drawn);
@@ -208,6 +208,45 @@ draw(struct progress *p, const char *head, const json_t *status)
     printf("\033[K\n");
     p->drawn = 1 + table(status, true, rows);
     printf("\033[?7h");
+}
+
+/* A path as one would type it here. */
+static const char *
+from_here(const char *path)
+{
+    char here[4096];
+    size_t n = getcwd(here, sizeof here) ? strlen(here) : 0;
+    return n > 1 && strncmp(path, here, n) == 0 && path[n] == '/' ? path + n + 1 : path;
+}
+
+/* Where the run is, and what to type now. */
+static void
+print_next(const struct supervisor *s, const json_t *status)
+{
+    const char *run = from_here(s->place.run);
+    char *made = xprint("%s/replay.json", s->place.run);
+    bool replayed = access(made, F_OK) == 0;
+    long long dead = 0;
+    json_t *row;
+    size_t i;
+    free(made);
+    json_array_foreach(json_object_get(status, "nodes"), i, row)
+        dead += number_of(row, "dead");
+    switch (s->state.phase) {
+    case RUN_done:
+        printf("the run is in %s\n", run);
+        break;
+    case RUN_failed:
+        printf("why: sluice logs %s --level warning\n", run);
+        break;
+    default:
+        if (replayed)
+            printf("to go on: the same sluice replay again, into %s\n", run);
+        else
+            printf("to go on: sluice run %s --run %s\n", from_here(s->plan.file), run);
+    }
+    if (dead > 0)
+        printf("%lld dead letters: sluice dead %s\n", dead, run);
 }
 
 void
@@ -233,13 +272,15 @@ progress_show(struct progress *p, const struct supervisor *s, bool last)
         json_dumpf(status, stdout, JSON_COMPACT);
         putchar('\n');
     } else if (p->terminal) {
-        draw(p, head, status);
+        draw(p, head, status, last);
     } else if (last) {
         puts(head);
         table(status, false, INT_MAX);
     } else {
         print_line(head, status);
     }
+    if (last && !p->json)
+        print_next(s, status);
     fflush(stdout);
     json_decref(status);
 }
