@@ -379,12 +379,41 @@ check_kind(struct topology *t, struct draft *d, bool endless)
     free(links);
 }
 
+static const struct plan_option *
+path_given(const struct draft *d)
+{
+    for (int i = 0; i < d->node.option_count; i++)
+        if (strcmp(d->node.options[i].name, "path") == 0 && d->node.options[i].count == 1)
+            return &d->node.options[i];
+    return NULL;
+}
+
+/* Two terminals that write one file would cut off each other's lines. */
+static void
+check_paths(struct topology *t)
+{
+    for (int i = 1; i < t->count; i++)
+        for (int k = 0; k < i; k++) {
+            const struct draft *a = &t->drafts[k];
+            struct draft *b = &t->drafts[i];
+            if (a->broken || a->absent || !a->node.kind || !a->node.kind->terminal || b->broken || b->absent ||
+                !b->node.kind || !b->node.kind->terminal)
+                continue;
+            const struct plan_option *one = path_given(a), *two = path_given(b);
+            if (one && two && one->values[0][0] && strcmp(one->values[0], two->values[0]) == 0) {
+                struct outline at = {.line = two->line, .column = two->column};
+                topology_fault(t, b, &at, "option 'path': '%s' is written by '%s' already", two->values[0], a->id);
+            }
+        }
+}
+
 /* Does an endless source stand above? In the order of places. */
 void
 topology_check_kinds(struct topology *t)
 {
     bool *endless = xarray((size_t)t->count + 1, sizeof(*endless));
 
+    check_paths(t);
     for (int place = 0; place < t->count; place++)
         for (int i = 0; i < t->count; i++) {
             struct draft *d = &t->drafts[i];

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -168,6 +169,10 @@ sink_start(struct node *n, struct error *e)
         return error_set(e, ERROR_file, "%s: %s", s->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return error_set(e, ERROR_file, "%s: is no regular file", s->path);
+    /* Two writers would cut off each other's lines. The kernel takes the lock back however we end. */
+    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0)
+        return error_set(e, ERROR_file, "%s: %s", s->path,
+                         errno == EWOULDBLOCK ? "another sink is writing it" : strerror(errno));
     if (length < 0 && st.st_size > 0)
         return error_set(e, ERROR_file,
                          "%s: holds %lld bytes that are not of this run; move it away", s->path,

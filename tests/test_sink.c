@@ -157,11 +157,29 @@ a_file_of_someone_else_is_not_touched(void **state)
     unlink(path);
 }
 
+static void
+one_file_has_one_writer(void **state)
+{
+    char path[] = "/tmp/sluice-sink-XXXXXX";
+    int fd = mkstemp(path);
+    struct error e = {0};
+    const char *options[] = {"path", path, NULL};
+
+    (void)state;
+    struct harness *first = harness_open("sink", links, options, NULL);
+    assert_null(harness_open("sink", links, options, &e));
+    assert_non_null(strstr(e.text, "another sink is writing it"));
+    harness_close(first);
+    close(fd);
+    unlink(path);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_is_written_once_through_crashes),
+        cmocka_unit_test(one_file_has_one_writer),
         cmocka_unit_test(the_kinds_of_messages_are_told_apart),
         cmocka_unit_test(what_is_no_message_is_a_dead_letter),
         cmocka_unit_test(a_file_of_someone_else_is_not_touched),

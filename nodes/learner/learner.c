@@ -186,6 +186,8 @@ learner_check(struct check *c, struct error *e)
 
     for (int i = 0; i < c->link_count; i++)
         labelled = labelled || c->links[i].port == LEARNER_labelled;
+    if (strcmp(c->node, "final") == 0)
+        return check_fail(c, NULL, e, "a learner needs another id: checkpoints/final is what leads to the final model");
     if (c->link_count == 0)
         return check_fail(c, NULL, e, "link at least one of labelled and passed");
     if (!labelled && (objective->classes || strcmp(objective->name, "bcpg_nsa") == 0))
