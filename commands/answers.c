@@ -88,7 +88,8 @@ show(struct order *o)
     double time = o->terminal ? now() : 0;
     double left;
 
-    if (!o->terminal || (time - o->shown < SHOW_SECONDS && o->ended < o->total))
+    if (!o->terminal || (time - o->shown < SHOW_SECONDS && o->ended < o->total) ||
+        (time - o->began < SHOW_SECONDS))   /* too early to say how long */
         return;
     o->shown = time;
     left = (time - o->began) * (double)(o->total - o->ended) / (double)o->ended;

@@ -19,6 +19,7 @@ trained=$SECONDS
 head -n "$prompts" held_out.jsonl >"$run/held_out.jsonl"
 rm -f "$run"/eval.*.json
 gain() {        # BEFORE AFTER NAME
+    echo "== measuring ${2#"$run/"} against ${1#"$run/"}"
     "$sluice" eval "$2" --against "$1" --prompts "$run/held_out.jsonl" --samples "$samples" \
         --temperature 1 --seed 99 --max-tokens 80 --verify numeric --json >"$run/eval.$3.json"
 }
