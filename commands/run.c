@@ -93,6 +93,12 @@ live_options_take(struct plan *kept, const struct plan *given, const struct plan
                 return rc;
             fprintf(stderr, "sluice run: %s.%s is now %s\n", n->id, now->name, now->values[0]);
         }
+        if (k >= 0 && strcmp(kept->nodes[k].listen, n->listen) != 0) {
+            fprintf(stderr, "sluice run: %s listens %s%s\n", n->id, *n->listen ? "at " : "in private", n->listen);
+            free(kept->nodes[k].listen);
+            kept->nodes[k].listen = xtext(n->listen);
+            kept->revision++;
+        }
         if (g >= 0 && k >= 0 && plan_replicas(&given->nodes[g]) != plan_replicas(n))
             fprintf(stderr,
                     "sluice run: replicas of '%s' change while it runs: sluice set RUN "

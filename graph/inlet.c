@@ -7,7 +7,9 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "graph/address.h"
 #include "graph/control.h"
+#include "graph/curve.h"
 
 #define INLET_QUEUE     64          /* frames ZeroMQ holds */
 #define INLET_BATCH     32          /* frames of one feed read in one round */
@@ -15,11 +17,18 @@
 #define INLET_FRAME_MAX (MESSAGE_BYTES_MAX + WIRE_OVERHEAD)
 #define RECONNECT_MS    10
 #define RECONNECT_MAX_MS 50
+#define INLET_FAILED    3           /* handshakes in a row before status says so */
+#define INLET_EVENTS    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | \
+                         ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
 struct inlet {
     struct feed *feed;
     void        *dealer, *monitor;
+    int          index;
     bool         connected, open, hello_due, fin, ended_told;
+    bool         rejected;          /* by the producer's guard: ZeroMQ does not try again by itself, so we do */
+    int          failed;            /* handshakes in a row */
+    double       rejected_at;
     uint64_t     pe;
     uint64_t     upto, position;    /* as told */
     uint64_t     upto_most;         /* ever granted in this session */
@@ -32,6 +41,8 @@ struct inlets {
     int           count;
     struct inlet *at;
     double        silence;
+    const struct place *place;
+    zmq_pollitem_t *items;          /* the event loop's: a socket made anew goes there */
 };
 
 /* A received frame whose records are in hand. */
@@ -51,15 +62,35 @@ held_release(struct frame *f)
 /* ---- opening ---- */
 
 static int
-inlet_open(struct inlets *s, struct inlet *in, const struct place *place, int index, struct error *e)
+connect_dealer(struct inlets *s, struct inlet *in, struct error *e)
 {
-    const struct plan_link *link = &s->n->self->links[in->feed->link];
+    const struct plan_node *self = s->n->self;
+    int node = self->links[in->feed->link].node;
+    const struct plan_node *producer = &s->n->plan->nodes[node];
+    struct address a;
+    int rc = address_read(producer->listen, in->feed->replica + 1, &a, e);
+    if (rc == 0 && a.kind == ADDRESS_curve)
+        rc = curve_connect(in->dealer, s->place->run, self->id, producer->id, e);
+    if (rc != 0)
+        return rc;
+    char *path = place_data(s->place, node, in->feed->replica);
+    char *endpoint = a.kind == ADDRESS_private ? xprint("ipc://%s", path) : address_endpoint(&a, in->feed->replica);
+    if (a.kind != ADDRESS_private)
+        address_tune(&a, in->dealer);
+    if (zmq_connect(in->dealer, endpoint) != 0)
+        rc = error_set(e, ERROR_wire, "cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
+    free(endpoint);
+    free(path);
+    return rc;
+}
+
+static int
+inlet_open(struct inlets *s, struct inlet *in, struct error *e)
+{
     char name[64];
     unsigned char id[16];
     int zero = 0, queue = INLET_QUEUE, ms = RECONNECT_MS, ms_max = RECONNECT_MAX_MS;
     int64_t largest = INLET_FRAME_MAX;
-    char *path = place_data(place, link->node, in->feed->replica);
-    char *endpoint = xprint("ipc://%s", path);
     /* A new name for each incarnation: what was sent to the last one finds nobody. */
     id[0] = 'i';
     store_u64(id + 1, store_epoch(s->n->store));
@@ -74,20 +105,48 @@ inlet_open(struct inlets *s, struct inlet *in, const struct place *place, int in
     zmq_setsockopt(in->dealer, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
     zmq_setsockopt(in->dealer, ZMQ_RECONNECT_IVL, &ms, sizeof(ms));
     zmq_setsockopt(in->dealer, ZMQ_RECONNECT_IVL_MAX, &ms_max, sizeof(ms_max));
-    snprintf(name, sizeof(name), "inproc://inlet-%d-%llu", index, (unsigned long long)dice);
-    int rc = zmq_socket_monitor(in->dealer, name, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    snprintf(name, sizeof(name), "inproc://inlet-%d-%llu", in->index, (unsigned long long)dice);
+    int rc = zmq_socket_monitor(in->dealer, name, INLET_EVENTS);
     in->monitor = zmq_socket(control_context(), ZMQ_PAIR);
     if (rc == 0)
         rc = zmq_setsockopt(in->monitor, ZMQ_LINGER, &zero, sizeof(zero));
     if (rc == 0)
         rc = zmq_connect(in->monitor, name);
-    if (rc == 0)
-        rc = zmq_connect(in->dealer, endpoint);
     if (rc != 0)
-        rc = error_set(e, ERROR_wire, "cannot connect to '%s': %s", path, zmq_strerror(errno));
-    free(endpoint);
-    free(path);
-    return rc;
+        return error_set(e, ERROR_wire, "cannot watch a link: %s", zmq_strerror(errno));
+    return connect_dealer(s, in, e);
+}
+
+static void
+inlet_close(struct inlet *in)
+{
+    if (in->dealer) {
+        zmq_socket_monitor(in->dealer, NULL, 0);
+        zmq_close(in->dealer);
+    }
+    if (in->monitor)
+        zmq_close(in->monitor);
+    in->dealer = in->monitor = NULL;
+}
+
+static void
+items_fill(struct inlet *in, zmq_pollitem_t *items)
+{
+    items[2 * in->index] = (zmq_pollitem_t){.socket = in->dealer, .fd = -1, .events = ZMQ_POLLIN};
+    items[2 * in->index + 1] = (zmq_pollitem_t){.socket = in->monitor, .fd = -1, .events = ZMQ_POLLIN};
+}
+
+/* Another try with sockets of its own, and with the keys that lie there by now. */
+static void
+inlet_again(struct inlets *s, struct inlet *in)
+{
+    struct error e = {0};
+    inlet_close(in);
+    in->rejected = inlet_open(s, in, &e) != 0;
+    in->rejected_at = node_now(s->n);
+    if (in->rejected)
+        snprintf(in->why, sizeof(in->why), "%.*s", (int)sizeof(in->why) - 1, e.text);
+    items_fill(in, s->items);
 }
 
 struct inlets *
@@ -96,12 +155,14 @@ inlets_open(struct node *n, const struct place *place, struct error *e)
     struct inlets *s = xalloc(sizeof(*s));
     const char *silence = getenv("SLUICE_SILENCE");
     s->n = n;
+    s->place = place;
     s->silence = silence ? atof(silence) : WIRE_SILENCE;
     s->at = xarray((size_t)n->feed_count + 1, sizeof(*s->at));
     for (int i = 0; i < n->feed_count; i++) {
         s->at[i].feed = &n->feeds[i];
+        s->at[i].index = i;
         s->count++;
-        if (inlet_open(s, &s->at[i], place, i, e) != 0) {
+        if (inlet_open(s, &s->at[i], e) != 0) {
             inlets_close(s);
             return NULL;
         }
@@ -114,15 +175,8 @@ inlets_close(struct inlets *s)
 {
     if (!s)
         return;
-    for (int i = 0; i < s->count; i++) {
-        struct inlet *in = &s->at[i];
-        if (in->dealer) {
-            zmq_socket_monitor(in->dealer, NULL, 0);
-            zmq_close(in->dealer);
-        }
-        if (in->monitor)
-            zmq_close(in->monitor);
-    }
+    for (int i = 0; i < s->count; i++)
+        inlet_close(&s->at[i]);
     free(s->at);
     free(s);
 }
@@ -136,10 +190,9 @@ inlets_count(struct inlets *s)
 int
 inlets_items(struct inlets *s, zmq_pollitem_t *items)
 {
-    for (int i = 0; i < s->count; i++) {
-        items[2 * i] = (zmq_pollitem_t){.socket = s->at[i].dealer, .events = ZMQ_POLLIN};
-        items[2 * i + 1] = (zmq_pollitem_t){.socket = s->at[i].monitor, .events = ZMQ_POLLIN};
-    }
+    s->items = items;
+    for (int i = 0; i < s->count; i++)
+        items_fill(&s->at[i], items);
     return 2 * s->count;
 }
 
@@ -236,6 +289,8 @@ inlets_tell(struct inlets *s)
             in->open = false;
             in->hello_due = true;
         }
+        if (in->rejected && now - in->rejected_at >= INLET_HELLO)
+            inlet_again(s, in);
         if (!in->connected)
             continue;
         if (!in->open) {
@@ -343,8 +398,30 @@ frame_in(struct inlets *s, struct inlet *in, struct held *h)
     wire_free(&f);
 }
 
+/* A producer that is down fails no handshake; one with other keys, or another program at its address, does. */
 static void
-monitor_in(struct inlet *in)
+handshake(struct inlets *s, struct inlet *in, uint16_t event)
+{
+    in->connected = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+    in->hello_due = in->connected;
+    in->open = false;
+    if (event == ZMQ_EVENT_DISCONNECTED)
+        return;
+    if (in->connected && in->failed > 0)
+        in->why[0] = 0;
+    in->failed = in->connected ? 0 : in->failed + 1;
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH || event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
+        in->rejected = true;
+        in->rejected_at = node_now(s->n);
+    }
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH || in->failed >= INLET_FAILED)
+        snprintf(in->why, sizeof(in->why), event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+                     ? "'%.60s' does not know our key" : "whoever listens where '%.60s' should has other keys",
+                 s->n->links[in->feed->link].from);
+}
+
+static void
+monitor_in(struct inlets *s, struct inlet *in)
 {
     zmq_msg_t m;
     zmq_msg_init(&m);
@@ -352,9 +429,7 @@ monitor_in(struct inlet *in)
         if (zmq_msg_size(&m) >= 2 && zmq_msg_more(&m)) {
             uint16_t event;
             memcpy(&event, zmq_msg_data(&m), 2);
-            in->connected = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-            in->hello_due = in->connected;
-            in->open = false;
+            handshake(s, in, event);
         }
     }
     zmq_msg_close(&m);
@@ -367,7 +442,7 @@ inlets_receive(struct inlets *s)
     bool fin = s->count > 0;
     for (int i = 0; i < s->count; i++) {
         struct inlet *in = &s->at[i];
-        monitor_in(in);
+        monitor_in(s, in);
         for (int k = 0; k < INLET_BATCH; k++) {
             struct held *h = xalloc(sizeof(*h));
             zmq_msg_init(&h->m);

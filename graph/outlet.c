@@ -8,7 +8,10 @@
 #include <sys/stat.h>
 #include <zmq.h>
 
+#include "graph/address.h"
 #include "graph/control.h"
+#include "graph/curve.h"
+#include "graph/guard.h"
 
 #define OUTLET_QUEUE      64            /* frames ZeroMQ holds for one consumer */
 #define OUTLET_ID_MAX     64            /* bytes of a routing id */
@@ -38,16 +41,43 @@ struct session {
 struct outlet {
     struct node    *n;
     void           *router;
+    struct guard   *guard;              /* of a node that listens at tcp:// with keys, else NULL */
     struct session *sessions;           /* one per lane */
     bool            again;
     double          silence;
 };
 
+/* The guard stands before anyone can come. */
+static int
+bind_router(struct outlet *o, const char *path, struct error *e)
+{
+    struct node *n = o->n;
+    struct address a;
+    int rc = address_read(n->self->listen, n->replica + 1, &a, e);
+    if (rc == 0 && a.kind == ADDRESS_curve) {
+        o->guard = guard_open(n->plan, n->index, n->run_dir, e);
+        rc = o->guard ? curve_serve(o->router, n->run_dir, n->self->id, e) : ERROR_wire;
+    }
+    if (rc != 0)
+        return rc;
+    char *endpoint = a.kind == ADDRESS_private ? xprint("ipc://%s", path) : address_endpoint(&a, n->replica);
+    if (a.kind != ADDRESS_private)
+        address_tune(&a, o->router);
+    mode_t old = umask(077);
+    int code = zmq_bind(o->router, endpoint) == 0 ? 0 : errno;
+    umask(old);
+    /* Whoever has the port may leave it: that is waited for. */
+    if (code != 0)
+        rc = error_set(e, code == EADDRINUSE && a.kind != ADDRESS_private ? ERROR_paused : ERROR_wire,
+                       "data socket '%s': %s", endpoint, zmq_strerror(code));
+    free(endpoint);
+    return rc;
+}
+
 struct outlet *
 outlet_open(struct node *n, const char *path, struct error *e)
 {
     struct outlet *o = xalloc(sizeof(*o));
-    char *endpoint = xprint("ipc://%s", path);
     int zero = 0, one = 1, queue = OUTLET_QUEUE;
     int64_t largest = OUTLET_INBOUND;
     const char *silence = getenv("SLUICE_SILENCE");
@@ -61,13 +91,8 @@ outlet_open(struct node *n, const char *path, struct error *e)
     zmq_setsockopt(o->router, ZMQ_ROUTER_MANDATORY, &one, sizeof(one));
     zmq_setsockopt(o->router, ZMQ_ROUTER_HANDOVER, &one, sizeof(one));
     zmq_setsockopt(o->router, ZMQ_MAXMSGSIZE, &largest, sizeof(largest));
-    mode_t old = umask(077);
-    int rc = zmq_bind(o->router, endpoint), code = errno;
-    umask(old);
-    free(endpoint);
-    if (rc == 0)
+    if (bind_router(o, path, e) == 0)
         return o;
-    error_set(e, ERROR_wire, "data socket '%s': %s", path, zmq_strerror(code));
     outlet_close(o);
     return NULL;
 }
@@ -93,6 +118,7 @@ outlet_close(struct outlet *o)
         session_close(&o->sessions[i]);
     if (o->router)
         zmq_close(o->router);
+    guard_close(o->guard);
     free(o->sessions);
     free(o);
 }
@@ -321,18 +347,30 @@ session_frame(struct outlet *o, struct session *s, struct wire_frame *f)
         lane_ended(o->n, l);
 }
 
+/* Behind a guard a consumer speaks for itself only. */
+static bool
+speaks_for(struct outlet *o, const char *user, struct span consumer)
+{
+    return !o->guard || (user && span_is(consumer, user));
+}
+
 static void
-frame_in(struct outlet *o, const char *id, size_t id_length, struct span bytes)
+frame_in(struct outlet *o, const char *id, size_t id_length, const char *user, struct span bytes)
 {
     struct wire_frame f;
     struct error e = {0};
     if (wire_read(bytes, &f, &e) != 0) {
         log_event(o->n->log, LOG_warning, "refused", "%s", e.text);
         node_count(o->n, METRIC_refused, 1);
+    } else if (f.kind == WIRE_hello && !speaks_for(o, user, f.consumer)) {
+        log_event(o->n->log, LOG_warning, "refused", "HELLO with the key of '%s' in another's name", user ? user : "");
+        node_count(o->n, METRIC_refused, 1);
     } else if (f.kind == WIRE_hello) {
         hello(o, id, id_length, &f);
     } else {
         struct session *s = session_of(o, id, id_length);
+        if (s && !speaks_for(o, user, span_text(o->n->plan->nodes[o->n->lanes[s - o->sessions].node].id)))
+            s = NULL;
         if (s && f.pe == store_epoch(o->n->store) && f.ce == s->ce) {
             session_frame(o, s, &f);
         } else {
@@ -363,7 +401,7 @@ outlet_receive(struct outlet *o)
             zmq_msg_close(&rest);
         }
         if (good && zmq_msg_size(&id) <= OUTLET_ID_MAX)
-            frame_in(o, zmq_msg_data(&id), zmq_msg_size(&id),
+            frame_in(o, zmq_msg_data(&id), zmq_msg_size(&id), o->guard ? zmq_msg_gets(&body, "User-Id") : NULL,
                      span_of(zmq_msg_data(&body), zmq_msg_size(&body)));
         zmq_msg_close(&id);
         zmq_msg_close(&body);
@@ -477,9 +515,22 @@ outlet_push(struct outlet *o)
     return o->again;
 }
 
+static void
+guard_tell(struct outlet *o)
+{
+    char from[64];
+    int64_t count = o->guard ? guard_turned_away(o->guard, from, sizeof(from)) : 0;
+    if (count == 0)
+        return;
+    node_count(o->n, METRIC_refused, count);
+    log_event(o->n->log, LOG_warning, "refused", "%lld turned away: no key of a consumer; the last from %s",
+              (long long)count, from);
+}
+
 void
 outlet_beat(struct outlet *o)
 {
+    guard_tell(o);
     for (int i = 0; i < o->n->lane_count; i++) {
         struct session *s = &o->sessions[i];
         struct wire_frame beat = {.kind = WIRE_beat};

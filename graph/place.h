@@ -2,6 +2,7 @@
  *
  *   RUN/stores/<id>.<r>/        LMDB            RUN/logs/<id>.<r>.log
  *   RUN/stores/<id>.<r>.lock    owner's lock    RUN/lock, RUN/supervisor.log
+ *   RUN/keys/                   of tcp:// links, see graph/curve.h
  *   $XDG_RUNTIME_DIR or /tmp + "/sluice-<uid>/<16 hex of the run's real path>/": <index>.<r>.d (data),
  *   <index>.<r>.c (control), supervisor.c. A socket path holds at most 107 bytes, so it cannot lie in RUN.
  * Functions that return char * give a new string: free() it. */

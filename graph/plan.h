@@ -50,7 +50,7 @@ struct plan_node {
     uint64_t                generation;     /* of what this node sends */
     bool                    serve;          /* replay: runs no kind, sends its stored outputs below `cut` ... */
     uint64_t                cut;            /* ... then END */
-    char                   *listen;         /* "" = ipc; else tcp://host:port of replica 0 (replica r: port + r) */
+    char                   *listen;         /* "" = private socket; else see graph/address.h */
     int                     line, column;   /* in the topology file */
 };
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "graph/curve.h"
 #include "graph/look.h"
 
 double
@@ -184,7 +185,9 @@ supervisor_open(struct supervisor *s, const char *dir, struct error *e)
      * adopted. */
     if (run_state_read(dir, &s->state, &unread) != 0)
         log_event(s->log, LOG_warning, "state", "%s; every process is started anew", unread.text);
-    rc = supervisor_grow(s, e);
+    rc = curve_make(&s->plan, s->place.run, e);
+    if (rc == 0)
+        rc = supervisor_grow(s, e);
     if (rc == 0)
         rc = signals_open(s, e);
     path = place_supervisor(&s->place);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/address.h"
 #include "graph/supervisor.h"
 
 /* ---- live options ---- */
@@ -157,6 +158,10 @@ change_replicas(struct supervisor *s, int node, int count, struct error *e)
                          s->plan.nodes[c->node].id);
     if (s->stopping || s->ending != RUN_running)
         return error_set(e, ERROR_usage, "the run ends; replicas can change while it runs");
+    struct address listen;
+    int rc = address_read(n->listen, count, &listen, e);
+    if (rc != 0)
+        return rc;
     if (n->row_count >= PLAN_ROWS_MAX)
         return error_set(e, ERROR_limit, "replicas of '%s' have changed %d times already", n->id,
                          PLAN_ROWS_MAX);

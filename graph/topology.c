@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/address.h"
 #include "graph/expand.h"
 #include "graph/text.h"
 
@@ -247,14 +248,28 @@ present(const char *when)
     return *when && strcmp(when, "no") != 0 && strcmp(when, "false") != 0 && strcmp(when, "0") != 0;
 }
 
-/* The key is known and its place is kept, but an address that nobody would listen on may not pass
- * in silence. */
+/* An address that can be taken, and that no node before it takes. */
 static void
 check_listen(struct topology *t, struct draft *d)
 {
-    if (*d->keys.listen)
-        topology_fault(t, d, outline_find(d->yaml, "listen"),
-                       "listen: this version links processes of one machine only; leave it away");
+    const struct outline *at = outline_find(d->yaml, "listen");
+    struct address        a, b;
+    struct error          e;
+
+    if (!*d->keys.listen)
+        return;
+    if (address_read(d->keys.listen, (int)d->keys.replicas, &a, &e) != 0) {
+        topology_fault(t, d, at, "%s", e.text);
+        return;
+    }
+    if (d->node.kind->terminal)
+        topology_fault(t, d, at, "listen: a %s sends to nobody; leave it away", d->node.kind->name);
+    for (const struct draft *o = t->drafts; o < d; o++)
+        if (!o->absent && o->node.kind && *o->keys.listen &&
+            address_read(o->keys.listen, (int)o->keys.replicas, &b, NULL) == 0 &&
+            address_overlap(&a, (int)d->keys.replicas, &b, (int)o->keys.replicas))
+            topology_fault(t, d, at, "listen: node '%s' takes these ports; replica r of a node takes "
+                           "PORT + r", o->id);
 }
 
 static void

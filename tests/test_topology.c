@@ -324,8 +324,9 @@ keys_are_checked(void **state)
     refuse(TOP JOIN "  - {id: m, kind: learner, replicas: 65}\n",
            "8:38: node 'm': replicas: 65 is above 64\n");
     refuse(TOP JOIN "  - {id: m, kind: learner, listen: here}\n",
-           "8:36: node 'm': listen: this version links processes of one machine only; leave it "
-           "away\n");
+           "8:36: node 'm': listen: 'here': write tcp://ADDRESS:PORT\n");
+    refuse(TOP JOIN "  - {id: m, kind: learner, listen: \"tcp://[::1]:40\"}\n",
+           "8:36: node 'm': listen: a learner sends to nobody; leave it away\n");
 }
 
 static void
