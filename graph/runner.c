@@ -56,7 +56,7 @@ sockets_open(struct runner *r, const struct runner_setup *s, struct error *e)
     int rc = 0;
     r->outlet = outlet_open(r->n, data, e);
     if (!r->outlet)
-        rc = ERROR_wire;
+        rc = e->code;       /* a port in use pauses */
     if (rc == 0) {
         r->inlets = inlets_open(r->n, s->place, e);
         rc = r->inlets ? 0 : ERROR_wire;

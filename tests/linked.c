@@ -201,6 +201,7 @@ static const struct node_kind tally = {
 
 static char *small[] = {"300"};
 static struct plan_option options[] = {{"commit_count", 1, small, 0, 0}};
+static char listens[LINKED_nodes][64];
 static struct plan_row one_row = {0, 1}, relay_rows[2];
 static struct plan_link relay_links[] = {{RELAY_in, LINKED_numbers, NUMBERS_a}};
 static struct plan_link tally_links[] = {{TALLY_direct, LINKED_numbers, NUMBERS_b},
@@ -217,6 +218,12 @@ linked_plan(struct plan *p, struct plan_node *nodes, const struct linked *l)
     for (int i = 0; i < LINKED_nodes; i++)
         nodes[i] = (struct plan_node){.id = (char *)kinds[i]->name, .kind = kinds[i], .row_count = 1,
                                       .rows = &one_row, .options = options, .option_count = 1, .listen = ""};
+    if (l->port > 0) {
+        snprintf(listens[LINKED_numbers], sizeof(listens[0]), "tcp://127.0.0.1:%d", l->port);
+        snprintf(listens[LINKED_relay], sizeof(listens[0]), "tcp://127.0.0.1:%d", l->port + 1);
+        nodes[LINKED_numbers].listen = listens[LINKED_numbers];
+        nodes[LINKED_relay].listen = listens[LINKED_relay];
+    }
     nodes[LINKED_relay].rows = relay_rows;
     nodes[LINKED_relay].row_count = l->later > 0 ? 2 : 1;
     nodes[LINKED_numbers].serve = l->cut > 0;
@@ -238,8 +245,8 @@ linked_main(int argc, char **argv)
     struct linked l = {.total = 0};
     if (argc != 6 || strcmp(argv[1], "--linked") != 0)
         return -1;
-    if (sscanf(argv[5], "%d,%d,%d,%d,%d,%d", &l.total, &l.replicas, &l.later_first, &l.later, &l.cut,
-               &l.lead) != 6)
+    if (sscanf(argv[5], "%d,%d,%d,%d,%d,%d,%d", &l.total, &l.replicas, &l.later_first, &l.later, &l.cut,
+               &l.lead, &l.port) != 7)
         return 2;
     linked_plan(&plan, nodes, &l);
     int rc = place_open(&place, argv[2], &e);
@@ -294,8 +301,8 @@ linked_start(struct linked *l, int node, int replica)
     char n[16], r[16], shape[96];
     snprintf(n, sizeof(n), "%d", node);
     snprintf(r, sizeof(r), "%d", replica);
-    snprintf(shape, sizeof(shape), "%d,%d,%d,%d,%d,%d", l->total, l->replicas, l->later_first, l->later, l->cut,
-             l->lead);
+    snprintf(shape, sizeof(shape), "%d,%d,%d,%d,%d,%d,%d", l->total, l->replicas, l->later_first, l->later, l->cut,
+             l->lead, l->port);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {

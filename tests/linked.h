@@ -19,6 +19,7 @@ struct linked {
     int          later_first, later;    /* a second row of relay: replicas from an ordinal on; later 0: none */
     int          cut;                   /* numbers serves what it stored below it, generation 1; 0: it runs */
     int          lead;                  /* max_lead; 0: 5000 */
+    int          port;                  /* numbers listens there at tcp://, relay above it; 0: private sockets */
     pid_t        pids[LINKED_nodes][LINKED_REPLICAS_MAX];
 };
 
