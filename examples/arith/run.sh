@@ -3,15 +3,17 @@
 # were, and what each objective gained on held-out prompts.
 # Usage: run.sh [flags of sluice run]. Environment: RUN (the run's folder), SAMPLES and PROMPTS (of the evaluation), TOPOLOGY.
 set -eu
-cd "$(dirname "$0")"
-BUILD=${BUILD:-../../build}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+absolute() { case $2 in /*) echo "$2" ;; *) echo "$1/$2" ;; esac; }
+BUILD=$(absolute "$root" "${BUILD:-build}")
+run=$(absolute "$PWD" "${RUN:-$root/runs/arith-$(date +%Y%m%d-%H%M%S)}")
+cd "$root/examples/arith"
 sluice=$BUILD/sluice arith=$BUILD/tools/arith table=$BUILD/tools/table
 topology=${TOPOLOGY:-compare.yaml}
-run=${RUN:-../../runs/arith-$(date +%Y%m%d-%H%M%S)}
 prompts=${PROMPTS:-500} samples=${SAMPLES:-8}
 start=$SECONDS
 
-echo "== $topology -> $run"
+echo "== $topology -> ${run#"$root/"}"
 "$sluice" run "$topology" --run "$run" "$@"
 trained=$SECONDS
 "$sluice" audit "$run" --json >"$run/audit.json"
@@ -42,4 +44,4 @@ echo
 echo "pass rate on $prompts held-out prompts x $samples samples, temperature 1"
 "$table" gains "$run"/eval.*.json
 echo
-echo "evaluated in $((SECONDS - trained)) s; everything is in $run"
+echo "evaluated in $((SECONDS - trained)) s; everything is in ${run#"$root/"}"

@@ -3,13 +3,15 @@
 # solutions more likely than wrong ones to held-out questions, before and after.
 # Usage: run.sh [flags of sluice run]. Environment: RUN (the run's folder), TOPOLOGY, QUESTIONS (held-out ones to measure on).
 set -eu
-cd "$(dirname "$0")"
-BUILD=${BUILD:-../../build}
-run=${RUN:-../../runs/gsm8k-$(date +%Y%m%d-%H%M%S)}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+absolute() { case $2 in /*) echo "$2" ;; *) echo "$1/$2" ;; esac; }
+BUILD=$(absolute "$root" "${BUILD:-build}")
+run=$(absolute "$PWD" "${RUN:-$root/runs/gsm8k-$(date +%Y%m%d-%H%M%S)}")
+cd "$root/examples/gsm8k"
 questions=${QUESTIONS:-319}
 start=$SECONDS
 
-echo "== ${TOPOLOGY:-flow.yaml} -> $run"
+echo "== ${TOPOLOGY:-flow.yaml} -> ${run#"$root/"}"
 "$BUILD/sluice" run "${TOPOLOGY:-flow.yaml}" --run "$run" "$@"
 "$BUILD/sluice" audit "$run" --json >"$run/audit.json"
 trained=$SECONDS
