@@ -40,6 +40,10 @@ tell "arith: run.sh with short.yaml ends well" \
 tell "arith: its checkpoint is there" test -s "$run/checkpoints/policy/final/model.safetensors"
 tell "arith: ... and final links to it" test "$run/checkpoints/final/model.safetensors" -ef "$run/checkpoints/policy/final/model.safetensors"
 tell "arith: every rollout is accounted for" "$sluice" audit "$run"
+prints "a run's last words say where it is" "$work/short.out" "^the run is in $run\$"
+tell "an ordinal that nobody knows has no trace" sh -c "! '$sluice' trace '$run' 640 2>'$work/none' && grep -q 'knows ordinal 640' '$work/none'"
+tell "its last one has" "$sluice" trace "$run" 639
+prints "every node says what memory it took" "$run/logs/policy.0.log" '"event":"stop","text":"in good order; at most [1-9][0-9]* KiB resident"'
 prints "arith: the table names the rollouts" "$work/short.out" '^rollouts +640 '
 prints "arith: ... the tokens" "$work/short.out" '^tokens trained +[1-9][0-9]+ +policy '
 prints "arith: ... the memory" "$work/short.out" '^memory +[1-9][0-9]* MiB .*\([a-z]+\)'
