@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "nodes/judge.h"
+#include "nodes/origin.h"
 #include "nodes/scorer.h"
 #include "nodes/spans.h"
 
@@ -65,7 +66,8 @@ prm_start(struct node *n, struct error *e)
     const struct prm_options *o = node_options(n);
 
     node_set_in_flight(n, UNITS_IN_HAND);
-    return scorer_open(&p->scorer, o->model, LABELS, e);
+    int rc = origin_check(n, o->model, e);
+    return rc < 0 ? rc : scorer_open(&p->scorer, o->model, LABELS, e);
 }
 
 static int

@@ -519,11 +519,8 @@ a_model_that_changed_is_refused(void **state)
     if (model_save(&model, copy, tokenizer, &e) < 0)
         fail_msg("%s", e.text);
     model_free(&model);
-    harness_crash(h);
-    for (uint64_t i = 12; i < 24; i++)
-        give(h, i, "x");
-    assert_true(harness_run(h, SECONDS, &e) < 0);
-    assert_non_null(strstr(e.text, "other weights"));
+    assert_true(harness_restart_try(h, &e) < 0);
+    assert_non_null(strstr(e.text, "model.safetensors: is not the file that this run began with"));
     harness_close(h);
     free(copy);
 }

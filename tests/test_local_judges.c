@@ -436,6 +436,44 @@ models_that_do_not_fit_are_refused_by_check(void **state)
     }
 }
 
+/* Flips one byte near the end of a file, without changing its size; flipping it again puts it back. */
+static void
+flip(const char *dir, const char *name)
+{
+    char *path = xprint("%s%s", dir, name);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -3, SEEK_END), 0);
+    int byte = fgetc(f);
+    assert_int_equal(fseek(f, -3, SEEK_END), 0);
+    fputc(byte ^ 1, f);
+    fclose(f);
+    free(path);
+}
+
+static void
+what_a_run_began_with_may_not_change(void **state)
+{
+    const struct { const char *kind, *dir, *name; } rows[] = {
+        {"prm_judge", prm, "/model.safetensors"},
+        {"llm_judge", critic, "/model.safetensors"},
+        {"llm_judge", template, ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct error e = {0};
+        struct harness *h = open_judge(rows[i].kind);
+        flip(rows[i].dir, rows[i].name);
+        flip(rows[i].dir, rows[i].name);        /* other time, same bytes */
+        harness_restart(h);
+        flip(rows[i].dir, rows[i].name);
+        assert_true(harness_restart_try(h, &e) < 0);
+        assert_non_null(strstr(e.text, "is not the file that this run began with"));
+        harness_close(h);
+        flip(rows[i].dir, rows[i].name);
+    }
+}
+
 int
 main(void)
 {
@@ -448,6 +486,7 @@ main(void)
         cmocka_unit_test(one_question_too_long_leaves_the_others),
         cmocka_unit_test(a_response_cannot_forge_a_special_token),
         cmocka_unit_test(steps_without_a_token_are_not_spoken_of),
+        cmocka_unit_test(what_a_run_began_with_may_not_change),
         cmocka_unit_test(models_that_do_not_fit_are_refused_by_check),
     };
     return cmocka_run_group_tests(tests, make_models, remove_models);

@@ -12,6 +12,7 @@
 #include "kernels/model_config.h"
 #include "kernels/safetensors.h"
 #include "nodes/learner/manifest.h"
+#include "nodes/origin.h"
 
 static const char *const objective_names[] = {
 #define OBJECTIVE(name, needs_reference, needs_group, classes, summary) #name,
@@ -228,6 +229,11 @@ learner_start(struct node *n, struct error *e)
     l->objective = objective_at(o->objective);
     classes = l->objective->classes;
     l->output.metrics = -1;
+    rc = o->model[0] ? origin_check(n, o->model, e) : 0;
+    if (rc == 0 && o->tokenizer[0])
+        rc = origin_check(n, o->tokenizer, e);
+    if (rc < 0)
+        return rc;
     rc = initial_config(o, &l->config, e);
     if (rc < 0)
         return error_wrap(e, "model");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "nodes/judge.h"
+#include "nodes/origin.h"
 
 static const char *const backend_names[] = {"http", "local", NULL};
 static const char *const format_names[] = {"text", "json", "schema", NULL};
@@ -101,6 +102,9 @@ llm_start(struct node *n, struct error *e)
     struct llm_judge *judge = node_state(n);
     const struct llm_options *o = node_options(n);
 
+    int rc = o->prompt[0] ? origin_check(n, o->prompt, e) : 0;
+    if (rc < 0)
+        return rc;
     judge->prompt = open_prompt(o, e);
     if (!judge->prompt)
         return error_wrap(e, "option 'prompt'");

@@ -12,6 +12,7 @@
 
 #include "nodes/judge.h"
 #include "nodes/llm_judge/verdict.h"
+#include "nodes/origin.h"
 #include "nodes/scorer.h"
 #include "nodes/spans.h"
 
@@ -89,7 +90,7 @@ local_open(struct node *n, struct error *e)
     l->options = node_options(n);
     l->prompt = judge->prompt;
     l->last = &l->jobs;
-    if (scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
+    if (origin_check(n, l->options->model, e) != 0 || scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
         free(l);
         return NULL;
     }
