@@ -36,7 +36,7 @@ TOOLS    := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
 Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
-.PHONY: all setup tests tools run test test-core bench install clean manual check-layers
+.PHONY: all setup tests tools run test test-core chaos bench install clean manual check-layers
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -86,6 +86,13 @@ test: setup
 test-core: setup
 	@$(MAKE) --no-print-directory $(BUILD)/sluice tests
 	@BUILD=$(BUILD) tests/run.sh
+
+# make chaos N=20 SEED=1: kills spread over examples/arith/short.yaml, then again with the judge behind HTTP.
+N    ?= 20
+SEED ?= 1
+chaos: setup
+	@$(MAKE) --no-print-directory $(BUILD)/sluice $(BUILD)/tools/judge_server
+	@CHAOS_KILLS=$(N) CHAOS_SEED=$(SEED) CHAOS_HTTP_KILLS=$(N) BUILD=$(BUILD) tests/test_chaos.sh
 
 bench: setup
 	@$(MAKE) --no-print-directory $(BUILD)/sluice tools

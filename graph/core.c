@@ -215,6 +215,7 @@ node_flush(struct node *n, struct error *e)
     if (rc != 0)
         return rc;
     n->dirty = n->lazy = n->urgent = false;
+    n->paid = 0;
     n->messages = 0;
     n->committed_at = node_now(n);
     n->commits++;

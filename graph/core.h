@@ -166,6 +166,7 @@ struct node {
 
     bool     dirty, lazy, urgent;           /* something waits for a commit */
     double   dirty_since, lazy_since, urgent_since, committed_at;
+    int      paid;                          /* units done with urgency, not yet committed: a kill repeats what they cost */
     int64_t  messages;                      /* handled in the open transaction */
     uint64_t commits;
     uint64_t settled_committed;             /* position of a terminal */

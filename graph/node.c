@@ -205,6 +205,7 @@ node_urgent(struct node *n)
     if (!n->urgent)
         n->urgent_since = node_now(n);
     n->urgent = true;
+    n->paid++;
 }
 
 int

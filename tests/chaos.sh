@@ -1,10 +1,20 @@
 #!/bin/bash
 # chaos N SEED [TOPOLOGY]: runs a topology undisturbed once, then again with N kills (-9) spread over its progress, every process and
 # the supervisor at least twice, and compares what came out, and audits. LEAD: how far the reader may be ahead (default 1: one group), so that
-# the stages work side by side. KEEP=1 keeps the folder. Prints TAP; exit code 1 when anything differs.
+# the stages work side by side. JUDGE=http puts the topology's llm_judge behind a server with a ledger (ledger.sh), IN_FLIGHT calls at
+# once (default 4), each up to LATENCY seconds (default 0.1). KEEP=1 keeps the folder. Prints TAP; exit code 1 when anything differs.
 . "$(dirname "$0")/whole.sh"
+. "$(dirname "$0")/ledger.sh"
 kills=${1:-20} seed=${2:-1} given=${3:-}
-lead=${LEAD:-1}
+lead=${LEAD:-1} http= in_flight=${IN_FLIGHT:-4} latency=${LATENCY:-0.1} judge=none server_pid= supervisor= file=
+[ "${JUDGE:-}" != http ] || http=1
+leave() {
+    [ -z "$supervisor" ] || kill -CONT "$supervisor" 2>/dev/null
+    [ -z "$server_pid" ] || kill "$server_pid" 2>/dev/null
+    [ -z "$given" ] || rm -f "$file"
+    tidy
+}
+trap leave EXIT
 
 random() {  # 0 ... $1 - 1, from the seed and a counter
     draws=$((${draws:-0} + 1))
@@ -13,7 +23,6 @@ random() {  # 0 ... $1 - 1, from the seed and a counter
 
 if [ -n "$given" ]; then
     file=$(dirname "$given")/.chaos-$$.yaml     # beside it, for relative paths
-    trap 'rm -f "$file"; tidy' EXIT
     grep -v '^max_lead:' "$given" | sed "s/^nodes:/max_lead: $lead\nnodes:/" >"$file"
 else
     rollouts "${GROUPS_OF_4:-300}" 1 >"$work/rollouts.jsonl"
@@ -21,10 +30,19 @@ else
     file=$work/flow.yaml
 fi
 
+if [ "$http" ]; then
+    [ -x "$server" ] || { echo "ok - chaos with a judge behind HTTP # SKIP tools/judge_server is not built"; exit 0; }
+    behind_http "$file" "$in_flight" >"$file.http"; rc=$?
+    mv "$file.http" "$file"
+    [ $rc = 0 ] || { not_ok "$file has one llm_judge, its options on one line"; exit 1; }
+    judge=$(awk '/^ *- / { id = "" } match($0, /id: *[^ ,}]+/) { id = substr($0, RSTART + 4, RLENGTH - 4) } /kind: *llm_judge/ { print id }' "$file")
+    serve "$work/calm.ledger" "$latency"
+fi
 start=$(date +%s%N)
 "$SLUICE" run "$file" --run "$work/calm" >"$work/calm.out" 2>&1 || { cat "$work/calm.out"; not_ok "the undisturbed run"; exit 1; }
 calm=$((($(date +%s%N) - start) / 1000000))
 echo "# undisturbed: $calm ms; outcome $(outcome "$work/calm" | tr '\n' ' ')"
+[ -z "$http" ] || calls_wanted=$(different_calls "$work/calm.ledger" | wc -l)
 
 supervise() {
     "$SLUICE" run "$file" --run "$work/wild" >>"$work/wild.out" 2>&1 &
@@ -44,6 +62,7 @@ supervisor $supervisor x"
         # Among equals those go first that live shortest: sources, then stages, by the seed; learners and the supervisor stay.
         n=$((${count[$name]:-0} * 1000 + $(random 400)))
         case $rest in reader) n=$((n - 500));; learner|sink|x) n=$((n + 500));; esac
+        [ "$name" != "$judge.0" ] || n=$((n - 1000))    # once more than the others
         [ $n -lt $least ] && { least=$n; best="$name $pid"; }
     done <<<"$list"
     echo "$best"
@@ -57,6 +76,7 @@ disturb() {
     rm -rf "$work/wild"
     count=()
     done_kills=0
+    [ -z "$http" ] || serve_again "$work/wild.ledger" "$latency"
     supervise
     wait_for 30 test -f "$work/wild/state.json"
     while [ $done_kills -lt "$kills" ] && [ $((tries += 1)) -le $((kills * 10)) ]; do
@@ -70,7 +90,11 @@ disturb() {
         kill -0 $supervisor 2>/dev/null || break
         read -r name pid < <(victim)
         is_pid "${pid:-}" || continue
-        kill -9 "$pid" 2>/dev/null || continue
+        if [ "$name" = "$judge.0" ]; then
+            kill_judge "$work/wild" "$judge" "$pid" "$supervisor" "$work/wild.ledger" || continue
+        else
+            kill -9 "$pid" 2>/dev/null || continue
+        fi
         count[$name]=$((${count[$name]:-0} + 1))
         done_kills=$i
         if [ "$name" = supervisor ]; then
@@ -111,5 +135,6 @@ check "all $kills kills fell into the run ($done_kills)" test "$done_kills" -eq 
 same "the same bytes come out" "$(outcome "$work/wild")" "$(outcome "$work/calm")"
 check "audit of the undisturbed run" audit_ok "$work/calm"
 check "audit of the disturbed run" audit_ok "$work/wild"
+[ -z "$http" ] || ledgers_agree "$work/calm.ledger" "$work/wild.ledger" "$in_flight"
 [ $failures -eq 0 ] || { tail -5 "$work/wild.out"; "$SLUICE" status "$work/wild" --json; "$SLUICE" audit "$work/wild"; }
 exit $((failures > 0))

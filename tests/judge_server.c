@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,7 @@ struct judge_server {
 
 struct call {
     struct buffer body;
+    int number; /* in the ledger; 0: it did not arrive whole */
 };
 
 /* ---- a verdict from a request ---- */
@@ -307,21 +309,27 @@ linger(struct judge_server *s, double seconds)
 }
 
 static void
-write_ledger(struct judge_server *s, const char *key, const char *word, bool repeated)
+write_ledger(struct judge_server *s, const char *format, ...)
 {
     char line[400];
-    int length = snprintf(line, sizeof(line),
-                          "{\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s}\n",
-                          s->calls, key, word, repeated ? "true" : "false");
-    ssize_t wrote = s->ledger >= 0 ? write(s->ledger, line, (size_t)length) : length;
+    struct timespec now;
+    va_list values;
+    int length;
 
-    if (wrote != length)
+    clock_gettime(CLOCK_REALTIME, &now);
+    length = snprintf(line, sizeof(line), "{\"at\":%" PRId64 ",",
+                      (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    va_start(values, format);
+    length += vsnprintf(line + length, sizeof(line) - (size_t)length, format, values);
+    va_end(values);
+    if (s->ledger >= 0 && write(s->ledger, line, (size_t)length) != length)
         abort();
 }
 
 static enum MHD_Result
-whole_call(struct judge_server *s, struct MHD_Connection *connection, struct span body)
+whole_call(struct judge_server *s, struct MHD_Connection *connection, struct call *c)
 {
+    struct span body = buffer_span(&c->body);
     const char *authorization =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     const char *idempotency =
@@ -343,7 +351,9 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct spa
     free(s->last);
     s->last = span_copy(body);
     word = next_word(s, authorization, request, repeated);
-    write_ledger(s, key, word, repeated);
+    c->number = s->calls;
+    write_ledger(s, "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s}\n", c->number,
+                 key, word, repeated ? "true" : "false");
     pthread_cond_broadcast(&s->changed);
     linger(s, strcmp(word, "hang") == 0 ? 3600
                                         : s->latency * (double)(request >> 40) / (double)(1 << 24));
@@ -375,18 +385,22 @@ told(void *own, struct MHD_Connection *connection, const char *url, const char *
     }
     if (strcmp(method, "POST") != 0 || strcmp(url, "/v1/chat/completions") != 0)
         return reply_error(connection, 404, "not_found", "no such path", NULL);
-    return whole_call(s, connection, buffer_span(&c->body));
+    return whole_call(s, connection, c);
 }
 
 static void
 ended(void *own, struct MHD_Connection *connection, void **of_call,
       enum MHD_RequestTerminationCode why)
 {
+    struct judge_server *s = own;
     struct call *c = *of_call;
 
-    (void)own;
     (void)connection;
-    (void)why;
+    if (c && c->number && why == MHD_REQUEST_TERMINATED_COMPLETED_OK) {
+        pthread_mutex_lock(&s->lock);
+        write_ledger(s, "\"answered\":%d}\n", c->number);
+        pthread_mutex_unlock(&s->lock);
+    }
     if (c)
         buffer_free(&c->body);
     free(c);
@@ -420,7 +434,7 @@ judge_server_start(const struct judge_server_options *o, struct error *e)
         s->daemon =
             MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0,
                              NULL, NULL, told, s, MHD_OPTION_SOCK_ADDR, &address,
-                             MHD_OPTION_NOTIFY_COMPLETED, ended, NULL, MHD_OPTION_END);
+                             MHD_OPTION_NOTIFY_COMPLETED, ended, s, MHD_OPTION_END);
     if (s->daemon)
         return s;
     if (!o->ledger || s->ledger >= 0)

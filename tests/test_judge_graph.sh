@@ -55,7 +55,7 @@ serve quiet.ledger
 "$sluice" run flow.yaml --run quiet >quiet.out 2>&1
 tell "an undisturbed run ends" [ $? = 0 ]
 kill $server_pid; wait $server_pid
-calls=$(wc -l <quiet.ledger)
+calls=$(grep -c '"call"' quiet.ledger)
 tell "each wrong answer costs one call ($calls)" [ "$calls" = $((rollouts / 2)) ]
 
 serve chaos.ledger --latency 0.1 --flaky 20
@@ -63,7 +63,7 @@ serve chaos.ledger --latency 0.1 --flaky 20
 run_pid=$!
 for ((k = 1; k <= kills; k++)); do
     for ((t = 0; t < 500; t++)); do     # a kill for each share of the calls
-        [ "$(wc -l <chaos.ledger)" -ge $((k * rollouts / 2 / (kills + 1))) ] && break
+        [ "$(grep -c '"call"' chaos.ledger)" -ge $((k * rollouts / 2 / (kills + 1))) ] && break
         sleep 0.02
     done
     before=$(critic_pid chaos)
@@ -92,7 +92,7 @@ serve three.ledger --latency 0.05
 "$sluice" run three.yaml --run three >three.out 2>&1
 tell "a run with three replicas of the judge ends" [ $? = 0 ]
 tell "their lines are the same, for the same calls" \
-    [ "$(lines quiet) $calls" = "$(lines three) $(wc -l <three.ledger)" ]
+    [ "$(lines quiet) $calls" = "$(lines three) $(grep -c '"call"' three.ledger)" ]
 tell "the key is in no file of the runs" eval '! grep -rqF -e "$JUDGE_KEY" quiet chaos three'
 [ $rc = 0 ] || sed 's/^/# /' chaos.out audit.out three.out | tail -20
 exit $rc

@@ -1,6 +1,6 @@
 /* remote: judging over HTTP. Every unit in hand is a call in one of three states: ready to go, in
- * flight, or waiting for its next try. At most `in_flight` units are in hand, so at most so many
- * calls fly; a crash repeats at most those.
+ * flight, or waiting for its next try. At most `in_flight` units are in hand or answered and not
+ * yet committed (node_urgent), so at most so many calls fly, and a kill repeats at most so many.
  *
  * Three kinds of trouble (chat.h): what passes is tried again for ever, each call with its own
  * back-off; what a person must mend holds the whole stage, which then sends one call at a time to
