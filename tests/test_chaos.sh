@@ -4,5 +4,5 @@
 cd "$(dirname "$0")/.." || exit 2
 tests/chaos.sh "${CHAOS_KILLS:-20}" "${CHAOS_SEED:-1}" examples/arith/short.yaml
 rc=$?
-JUDGE=http LATENCY=${CHAOS_LATENCY:-0.05} tests/chaos.sh "${CHAOS_HTTP_KILLS:-14}" "${CHAOS_SEED:-1}" examples/arith/short.yaml || rc=1
+JUDGE=http LATENCY=${CHAOS_LATENCY:-0.05} tests/chaos.sh "${CHAOS_HTTP_KILLS:-10}" "${CHAOS_SEED:-1}" examples/arith/short.yaml || rc=1
 exit $rc
