@@ -94,7 +94,8 @@ live_options_take(struct plan *kept, const struct plan *given, const struct plan
             fprintf(stderr, "sluice run: %s.%s is now %s\n", n->id, now->name, now->values[0]);
         }
         if (k >= 0 && strcmp(kept->nodes[k].listen, n->listen) != 0) {
-            fprintf(stderr, "sluice run: %s listens %s%s\n", n->id, *n->listen ? "at " : "in private", n->listen);
+            fprintf(stderr, "sluice run: %s listens %s%s\n", n->id,
+                    *n->listen ? "at " : "in private", n->listen);
             free(kept->nodes[k].listen);
             kept->nodes[k].listen = xtext(n->listen);
             kept->revision++;

@@ -8,18 +8,18 @@
 
 #include "base/memory.h"
 
-#define PORT_MAX           65535
-#define HEARTBEAT_MS       2000     /* between two pings of an idle link */
-#define HEARTBEAT_LOST_MS  10000    /* without an answer: the link is broken */
-#define HANDSHAKE_MS       5000     /* for keys to be shown and checked */
-#define CONNECT_MS         5000
-#define RECONNECT_MS       20       /* doubled up to ... */
-#define RECONNECT_MOST_MS  1000
+#define PORT_MAX          65535
+#define HEARTBEAT_MS      2000  /* between two pings of an idle link */
+#define HEARTBEAT_LOST_MS 10000 /* without an answer: the link is broken */
+#define HANDSHAKE_MS      5000  /* for keys to be shown and checked */
+#define CONNECT_MS        5000
+#define RECONNECT_MS      20 /* doubled up to ... */
+#define RECONNECT_MOST_MS 1000
 
 static const struct scheme {
-    const char       *text;
+    const char *text;
     enum address_kind kind;
-    bool              anywhere;
+    bool anywhere;
 } schemes[] = {
     {"tcp://", ADDRESS_curve, true},
     {"tcp+plain://", ADDRESS_plain, false},
@@ -69,22 +69,27 @@ address_read(const char *listen, int replicas, struct address *a, struct error *
         return error_set(e, ERROR_topology, "listen: '%.80s': write tcp://ADDRESS:PORT", listen);
     const char *port = host_read(listen + strlen(s->text), a, &loopback, &every);
     if (!port)
-        return error_set(e, ERROR_topology, "listen: '%.80s': write %sADDRESS:PORT with a numeric address, "
-                         "[IPv6] or localhost", listen, s->text);
+        return error_set(e, ERROR_topology,
+                         "listen: '%.80s': write %sADDRESS:PORT with a numeric address, "
+                         "[IPv6] or localhost",
+                         listen, s->text);
     a->kind = s->kind;
     size_t digits = strspn(port, "0123456789");
     a->port = digits > 0 && digits <= 5 && !port[digits] ? atoi(port) : 0;
     if (a->port < 1 || a->port > PORT_MAX)
         return error_set(e, ERROR_topology, "listen: port '%.20s' is not in 1..%d", port, PORT_MAX);
     if (a->port + replicas - 1 > PORT_MAX)
-        return error_set(e, ERROR_topology, "listen: %d replicas from port %d on end above %d", replicas, a->port,
-                         PORT_MAX);
+        return error_set(e, ERROR_topology, "listen: %d replicas from port %d on end above %d",
+                         replicas, a->port, PORT_MAX);
     if (every)
-        return error_set(e, ERROR_topology, "listen: consumers connect to this address: name one interface, not '%s'",
+        return error_set(e, ERROR_topology,
+                         "listen: consumers connect to this address: name one interface, not '%s'",
                          a->host);
     if (a->kind == ADDRESS_plain && !loopback && !s->anywhere)
-        return error_set(e, ERROR_topology, "listen: tcp+plain beyond loopback shows all data and lets anyone in; write "
-                         "tcp:// (encrypted, with keys), or tcp+insecure:// if that is what you want");
+        return error_set(
+            e, ERROR_topology,
+            "listen: tcp+plain beyond loopback shows all data and lets anyone in; write "
+            "tcp:// (encrypted, with keys), or tcp+insecure:// if that is what you want");
     return 0;
 }
 
@@ -97,8 +102,9 @@ address_endpoint(const struct address *a, int replica)
 bool
 address_overlap(const struct address *a, int a_replicas, const struct address *b, int b_replicas)
 {
-    return a->kind != ADDRESS_private && b->kind != ADDRESS_private && strcmp(a->host, b->host) == 0 &&
-           a->port < b->port + b_replicas && b->port < a->port + a_replicas;
+    return a->kind != ADDRESS_private && b->kind != ADDRESS_private &&
+           strcmp(a->host, b->host) == 0 && a->port < b->port + b_replicas &&
+           b->port < a->port + a_replicas;
 }
 
 void
@@ -107,10 +113,15 @@ address_tune(const struct address *a, void *socket)
     const struct {
         int option, value;
     } rows[] = {
-        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS}, {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS},
-        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_LOST_MS}, {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
-        {ZMQ_CONNECT_TIMEOUT, CONNECT_MS}, {ZMQ_RECONNECT_IVL, RECONNECT_MS},
-        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MOST_MS}, {ZMQ_TCP_KEEPALIVE, 1}, {ZMQ_IPV6, a->six},
+        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
+        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS},
+        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_LOST_MS},
+        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
+        {ZMQ_CONNECT_TIMEOUT, CONNECT_MS},
+        {ZMQ_RECONNECT_IVL, RECONNECT_MS},
+        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MOST_MS},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_IPV6, a->six},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
         zmq_setsockopt(socket, rows[i].option, &rows[i].value, sizeof(rows[i].value));

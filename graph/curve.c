@@ -1,4 +1,5 @@
-/* curve: key files, and the options of sockets that use them. Secrets are wiped from memory once ZeroMQ has them. */
+/* curve: key files, and the options of sockets that use them. Secrets are wiped from memory once
+ * ZeroMQ has them. */
 #include "graph/curve.h"
 
 #include <errno.h>
@@ -39,9 +40,11 @@ key_read(const char *path, bool secret, char key[CURVE_KEY], struct error *e)
     ssize_t n = S_ISREG(st.st_mode) ? read(fd, text, sizeof(text)) : -1;
     close(fd);
     if (secret && st.st_uid != geteuid())
-        return error_set(e, ERROR_file, "key '%s' belongs to user %lu, not to us", path, (unsigned long)st.st_uid);
+        return error_set(e, ERROR_file, "key '%s' belongs to user %lu, not to us", path,
+                         (unsigned long)st.st_uid);
     if (secret && (st.st_mode & 077))
-        return error_set(e, ERROR_file, "key '%s' is open to others (mode %03o); remove it, and a new one is made",
+        return error_set(e, ERROR_file,
+                         "key '%s' is open to others (mode %03o); remove it, and a new one is made",
                          path, (unsigned)(st.st_mode & 0777));
     if (n == CURVE_KEY && text[CURVE_KEY - 1] == '\n')
         n--;
@@ -52,7 +55,9 @@ key_read(const char *path, bool secret, char key[CURVE_KEY], struct error *e)
     explicit_bzero(text, sizeof(text));
     bool good = n == CURVE_KEY - 1 && strlen(key) == CURVE_KEY - 1 && zmq_z85_decode(raw, key);
     explicit_bzero(raw, sizeof(raw));
-    return good ? 0 : error_set(e, ERROR_file, "'%s' is not a key: 40 characters of Z85 belong there", path);
+    return good ? 0
+                : error_set(e, ERROR_file, "'%s' is not a key: 40 characters of Z85 belong there",
+                            path);
 }
 
 static int
@@ -62,7 +67,7 @@ key_write(const char *path, const char *key, mode_t mode, struct error *e)
     char line[CURVE_KEY];
     memcpy(line, key, CURVE_KEY - 1);
     line[CURVE_KEY - 1] = '\n';
-    unlink(aside);                      /* of a maker that died */
+    unlink(aside); /* of a maker that died */
     int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     bool good = fd >= 0 && write(fd, line, sizeof(line)) == (ssize_t)sizeof(line) && fsync(fd) == 0;
     int code = errno;
@@ -76,8 +81,9 @@ key_write(const char *path, const char *key, mode_t mode, struct error *e)
     if (!good)
         unlink(aside);
     free(aside);
-    return good ? 0 : error_set(e, code == ENOSPC || code == EDQUOT ? ERROR_space : ERROR_file,
-                                "cannot write key '%s': %s", path, strerror(code));
+    return good ? 0
+                : error_set(e, code == ENOSPC || code == EDQUOT ? ERROR_space : ERROR_file,
+                            "cannot write key '%s': %s", path, strerror(code));
 }
 
 static int
@@ -87,8 +93,11 @@ folder_make(const char *run_dir, char **folder, struct error *e)
     *folder = xprint("%s/keys", run_dir);
     if (mkdir(*folder, 0700) != 0 && errno != EEXIST)
         return error_set(e, ERROR_file, "cannot make '%s': %s", *folder, strerror(errno));
-    if (lstat(*folder, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-        return error_set(e, ERROR_file, "'%s' is not a folder of ours that is closed to others (mode 700)", *folder);
+    if (lstat(*folder, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 077))
+        return error_set(e, ERROR_file,
+                         "'%s' is not a folder of ours that is closed to others (mode 700)",
+                         *folder);
     return 0;
 }
 
@@ -96,7 +105,9 @@ static int
 folder_sync(const char *folder, struct error *e)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd >= 0 && fsync(fd) == 0 ? 0 : error_set(e, ERROR_file, "'%s': fsync: %s", folder, strerror(errno));
+    int rc = fd >= 0 && fsync(fd) == 0
+                 ? 0
+                 : error_set(e, ERROR_file, "'%s': fsync: %s", folder, strerror(errno));
     if (fd >= 0)
         close(fd);
     return rc;
@@ -104,17 +115,19 @@ folder_sync(const char *folder, struct error *e)
 
 /* ---- making ---- */
 
-/* The pair of one node. The secret is the truth: a public key that is missing or another is made from it. */
+/* The pair of one node. The secret is the truth: a public key that is missing or another is made
+ * from it. */
 static int
 pair_make(const char *run_dir, const char *id, struct error *e)
 {
-    char *secret_path = key_path(run_dir, id, "secret"), *public_path = key_path(run_dir, id, "public");
+    char *secret_path = key_path(run_dir, id, "secret"),
+         *public_path = key_path(run_dir, id, "public");
     char secret[CURVE_KEY] = "", public[CURVE_KEY] = "", there[CURVE_KEY] = "";
     int rc = key_read(secret_path, true, secret, e);
     if (rc == 1) {
         rc = zmq_curve_keypair(public, secret) == 0
-            ? key_write(secret_path, secret, 0600, e)
-            : error_set(e, ERROR_wire, "no keys for tcp:// links: %s", zmq_strerror(errno));
+                 ? key_write(secret_path, secret, 0600, e)
+                 : error_set(e, ERROR_wire, "no keys for tcp:// links: %s", zmq_strerror(errno));
     } else if (rc == 0) {
         zmq_curve_public(public, secret);
     }
@@ -164,7 +177,8 @@ curve_make(const struct plan *p, const char *run_dir, struct error *e)
 /* ---- using ---- */
 
 static int
-key_load(const char *run_dir, const char *id, const char *kind, char key[CURVE_KEY], struct error *e)
+key_load(const char *run_dir, const char *id, const char *kind, char key[CURVE_KEY],
+         struct error *e)
 {
     char *path = key_path(run_dir, id, kind);
     int rc = key_read(path, strcmp(kind, "secret") == 0, key, e);
@@ -193,7 +207,8 @@ curve_serve(void *socket, const char *run_dir, const char *id, struct error *e)
 }
 
 int
-curve_connect(void *socket, const char *run_dir, const char *id, const char *producer, struct error *e)
+curve_connect(void *socket, const char *run_dir, const char *id, const char *producer,
+              struct error *e)
 {
     char secret[CURVE_KEY], own[CURVE_KEY], server[CURVE_KEY];
     int rc = key_load(run_dir, id, "secret", secret, e);
@@ -203,7 +218,8 @@ curve_connect(void *socket, const char *run_dir, const char *id, const char *pro
                     zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server, CURVE_KEY) != 0 ||
                     zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, own, CURVE_KEY) != 0 ||
                     zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret, CURVE_KEY) != 0))
-        rc = error_set(e, ERROR_wire, "keys of '%s' and '%s': %s", id, producer, zmq_strerror(errno));
+        rc = error_set(e, ERROR_wire, "keys of '%s' and '%s': %s", id, producer,
+                       zmq_strerror(errno));
     explicit_bzero(secret, sizeof(secret));
     return rc;
 }

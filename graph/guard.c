@@ -1,4 +1,5 @@
-/* guard: a REP socket at the address ZeroMQ asks, answered by a thread that knows nothing but keys. */
+/* guard: a REP socket at the address ZeroMQ asks, answered by a thread that knows nothing but keys.
+ */
 #include "graph/guard.h"
 
 #include <errno.h>
@@ -13,33 +14,34 @@
 #include "graph/control.h"
 #include "graph/curve.h"
 
-#define GUARD_KEY    32         /* bytes of a key on the wire */
-#define GUARD_PARTS  7          /* version, request, domain, address, routing id, mechanism, key */
-#define GUARD_TEXT   256        /* bytes of a part we look at */
+#define GUARD_KEY   32  /* bytes of a key on the wire */
+#define GUARD_PARTS 7   /* version, request, domain, address, routing id, mechanism, key */
+#define GUARD_TEXT  256 /* bytes of a part we look at */
 
 struct peer {
-    const char   *id;           /* of the plan */
+    const char *id; /* of the plan */
     unsigned char key[GUARD_KEY];
 };
 
 struct guard {
-    void           *socket;     /* the thread's, once it runs */
-    int             stop;       /* eventfd */
-    bool            runs;
-    pthread_t       thread;
-    int             count;
-    struct peer    *peers;
-    pthread_mutex_t lock;       /* of what follows */
-    int64_t         turned_away;
-    char            from[64];
+    void *socket; /* the thread's, once it runs */
+    int stop;     /* eventfd */
+    bool runs;
+    pthread_t thread;
+    int count;
+    struct peer *peers;
+    pthread_mutex_t lock; /* of what follows */
+    int64_t turned_away;
+    char from[64];
 };
 
 struct part {
-    size_t        length;
+    size_t length;
     unsigned char at[GUARD_TEXT];
 };
 
-/* All parts of a request; how many there were. Longer ones are cut: no key and no mechanism is that long. */
+/* All parts of a request; how many there were. Longer ones are cut: no key and no mechanism is that
+ * long. */
 static int
 parts_read(void *socket, struct part *parts)
 {
@@ -88,15 +90,17 @@ answer(struct guard *g)
     int count = parts_read(g->socket, parts);
     if (count < 0)
         return;
-    const char *id = count == GUARD_PARTS && part_is(&parts[0], "1.0") && part_is(&parts[5], "CURVE")
-        ? peer_of(g, &parts[6]) : NULL;
+    const char *id =
+        count == GUARD_PARTS && part_is(&parts[0], "1.0") && part_is(&parts[5], "CURVE")
+            ? peer_of(g, &parts[6])
+            : NULL;
     const char *code = id ? "200" : "400", *text = id ? "OK" : "not a consumer of this node";
     size_t request = parts[1].length < GUARD_TEXT ? parts[1].length : GUARD_TEXT;
     if (!id) {
         pthread_mutex_lock(&g->lock);
         g->turned_away++;
-        snprintf(g->from, sizeof(g->from), "%.*s", (int)(parts[3].length < 60 ? parts[3].length : 60),
-                 (const char *)parts[3].at);
+        snprintf(g->from, sizeof(g->from), "%.*s",
+                 (int)(parts[3].length < 60 ? parts[3].length : 60), (const char *)parts[3].at);
         pthread_mutex_unlock(&g->lock);
     }
     zmq_send(g->socket, "1.0", 3, ZMQ_SNDMORE);
@@ -111,7 +115,8 @@ static void *
 guard_run(void *own)
 {
     struct guard *g = own;
-    zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN}, {.fd = g->stop, .events = ZMQ_POLLIN}};
+    zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN},
+                               {.fd = g->stop, .events = ZMQ_POLLIN}};
     for (;;) {
         if (zmq_poll(items, 2, -1) < 0 && errno != EINTR)
             return NULL;
@@ -156,7 +161,7 @@ thread_start(struct guard *g, struct error *e)
     if (zmq_bind(g->socket, "inproc://zeromq.zap.01") != 0)
         return error_set(e, ERROR_wire, "the guard of a tcp:// link: %s", zmq_strerror(errno));
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);    /* signals are the event loop's */
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the event loop's */
     int rc = pthread_create(&g->thread, NULL, guard_run, g);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     g->runs = rc == 0;

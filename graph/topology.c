@@ -268,8 +268,9 @@ check_listen(struct topology *t, struct draft *d)
         if (!o->absent && o->node.kind && *o->keys.listen &&
             address_read(o->keys.listen, (int)o->keys.replicas, &b, NULL) == 0 &&
             address_overlap(&a, (int)d->keys.replicas, &b, (int)o->keys.replicas))
-            topology_fault(t, d, at, "listen: node '%s' takes these ports; replica r of a node takes "
-                           "PORT + r", o->id);
+            topology_fault(t, d, at,
+                           "listen: node '%s' takes these ports; replica r of a node takes PORT + r",
+                           o->id);
 }
 
 static void

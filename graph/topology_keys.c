@@ -20,9 +20,9 @@ const struct option node_key_options[] = {
     OPT_INT(struct node_keys, replicas, LIVE, "1", 1, PLAN_REPLICAS_MAX,
             "processes that share the node's work"),
     OPT_TEXT(struct node_keys, listen, LIVE, "",
-             "where consumers connect, instead of a private socket: tcp://ADDRESS:PORT (replica r: PORT + r), "
-             "encrypted, the keys in RUN/keys; tcp+plain:// without keys, loopback only; tcp+insecure:// the "
-             "same on any interface"),
+             "where consumers connect, instead of a private socket: tcp://ADDRESS:PORT (replica r: "
+             "PORT + r), encrypted, the keys in RUN/keys; tcp+plain:// without keys, loopback only; "
+             "tcp+insecure:// the same on any interface"),
     OPT_END,
 };
 

@@ -1,4 +1,5 @@
-/* Tests of links over tcp: addresses, key files, a graph killed on both sides of its links, and strangers at the port. */
+/* Tests of links over tcp: addresses, key files, a graph killed on both sides of its links, and
+ * strangers at the port. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -24,7 +25,7 @@
 #include "graph/wire.h"
 #include "tests/linked.h"
 
-#define PORTS_EACH 8        /* of one test */
+#define PORTS_EACH 8 /* of one test */
 
 /* ---- addresses ---- */
 
@@ -45,11 +46,33 @@ static void
 addresses_are_read_strictly(void **state)
 {
     static const char *const bad[] = {
-        "tcp", "tcp:", "tcp://", "tcp://:80", "tcp://1.2.3.4", "tcp://1.2.3.4:", "tcp://1.2.3.4:x", "tcp://1.2.3.4:80 ",
-        "tcp://1.2.3.4:-1", "tcp://1.2.3.4:0", "tcp://1.2.3.4:65534", "tcp://1.2.3.4:123456", "tcp://1.2.3:80",
-        "tcp://*:80", "tcp://0.0.0.0:80", "tcp://[::]:80", "tcp://[::1:80", "tcp://::1:80", "tcp://[]:80", "tcp://[",
-        "tcp://host:80", "ipc:///tmp/x", "tcp+plain://10.1.1.1:80", "tcp+plain://[fe80::1]:80", "tcp+plain://[::]:80",
-        "tcp+insecure://0.0.0.0:80", "TCP://1.2.3.4:80",
+        "tcp",
+        "tcp:",
+        "tcp://",
+        "tcp://:80",
+        "tcp://1.2.3.4",
+        "tcp://1.2.3.4:",
+        "tcp://1.2.3.4:x",
+        "tcp://1.2.3.4:80 ",
+        "tcp://1.2.3.4:-1",
+        "tcp://1.2.3.4:0",
+        "tcp://1.2.3.4:65534",
+        "tcp://1.2.3.4:123456",
+        "tcp://1.2.3:80",
+        "tcp://*:80",
+        "tcp://0.0.0.0:80",
+        "tcp://[::]:80",
+        "tcp://[::1:80",
+        "tcp://::1:80",
+        "tcp://[]:80",
+        "tcp://[",
+        "tcp://host:80",
+        "ipc:///tmp/x",
+        "tcp+plain://10.1.1.1:80",
+        "tcp+plain://[fe80::1]:80",
+        "tcp+plain://[::]:80",
+        "tcp+insecure://0.0.0.0:80",
+        "TCP://1.2.3.4:80",
     };
     struct address a, b;
     struct error e;
@@ -81,11 +104,14 @@ free_ports(void)
 {
     static int turn;
     for (;; turn++) {
-        int base = 20000 + (int)(((unsigned)getpid() * 131 + (unsigned)turn * PORTS_EACH) % 12000), k;
+        int base = 20000 + (int)(((unsigned)getpid() * 131 + (unsigned)turn * PORTS_EACH) % 12000),
+            k;
         for (k = 0; k < PORTS_EACH; k++) {
-            struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(base + k)),
+            struct sockaddr_in a = {.sin_family = AF_INET,
+                                    .sin_port = htons((uint16_t)(base + k)),
                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-            int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = bind(fd, (struct sockaddr *)&a, sizeof(a));
+            int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                rc = bind(fd, (struct sockaddr *)&a, sizeof(a));
             close(fd);
             if (rc != 0)
                 break;
@@ -164,7 +190,7 @@ keys_are_made_once_and_kept_private(void **state)
     assert_int_equal(stat(secret, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     read_key(&l, "relay.public", first);
-    unlink(public);                                     /* as a maker that died between the two leaves it */
+    unlink(public); /* as a maker that died between the two leaves it */
     assert_int_equal(make_again(&l, &e), 0);
     read_key(&l, "relay.public", second);
     assert_string_equal(first, second);
@@ -172,7 +198,8 @@ keys_are_made_once_and_kept_private(void **state)
     assert_int_equal(make_again(&l, &e), ERROR_file);
     assert_non_null(strstr(e.text, "open to others"));
     chmod(secret, 0600);
-    static const char *const bad[] = {"", "short\n", "0123456789012345678901234567890123456789\nmore",
+    static const char *const bad[] = {"", "short\n",
+                                      "0123456789012345678901234567890123456789\nmore",
                                       "\"123456789012345678901234567890123456789\n"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         write_key(&l, "relay.secret", bad[i]);
@@ -203,7 +230,10 @@ progress(struct linked *l, int64_t least)
 static void
 kills_on_both_sides_lose_nothing(void **state)
 {
-    static const int victims[][2] = {{LINKED_relay, 1}, {LINKED_numbers, 0}, {LINKED_tally, 0}, {LINKED_relay, 0},
+    static const int victims[][2] = {{LINKED_relay, 1},
+                                     {LINKED_numbers, 0},
+                                     {LINKED_tally, 0},
+                                     {LINKED_relay, 0},
                                      {LINKED_numbers, 0}};
     struct linked l;
     (void)state;
@@ -234,8 +264,13 @@ dealer(int ms)
 static void
 say_hello(void *s, int port, const char *consumer)
 {
-    struct wire_frame f = {.kind = WIRE_hello, .version = WIRE_VERSION, .run = span_text("linked-run"),
-        .node = span_text("numbers"), .consumer = span_text(consumer), .upto = 4096, .bytes = 1 << 20};
+    struct wire_frame f = {.kind = WIRE_hello,
+                           .version = WIRE_VERSION,
+                           .run = span_text("linked-run"),
+                           .node = span_text("numbers"),
+                           .consumer = span_text(consumer),
+                           .upto = 4096,
+                           .bytes = 1 << 20};
     struct buffer b = {0};
     char endpoint[64];
     snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d", port);
@@ -271,7 +306,8 @@ with_key(const struct linked *l, const char *public, const char *secret)
 static void
 send_garbage(int port, const char *begin, size_t length, bool flood)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval patience = {0, 300000};
     char chunk[4096];
@@ -303,35 +339,37 @@ strangers_get_nothing_and_harm_nothing(void **state)
     char public[CURVE_KEY], secret[CURVE_KEY], kept[64], own[CURVE_KEY];
     (void)state;
     open_tcp(&l, 4000, 1);
-    linked_start(&l, LINKED_numbers, 0);        /* all its records wait for consumers */
+    linked_start(&l, LINKED_numbers, 0); /* all its records wait for consumers */
     progress(&l, 1);
 
-    void *s = dealer(700);                      /* no keys at all */
+    void *s = dealer(700); /* no keys at all */
     say_hello(s, l.port, "relay");
     expect_nothing(s);
 
-    zmq_curve_keypair(public, secret);          /* the producer's public key is known, ours is not */
+    zmq_curve_keypair(public, secret); /* the producer's public key is known, ours is not */
     s = with_key(&l, public, secret);
     say_hello(s, l.port, "relay");
     expect_nothing(s);
-    while (counted(&l, "refused") < 1)          /* told with the next beat; the test's own time limit ends this */
+    while (counted(&l, "refused") <
+           1) /* told with the next beat; the test's own time limit ends this */
         ;
     int64_t before = counted(&l, "refused");
 
-    read_key(&l, "tally.secret", kept);         /* a consumer in another's name */
+    read_key(&l, "tally.secret", kept); /* a consumer in another's name */
     kept[CURVE_KEY - 1] = 0;
     zmq_curve_public(own, kept);
     s = with_key(&l, own, kept);
     say_hello(s, l.port, "relay");
     expect_nothing(s);
     assert_true(counted(&l, "refused") > before);
-    s = with_key(&l, own, kept);                /* ... and in its own: it is answered, so the way is the right one */
+    s = with_key(&l, own,
+                 kept); /* ... and in its own: it is answered, so the way is the right one */
     say_hello(s, l.port, "tally");
     char answer[1000];
     assert_true(zmq_recv(s, answer, sizeof(answer), 0) > 0);
     zmq_close(s);
 
-    read_key(&l, "numbers.public", kept);       /* a key that only listens: no consumer's */
+    read_key(&l, "numbers.public", kept); /* a key that only listens: no consumer's */
     kept[CURVE_KEY - 1] = 0;
     read_key(&l, "numbers.secret", answer);
     answer[CURVE_KEY - 1] = 0;
@@ -340,8 +378,10 @@ strangers_get_nothing_and_harm_nothing(void **state)
     expect_nothing(s);
 
     send_garbage(l.port, "GET / HTTP/1.1\r\n\r\n", 18, false);
-    send_garbage(l.port, "\xff\0\0\0\0\0\0\0\1\x7f\3\1CURVE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 33, true);
-    send_garbage(l.port, "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 33, true);
+    send_garbage(l.port, "\xff\0\0\0\0\0\0\0\1\x7f\3\1CURVE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 33,
+                 true);
+    send_garbage(l.port, "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 33,
+                 true);
     send_garbage(l.port, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10, true);
     send_garbage(l.port, "", 0, true);
 
@@ -366,7 +406,7 @@ a_key_that_was_wrong_is_mended_without_a_restart(void **state)
     linked_start(&l, LINKED_relay, 0);
     linked_why(&l, LINKED_relay, 0, "does not know our key");
     write_key(&l, "relay.secret", kept);
-    linked_kill(&l, LINKED_numbers, 0);         /* back while the relay waits to try again */
+    linked_kill(&l, LINKED_numbers, 0); /* back while the relay waits to try again */
     linked_start(&l, LINKED_numbers, 0);
     while (linked_status(&l, LINKED_relay, 0, "in") == 0)
         ;
@@ -386,7 +426,8 @@ a_port_in_use_pauses(void **state)
     struct linked l;
     (void)state;
     open_tcp(&l, 100, 1);
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)l.port),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)l.port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);

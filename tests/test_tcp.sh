@@ -54,6 +54,20 @@ check "... and nothing missing" audit_ok tcp
 same "keys are ours alone" "$(stat -c %a tcp/keys tcp/keys/*.secret | sort -u | tr '\n' ' ')" "600 700 "
 same "only nodes at a tcp link have keys" "$(cd tcp/keys && echo *.secret)" "critic.secret gems.secret policy.secret prm.secret steps.secret"
 
+# ---- the address changes between two starts ----
+listening moved.yaml "$(ports 1)"
+lead moved.yaml
+"$SLUICE" run tcp.yaml --run moved >moved.out 2>&1 &
+supervisor=$!
+wait_for 20 settled_at_least moved steps 64
+kill -9 $supervisor
+wait $supervisor 2>/dev/null
+check "processes outlive their supervisor" lives moved critic
+"$SLUICE" run moved.yaml --run moved >>moved.out 2>&1
+same "a run goes on at another address" $? 0
+check "... and says so" grep -q "critic listens at" moved.out
+same "... with the same weights" "$(outcome moved)" "$(outcome private)"
+
 # ---- what a run refuses, and what it waits for ----
 chmod 644 tcp/keys/gems.secret
 "$SLUICE" run tcp.yaml --run tcp >open.out 2>&1
