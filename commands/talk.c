@@ -38,7 +38,13 @@ int
 talk_supervisor(struct talk *t, json_t *request, json_t **reply, struct error *e)
 {
     int rc;
-    if (run_supervisor(t->dir) == 0) {
+    char *recipe = xprint("%s/replay.json", t->dir);
+    bool replay = access(recipe, F_OK) == 0;
+    free(recipe);
+    if (run_supervisor(t->dir) == 0 && replay) {
+        rc = error_set(e, ERROR_usage, "run '%s' has no living supervisor; the `sluice replay` that made it, given again, "
+                       "continues it", t->dir);
+    } else if (run_supervisor(t->dir) == 0) {
         rc = error_set(e, ERROR_usage,
                        "run '%s' has no living supervisor; `sluice run %s --run %s` continues it",
                        t->dir, t->plan.file, t->dir);

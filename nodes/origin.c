@@ -50,10 +50,13 @@ check_file(struct node *n, const char *path, const struct stat *st, struct error
     bool known = node_get(n, buffer_span(&key), &value) && value.length == sizeof(had);
     if (known)
         memcpy(&had, value.at, sizeof(had));
-    bool same_time = known && had.size == now.size && had.seconds == now.seconds && had.nanoseconds == now.nanoseconds;
+    bool same_time = known && had.size == now.size && had.seconds == now.seconds &&
+                     had.nanoseconds == now.nanoseconds;
     int rc = same_time ? 0 : hash_file(path, &now.hash, e);
     if (rc == 0 && known && !same_time && (now.size != had.size || now.hash != had.hash))
-        rc = error_set(e, ERROR_model, "%s: is not the file that this run began with; put that back, or begin a new run", path);
+        rc = error_set(e, ERROR_model,
+                       "%s: is not the file that this run began with; put that back, or begin a new run",
+                       path);
     if (rc == 0 && !same_time)
         node_put(n, buffer_span(&key), span_of(&now, sizeof(now)));
     buffer_free(&key);

@@ -43,4 +43,6 @@ wait $supervisor
 same "the living run ends" $? 0
 same "the part is the beginning of the whole" "$(sort part/out.jsonl | sha256sum)" \
     "$(awk -F'[:,]' -v cut="$read_part" '$2 < cut' live/out.jsonl | sort | sha256sum)"
+"$SLUICE" drain part 2>said.err
+check "a replay at rest says how it is continued" grep -q "the .sluice replay. that made it, given again" said.err
 exit $((failures > 0))
