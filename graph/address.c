@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <zmq.h>
 
 #include "base/memory.h"
@@ -107,6 +108,18 @@ address_overlap(const struct address *a, int a_replicas, const struct address *b
            b->port < a->port + a_replicas;
 }
 
+/* Whoever reaches a port holds a file of ours for HANDSHAKE_MS without showing a key, and ZeroMQ
+ * aborts when there is none left for its other sockets: as many as the system gives. */
+static void
+files_raise(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 void
 address_tune(const struct address *a, void *socket)
 {
@@ -125,4 +138,5 @@ address_tune(const struct address *a, void *socket)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
         zmq_setsockopt(socket, rows[i].option, &rows[i].value, sizeof(rows[i].value));
+    files_raise();
 }

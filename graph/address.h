@@ -31,6 +31,6 @@ char *address_endpoint(const struct address *a, int replica);
 /* Would both want one port? */
 bool address_overlap(const struct address *a, int a_replicas, const struct address *b,
                      int b_replicas);
-/* Heartbeats, limits of the handshake, reconnecting: before bind or connect. */
+/* Heartbeats, limits of the handshake, reconnecting, of open files: before bind or connect. */
 void address_tune(const struct address *a, void *socket);
 #endif

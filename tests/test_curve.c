@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -391,6 +392,47 @@ strangers_get_nothing_and_harm_nothing(void **state)
     linked_close(&l);
 }
 
+/* More connections than the soft limit of open files; the node goes to the hard one by itself. */
+static void
+many_silent_strangers_do_not_bring_a_node_down(void **state)
+{
+    enum { STRANGERS = 600 };
+    struct rlimit before, few;
+    struct linked l;
+    int fds[STRANGERS];
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    if (before.rlim_max < 4 * STRANGERS) {
+        print_message("# SKIP the hard limit of open files is low\n");
+        skip();
+    }
+    open_tcp(&l, 2000, 1);
+    few = (struct rlimit){STRANGERS / 2, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    linked_start(&l, LINKED_numbers, 0);
+    few.rlim_cur = 2 * STRANGERS;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    progress(&l, 1);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)l.port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (int i = 0; i < STRANGERS; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (connect(fds[i], (struct sockaddr *)&a, sizeof(a)) != 0)
+            assert_int_equal(errno, EINPROGRESS);
+    }
+    for (int i = 0; i < 200; i++) /* each question needs files of the node's own */
+        linked_status(&l, LINKED_numbers, 0, "out");
+    linked_start(&l, LINKED_relay, 0);
+    linked_start(&l, LINKED_tally, 0);
+    linked_finish(&l);
+    linked_verify(&l);
+    for (int i = 0; i < STRANGERS; i++)
+        close(fds[i]);
+    setrlimit(RLIMIT_NOFILE, &before);
+    linked_close(&l);
+}
+
 static void
 a_key_that_was_wrong_is_mended_without_a_restart(void **state)
 {
@@ -454,6 +496,7 @@ main(int argc, char **argv)
         cmocka_unit_test(keys_are_made_once_and_kept_private),
         cmocka_unit_test(kills_on_both_sides_lose_nothing),
         cmocka_unit_test(strangers_get_nothing_and_harm_nothing),
+        cmocka_unit_test(many_silent_strangers_do_not_bring_a_node_down),
         cmocka_unit_test(a_key_that_was_wrong_is_mended_without_a_restart),
         cmocka_unit_test(a_port_in_use_pauses),
     };
