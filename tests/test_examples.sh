@@ -23,7 +23,7 @@ for topology in examples/*/*.yaml; do
     if grep -q '\${WORK' "$topology"; then
         WORK=$work/nothing "$sluice" check "$topology" >"$work/check" 2>&1
         tell "$topology lacks only what remake makes" \
-            sh -c "[ \$(wc -l <'$work/check') = 1 ] && grep -q 'work/.*no such file' '$work/check'"
+            sh -c "[ \$(wc -l <'$work/check') = 1 ] && grep -q 'nothing/.*no such file' '$work/check'"
     else
         tell "$topology is accepted" "$sluice" check "$topology"
         tell "$topology can be drawn" "$sluice" graph "$topology" --mermaid
