@@ -3,6 +3,7 @@
 #include "graph/run.h"
 
 #include <dirent.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -89,6 +90,30 @@ topology_copy(const char *from, const char *dir, struct error *e)
     return rc;
 }
 
+/* A run is made in a new or empty folder, or goes on being made where its making was cut short. */
+static int
+folder_check(const char *path, struct error *e)
+{
+    static const char *const own[] = {".", "..", "given", "logs", "stores", "checkpoints", "keys",
+                                      "lock", "topology.yaml", "state.json", "plan.json.new",
+                                      NULL};
+    DIR *d = opendir(path);
+    if (d == NULL)
+        return error_set(e, ERROR_file, "cannot use '%s': %s", path, strerror(errno));
+    int rc = 0;
+    for (struct dirent *entry = readdir(d); entry != NULL && rc == 0; entry = readdir(d)) {
+        int i = 0;
+        while (own[i] != NULL && strncmp(entry->d_name, own[i], strlen(own[i]) + (i < 2)) != 0)
+            i++;
+        if (own[i] == NULL)
+            rc = error_set(e, ERROR_usage,
+                           "'%s' is not empty ('%s') and holds no run; name a new folder", path,
+                           entry->d_name);
+    }
+    closedir(d);
+    return rc;
+}
+
 /* Choose and make the directory itself; two runs started at once never share one, for mkdir()
  * decides. */
 static int
@@ -104,6 +129,9 @@ dir_make(const char *name, const char *given, char **dir, struct error *e)
         free(parent);
         if (folder_make(given, e) != 0)
             return e ? e->code : ERROR_file;
+        int strange = folder_check(given, e);
+        if (strange != 0)
+            return strange;
         *dir = realpath(given, NULL);
         return *dir ? 0 : error_set(e, ERROR_file, "cannot use '%s': %s", given, strerror(errno));
     }

@@ -32,6 +32,9 @@ echo 'nodes: 7' >bad.yaml
 "$SLUICE" run bad.yaml --run bad >/dev/null 2>&1
 same "a bad topology is refused with exit code 78" $? 78
 check "... before anything is made" test ! -e bad
+mkdir foreign && echo mine >foreign/notes
+"$SLUICE" run fast.yaml --run foreign >foreign.out 2>&1
+same "a folder with other things in it is refused" "$? $(ls foreign)" "2 notes"
 
 # ---- disturbed by commands ----
 "$SLUICE" run slow.yaml --run run >run.out 2>&1 &
