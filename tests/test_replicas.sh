@@ -53,6 +53,7 @@ judged 4000 2 >fast.yaml
 "$SLUICE" run fast.yaml --run late >late.out 2>&1 &
 supervisor=$!
 wait_for 20 supervisor_is_new late 0
+wait_for 20 lives late out 0
 kill -STOP "$(pid_of late out)"
 reader_left() { [ "$(state_of late rollouts)" = finished ]; }
 if wait_for 20 reader_left; then
