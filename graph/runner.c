@@ -30,7 +30,7 @@ struct runner {
     int             item_count;
     uint64_t        commits;        /* as last told */
     double          disk_at, beat_at;
-    bool            again, readable, quiet;
+    bool            again, readable, quiet, gone;
 };
 
 static int
@@ -124,6 +124,7 @@ send_out(struct runner *r)
         r->disk_at = now;
         node_check_disk(r->n);
         store_tidy(r->n->store);
+        r->gone = store_gone(r->n->store);
         if (before != node_takes(r->n))
             log_event(r->n->log, LOG_warning, before ? "paused" : "resumed", "%s",
                       before ? r->n->paused : "there is room again");
@@ -168,6 +169,9 @@ loop(struct runner *r, struct error *e)
             return rc;
         busy = rc == STEP_AGAIN;
         send_out(r);
+        if (r->gone)
+            return error_set(e, ERROR_file, "store '%s' was removed under its process",
+                             store_path(n->store));
     }
     int rc = node_flush(n, e);
     if (rc == 0) {                      /* what was committed may still be told */

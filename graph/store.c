@@ -167,6 +167,16 @@ store_tidy(struct store *s)
     mdb_reader_check(s->env, &dead);
 }
 
+bool
+store_gone(const struct store *s)
+{
+    struct stat file;
+    char *path = xprint("%s/data.mdb", store_path(s));
+    bool gone = stat(path, &file) != 0 && errno == ENOENT;
+    free(path);
+    return gone;
+}
+
 /* ---- opening ---- */
 
 /* LMDB reads pages by mmap(2): one that its file has lost would end the process by SIGBUS, the supervisor's and a reader's too.

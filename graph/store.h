@@ -97,6 +97,8 @@ void store_fail(struct store *s, const char *what);
 void store_settle(struct store *s);
 /* Clear readers left by killed processes; at most every few seconds. */
 void store_tidy(struct store *s);
+/* Has someone removed the folder? Then nothing written is ever found again: end the process. */
+bool store_gone(const struct store *s);
 
 /* Big-endian numbers, so that byte order is number order. */
 static inline void

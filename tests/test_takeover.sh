@@ -45,4 +45,16 @@ rm -r "$run/stores/calc.0"
 same "a lost store pauses the run" $? 75
 grep -q "stores have diverged: consumer '" "$work/out"; same "... and is named" $? 0
 [ $failures -eq 0 ] || cat "$work/out"
+
+# A run whose folder is removed under it, its supervisor killed: nobody will ever ask for these processes again.
+run=$work/removed
+"$SLUICE" run "$work/flow.yaml" --run "$run" >"$work/out" 2>&1 &
+first=$!
+wait_for 20 settled_at_least "$run" out 8
+left=$("$SLUICE" status "$run" --json | tr '{' '\n' | sed -n 's/^.*"replica".*"pid":\([0-9]*\).*/\1/p')
+kill -9 $first
+wait $first 2>/dev/null
+rm -r "$run"
+all_gone() { local p; for p in $left; do is_pid "$p" && kill -0 "$p" 2>/dev/null && return 1; done; return 0; }
+check "processes end whose run was removed ($(echo $left | wc -w))" wait_for 20 all_gone
 exit $((failures > 0))

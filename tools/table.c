@@ -55,7 +55,7 @@ paths_of(const char *run, const char *pattern)
 static void
 folder_name(const char *path, int up, char *name)
 {
-    const char *end = path + strlen(path), *begin;
+    const char *end = path + strlen(path), *begin = end;
 
     for (int i = 0; i <= up; i++) {
         for (begin = end; begin > path && begin[-1] != '/'; begin--)
