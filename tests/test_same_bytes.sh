@@ -14,18 +14,20 @@ edited() {  # NAME SED...: a copy of the topology beside it, for relative paths
     sed "$@" "$short" >"$name"
     echo "$name"
 }
-trap 'rm -f "$here"/examples/arith/.same-$$-*.yaml; tidy' EXIT
+server_pid=
+trap 'rm -f "$here"/examples/arith/.same-$$-*.yaml; [ -z "$server_pid" ] || kill $server_pid 2>/dev/null; tidy' EXIT
 base=$(one base)
 check "an undisturbed run: $base" test ${#base} -ge 64
 same "commits of one message" "$(one commit1 --set critic.commit_count=1 --set gems.commit_count=1 --set policy.commit_count=1)" "$base"
+same "commits of a thousand messages or a second" "$(one commit1000 --set critic.commit_count=1000 --set critic.commit_interval=1s --set gems.commit_interval=1s)" "$base"
 whole=$short
 short=$(edited two 's/kind: llm_judge/kind: llm_judge\n    replicas: 2/; s/kind: prm_judge/kind: prm_judge\n    replicas: 4/')
 same "2 and 4 replicas of the judges" "$(one replicas)" "$base"
 short=$whole; short=$(edited lead 's/^seed: 7/seed: 7\nmax_lead: 1/')
 same "a lead of one ordinal, so one group at a time" "$(one lead)" "$base"
 
-# ---- a judge restarted, and 1 to 2 replicas of it, in the middle ----
-short=$whole; slow=$(edited slow 's/^seed: 7/seed: 7\nmax_lead: 16/')
+# ---- a judge restarted, and 2 to 3 replicas of it, in the middle ----
+short=$whole; slow=$(edited slow 's/^seed: 7/seed: 7\nmax_lead: 16/; s/kind: llm_judge/kind: llm_judge\n    replicas: 2/')
 "$SLUICE" run "$slow" --run "$work/mid" >"$work/mid.out" 2>&1 &
 supervisor=$!
 wait_for 20 settled_at_least "$work/mid" policy 60
@@ -33,11 +35,23 @@ others() { for n in rollouts steps prm gems policy; do pid_of "$work/mid" $n; do
 before=$(others)
 check "restart critic" "$SLUICE" restart "$work/mid" critic
 same "... the other pids do not change" "$(others)" "$before"
-check "critic with 2 replicas from here on" "$SLUICE" set "$work/mid" critic.replicas=2
+check "critic with 3 replicas from here on" "$SLUICE" set "$work/mid" critic.replicas=3
 wait $supervisor
 same "... and it ends well" $? 0
 same "... with the same checkpoint" "$(outcome "$work/mid")" "$base"
 check "... and its audit" audit_ok "$work/mid"
+
+# ---- a judge behind HTTP whose answers come at once, and in another order: each takes its own time ----
+. "$here/tests/ledger.sh"
+serve "$work/prompt.ledger" 0
+short=$here/examples/arith/.same-$$-http.yaml
+behind_http "$whole" 8 >"$short"
+prompt=$(one prompt)
+check "a judge behind HTTP: $prompt" test ${#prompt} -ge 64
+serve_again "$work/shuffled.ledger" 0.05
+same "shuffled latencies of the judge" "$(one shuffled)" "$prompt"
+check "... for the same calls" test "$(different_calls "$work/shuffled.ledger" | wc -l)" = "$(different_calls "$work/prompt.ledger" | wc -l)"
+kill $server_pid; wait $server_pid 2>/dev/null; server_pid=
 
 # ---- kernels of other machines, each against itself ----
 for core in Haswell Zen; do
