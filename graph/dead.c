@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "graph/core.h"
+#include "graph/letter.h"
 
 static uint64_t
 next_number(struct node *n)
@@ -79,20 +80,6 @@ dead_add_bytes(struct node *n, const char *where, struct span bytes, const char 
     node_count(n, METRIC_dead, 1);
 }
 
-/* The header of a row (new reference) and its bodies; NULL when the row is not one. */
-static json_t *
-row_read(struct span value, struct span *bodies)
-{
-    uint32_t length;
-    if (value.length < 4)
-        return NULL;
-    memcpy(&length, value.at, 4);
-    if (length > value.length - 4)
-        return NULL;
-    *bodies = span_of(value.at + 4 + length, value.length - 4 - length);
-    return json_loadb(value.at + 4, length, 0, NULL);
-}
-
 /* A held row as a unit again; NULL with an error. */
 static struct work *
 work_of_row(struct node *n, uint64_t number, struct error *e)
@@ -102,7 +89,7 @@ work_of_row(struct node *n, uint64_t number, struct error *e)
     store_u64(key, number);
     json_t *header = NULL;
     if (store_get(n->store, TABLE_dead, span_of(key, 8), &value))
-        header = row_read(value, &bodies);
+        header = letter_header(value, &bodies);
     if (!header) {
         error_set(e, ERROR_input, "there is no dead letter %llu", (unsigned long long)number);
         return NULL;
@@ -177,7 +164,7 @@ dead_drop(struct node *n, uint64_t number, struct error *e)
         return error_set(e, ERROR_input, "dead letter %llu is being retried", (unsigned long long)number);
     if (!store_get(n->store, TABLE_dead, span_of(key, 8), &value))
         return error_set(e, ERROR_input, "there is no dead letter %llu", (unsigned long long)number);
-    json_t *header = row_read(value, &bodies);
+    json_t *header = letter_header(value, &bodies);
     bool held = json_is_true(json_object_get(header, "held"));
     json_decref(header);
     node_touch(n);
@@ -199,7 +186,7 @@ static bool
 held_visit(void *own, struct span key, struct span value)
 {
     struct span bodies;
-    json_t *header = row_read(value, &bodies);
+    json_t *header = letter_header(value, &bodies);
     (void)key;
     *(int64_t *)own += json_is_true(json_object_get(header, "held"));
     json_decref(header);

@@ -27,17 +27,17 @@ letter_body(enum message m, struct span body)
     return json ? json : json_string("(unreadable)");
 }
 
-static json_t *
-header_read(struct span value, struct span *bodies)
+json_t *
+letter_header(struct span row, struct span *bodies)
 {
     uint32_t length;
-    if (value.length < 4)
+    if (row.length < 4)
         return NULL;
-    memcpy(&length, value.at, 4);
-    if (length > value.length - 4)
+    memcpy(&length, row.at, 4);
+    if (length > row.length - 4)
         return NULL;
-    *bodies = span_of(value.at + 4 + length, value.length - 4 - length);
-    return json_loadb(value.at + 4, length, 0, NULL);
+    *bodies = span_of(row.at + 4 + length, row.length - 4 - length);
+    return json_loadb(row.at + 4, length, 0, NULL);
 }
 
 struct listing {
@@ -55,7 +55,7 @@ list_visit(void *own, struct span key, struct span value)
         l->more = true;
         return false;
     }
-    json_t *header = header_read(value, &bodies);
+    json_t *header = letter_header(value, &bodies);
     if (header != NULL)
         json_array_append_new(l->rows, header);
     return true;
@@ -100,7 +100,7 @@ letter_show(struct store *s, const struct plan *p, int node, uint64_t number, js
     size_t i, at = 0;
     store_u64(key, number);
     json_t *header =
-        store_get(s, TABLE_dead, span_of(key, 8), &value) ? header_read(value, &bodies) : NULL;
+        store_get(s, TABLE_dead, span_of(key, 8), &value) ? letter_header(value, &bodies) : NULL;
     if (header == NULL)
         return error_set(e, ERROR_usage, "'%s' has no dead letter %llu", n->id,
                          (unsigned long long)number);

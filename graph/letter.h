@@ -14,6 +14,9 @@
 
 #define LETTER_LIST_MAX 1000    /* headers in one answer */
 
+/* The header of a row of TABLE_dead (a new reference) and its bodies, which borrow from the row; NULL when the row is not
+ * one. The only reader of what graph/dead.c writes. */
+json_t *letter_header(struct span row, struct span *bodies);
 /* {"letters":[headers, oldest first],"more":bool} into `reply`; `from`: the first number wanted. */
 void letter_list(struct store *s, uint64_t from, json_t *reply);
 /* The header, with the bodies of its inputs as JSON objects of their messages, or the bytes of a
