@@ -37,8 +37,8 @@ json_t *linked_ask(struct linked *l, int node, int replica, const char *ask);
 int64_t linked_status(struct linked *l, int node, int replica, const char *field);
 void linked_plan(struct plan *p, struct plan_node *nodes, const struct linked *l);
 void linked_finish(struct linked *l);       /* wait until every process finished, then let them leave */
-/* Every ordinal exactly once in tally's committed store, with the right bytes. */
 bool linked_alive(struct linked *l, int node, int replica);
 void linked_why(struct linked *l, int node, int replica, const char *part);   /* waits until status says `part` */
+/* Every ordinal exactly once in tally's committed store, with the right bytes. */
 void linked_verify(struct linked *l);
 #endif
