@@ -157,16 +157,29 @@ test_config_refused(void **state)
     refused("", "JSON");
     refused("[]", "object");
     refused("{" SIZES "}", "'model_type'");
-    refused("{\"model_type\": \"llama\", " SIZES "}", "'llama'");
+    refused("{\"model_type\": \"gemma3\", " SIZES "}", "'gemma3'");
+    refused("{\"model_type\": \"gemma3\", " SIZES "}", "qwen2, qwen3, llama, mistral");
     refused(PLAIN ", \"quantization_config\": {\"bits\": 4}}", "quantization_config");
     refused(PLAIN ", \"architectures\": [\"Qwen2ForRewardModel\"]}", "Qwen2ForRewardModel");
+    refused(PLAIN ", \"architectures\": [\"LlamaForCausalLM\"]}", "Qwen2 followed by");
+    refused(PLAIN ", \"mlp_bias\": true}", "mlp_bias");
     refused(PLAIN ", \"hidden_act\": \"gelu\"}", "'gelu'");
-    refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "'yarn'");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "'llama3'");
+    refused(PLAIN ", \"rope_scaling\": {\"type\": \"longrope\", \"factor\": 4}}", "'longrope'");
+    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"mrope\"}}", "llama3 and yarn are");
+    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": 3}}", "rope_type");
+    refused(PLAIN ", \"rope_scaling\": 3}", "rope_scaling");
+    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "factor");
+    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, "
+                  "\"low_freq_factor\": 4, \"high_freq_factor\": 1}}", "high_freq_factor");
+    refused(PLAIN ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": -1}}", "factor");
+    refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, "
+                  "\"attention_factor\": 0}}", "attention_factor");
     refused(PLAIN ", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
-    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1}",
-            "use_sliding_window");
-    refused(PLAIN ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]}", "layer_types");
+    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1, "
+                  "\"sliding_window\": null}",
+            "sliding_window");
+    refused(PLAIN ", \"layer_types\": [\"chunked_attention\", \"full_attention\"]}",
+            "chunked_attention");
     refused(PLAIN ", \"num_key_value_heads\": 3}", "num_key_value_heads");
     refused(PLAIN ", \"num_key_value_heads\": 0}", "num_key_value_heads");
     refused(PLAIN ", \"head_dim\": 3}", "head_dim");
