@@ -19,6 +19,7 @@ struct opening {
     struct model_shards shards;
     size_t prefix;
     struct model_source *source;
+    char **used; /* of each file, for each of its tensors: is it one of the model's? */
 };
 
 /* The tensor of the model's NAME: under this name, without the prefix, or as classifier.*. Returns
@@ -84,6 +85,7 @@ find_all(struct opening *o, const struct model *m, const struct safetensors_entr
             return rc;
         s->tensors[i].tensor = i;
         s->count = i + 1;
+        o->used[s->tensors[i].file][entries[i] - o->shards.files[s->tensors[i].file].entries] = 1;
     }
     return 0;
 }
@@ -144,31 +146,14 @@ check_extra(struct opening *o, int file, const struct safetensors_entry *entry,
 }
 
 static int
-is_stored(const struct model_source *s, int file, const char *name, int *hint)
-{
-    for (int i = 0; i < s->count; i++) { /* files are in an order of their own: from the last hit */
-        int at = (*hint + i) % s->count;
-
-        if (s->tensors[at].file == file && strcmp(s->tensors[at].name, name) == 0) {
-            *hint = at;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-static int
 check_extras(struct opening *o, const struct model *m, struct error *e)
 {
-    int hint = 0, rc = 0;
+    int rc = 0;
 
     for (int i = 0; i < o->shards.count; i++)
-        for (int k = 0; k < o->shards.files[i].count && rc == 0; k++) {
-            const struct safetensors_entry *entry = &o->shards.files[i].entries[k];
-
-            if (!is_stored(o->source, i, entry->name, &hint))
-                rc = check_extra(o, i, entry, m, e);
-        }
+        for (int k = 0; k < o->shards.files[i].count && rc == 0; k++)
+            if (!o->used[i][k])
+                rc = check_extra(o, i, &o->shards.files[i].entries[k], m, e);
     return rc;
 }
 
@@ -180,12 +165,27 @@ load(struct opening *o, struct model *m, struct error *e)
 
     if (rc == 0)
         rc = model_allocate(m, e);
-    for (int i = 0; i < m->tensor_count && rc == 0; i++) {
-        rc = safetensors_floats(entries[i], m->params + m->tensors[i].offset, e);
-        safetensors_release(&o->shards.files[o->source->tensors[i].file], entries[i]);
-    }
+    for (int i = 0; i < m->tensor_count && rc == 0; i++)
+        rc = safetensors_take(&o->shards.files[o->source->tensors[i].file], entries[i],
+                              m->params + m->tensors[i].offset, e);
     free(entries);
     return rc ? rc : check_extras(o, m, e);
+}
+
+static void
+mark_begin(struct opening *o)
+{
+    o->used = xarray((size_t)o->shards.count, sizeof(*o->used));
+    for (int i = 0; i < o->shards.count; i++)
+        o->used[i] = xarray((size_t)o->shards.files[i].count + 1, 1);
+}
+
+static void
+mark_end(struct opening *o)
+{
+    for (int i = 0; i < o->shards.count; i++)
+        free(o->used[i]);
+    free(o->used);
 }
 
 /* The text of DIR/NAME; NULL where there is none and it is not required. */
@@ -256,7 +256,9 @@ model_open(struct model *model, const char *dir, struct error *e)
     rc = model_shards_open(&o.shards, dir, e);
     if (rc)
         return rc;
+    mark_begin(&o);
     rc = open_files(&o, model, &config, e);
+    mark_end(&o);
     if (rc)
         error_wrap(e, "%s", dir);
     model_shards_close(&o.shards);

@@ -365,18 +365,6 @@ safetensors_close(struct safetensors *s)
     *s = (struct safetensors){0};
 }
 
-void
-safetensors_release(const struct safetensors *s, const struct safetensors_entry *entry)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)entry->data;
-    uintptr_t to = from + entry->bytes;
-
-    from = (from + page - 1) / page * page; /* pages at the ends belong to the neighbours too */
-    to = to / page * page;
-    if (s->mapped && to > from)
-        madvise((void *)from, to - from, MADV_DONTNEED);
-}
-
 const struct safetensors_entry *
 safetensors_find(const struct safetensors *s, const char *name)
 {

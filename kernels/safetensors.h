@@ -57,9 +57,10 @@ const char *safetensors_type_name(enum safetensors_type type); /* "BF16" */
 /* Copies an F32, F16 or BF16 tensor into OUT[elements] as float32; another type is ERROR_model. */
 int safetensors_floats(const struct safetensors_entry *entry, float *out, struct error *e);
 
-/* ENTRY of a mapped file has been read and will not be soon: gives its pages back to the system, so
- * that a file is not held beside what was made of it. */
-void safetensors_release(const struct safetensors *s, const struct safetensors_entry *entry);
+/* The same piece after piece, each piece's pages of a mapped file given back to the system once it
+ * is read: at no time is a second copy of the tensor in memory. */
+int safetensors_take(const struct safetensors *s, const struct safetensors_entry *entry, float *out,
+                     struct error *e);
 
 /* "[2, 3]" into TEXT, for messages. */
 void safetensors_shape(const int64_t *shape, int rank, char *text, size_t room);

@@ -6,8 +6,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#define PIECE 65536 /* numbers converted at a time */
+#define PIECE        65536      /* numbers converted at a time on the way out ... */
+#define TAKE         (1 << 20)  /* ... and in */
+#define TAKE_OVERLAP 65536      /* bytes, at least a page */
 
 static float
 float_of_bits(uint32_t bits)
@@ -54,6 +58,36 @@ safetensors_floats(const struct safetensors_entry *entry, float *out, struct err
         return error_set(e, ERROR_model, "tensor '%s' holds %s; F32, F16 and BF16 are understood",
                          entry->name, safetensors_type_name(entry->type));
     }
+}
+
+/* Pages that lie within FROM .. TO of a mapping; those at the ends belong to the neighbours too. */
+static void
+release(const struct safetensors *s, const char *from, const char *to)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)from + page - 1) / page * page, last = (uintptr_t)to / page * page;
+
+    if (s->mapped && last > first)
+        madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+int
+safetensors_take(const struct safetensors *s, const struct safetensors_entry *entry, float *out,
+                 struct error *e)
+{
+    size_t width = entry->elements ? entry->bytes / (size_t)entry->elements : 0;
+    struct safetensors_entry part = *entry;
+    int rc = 0;
+
+    for (int64_t at = 0; at < entry->elements && rc == 0; at += part.elements) {
+        part.data = entry->data + (size_t)at * width;
+        part.elements = entry->elements - at < TAKE ? entry->elements - at : TAKE;
+        part.bytes = (size_t)part.elements * width;
+        rc = safetensors_floats(&part, out + at, e);
+        /* from the tensor's beginning: a page that a piece ends in is given back after the next */
+        release(s, at == 0 ? part.data : part.data - TAKE_OVERLAP, part.data + part.bytes);
+    }
+    return rc;
 }
 
 static uint32_t

@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZES                                                                                      \
@@ -432,6 +434,170 @@ test_shards(void **state)
     model_free(&m);
 }
 
+/* Grown by so many bytes at the most while STEP ran in a process of its own. */
+static double
+growth_of(int (*step)(void))
+{
+    int ends[2], status;
+    double grown = 0;
+
+    assert_int_equal(pipe(ends), 0);
+    if (fork() == 0) {
+        struct rusage before, after;
+
+        getrusage(RUSAGE_SELF, &before);
+        status = step();
+        getrusage(RUSAGE_SELF, &after);
+        grown = (double)(after.ru_maxrss - before.ru_maxrss) * 1024;
+        _exit(status || write(ends[1], &grown, sizeof(grown)) != sizeof(grown));
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &grown, sizeof(grown)), sizeof(grown));
+    close(ends[0]);
+    wait(&status);
+    assert_int_equal(status, 0);
+    return grown;
+}
+
+static char large[200];
+#define LARGE_FLOATS (2.0 * 16384 * 512 + 2.0 * 512 * (4 * 512 + 3 * 64))
+
+static int
+open_large(void)
+{
+    struct model m;
+    struct error e = {0};
+
+    return model_open(&m, large, &e) || m.count < LARGE_FLOATS;
+}
+
+static int
+save_large(void)
+{
+    struct model m;
+    struct error e = {0};
+
+    return model_open(&m, large, &e) || model_save(&m, path_of("again"), NULL, &e);
+}
+
+/* 75 MB of float32, from a file of as many bytes and from one of half: what is held is the
+ * parameters and a little, never the file beside them; nor is there a copy when it is saved. */
+static void
+test_one_copy(void **state)
+{
+    struct model_config c = small_config(0, 0);
+    struct model m;
+    struct error e = {0};
+    enum safetensors_type types[64];
+    struct safetensors_source sources[64];
+
+    (void)state;
+    snprintf(large, sizeof(large), "%s", path_of("large"));
+    c.vocab_size = 16384, c.hidden_size = 512, c.intermediate_size = 64;
+    c.num_attention_heads = c.num_key_value_heads = 8;
+    must(model_init(&m, &c, &e), &e);
+    for (int64_t i = 0; i < m.count; i++)
+        m.params[i] = (float)(i % 1021) / 1024;
+    must(model_save(&m, large, NULL, &e), &e);
+    assert_true(m.tensor_count < 64);
+    for (int i = 0; i < m.tensor_count; i++) {
+        const struct model_tensor *t = &m.tensors[i];
+
+        types[i] = SAFETENSORS_BF16;
+        sources[i] = (struct safetensors_source){
+            t->name, t->dims, {t->shape[0], t->shape[1]}, m.params + t->offset};
+    }
+    for (int half = 0; half < 2; half++) {
+        double opened, saved;
+
+        if (half)
+            must(safetensors_write_as(path_of("large/model.safetensors"), sources, types,
+                                      m.tensor_count, &e),
+                 &e);
+        opened = growth_of(open_large);
+        saved = growth_of(save_large);
+        if (opened > 1.25 * 4 * LARGE_FLOATS || saved > 1.25 * 4 * LARGE_FLOATS)
+            fail_msg("%.0f MB of parameters, %.0f MB held to open, %.0f MB to save",
+                     4e-6 * LARGE_FLOATS, opened * 1e-6, saved * 1e-6);
+        print_message("%.0f MB of parameters: %.0f MB held to open, %.0f MB to save\n",
+                      4e-6 * LARGE_FLOATS, opened * 1e-6, saved * 1e-6);
+    }
+    model_free(&m);
+}
+
+static void
+window_of(const char *text, int64_t positions, int64_t usable)
+{
+    struct model_config c;
+    struct error e = {0};
+
+    must(model_config_parse(&c, span_text(text), &e), &e);
+    assert_int_equal(c.max_position_embeddings, positions);
+    assert_int_equal(c.positions_usable, usable);
+}
+
+/* Attention that slides is full attention up to its window, and that far it is used. */
+static void
+test_windows(void **state)
+{
+    (void)state;
+    window_of(PLAIN ", \"sliding_window\": 100}", 32768, 32768);
+    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true}", 32768, 32768);
+    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
+                    "\"max_window_layers\": 1}", 32768, 100);
+    window_of(PLAIN ", \"sliding_window\": 100, \"layer_types\": [\"full_attention\", "
+                    "\"sliding_attention\"]}", 32768, 100);
+    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
+                    "\"max_window_layers\": 0, \"layer_types\": [\"full_attention\"]}", 32768, 32768);
+    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
+                    "\"max_window_layers\": 0, \"max_position_embeddings\": 90}", 90, 90);
+    window_of("{\"model_type\": \"mistral\", " SIZES "}", 131072, 4096);
+    window_of("{\"model_type\": \"mistral\", \"sliding_window\": 8, " SIZES "}", 131072, 8);
+    window_of("{\"model_type\": \"mistral\", \"sliding_window\": null, " SIZES "}", 131072, 131072);
+    window_of("{\"model_type\": \"llama\", \"sliding_window\": 8, " SIZES "}", 2048, 2048);
+    window_of("{\"model_type\": \"qwen3\", " SIZES "}", 32768, 32768);
+}
+
+/* What is written of any config is read again as the same, in numbers and in text. */
+static void
+test_families_written(void **state)
+{
+    static const char *const names[] = {"qwen2",        "qwen2_yarn",  "qwen2_prm",
+                                        "qwen3",        "qwen3_sharded", "qwen3_token",
+                                        "llama",        "llama_linear", "mistral",
+                                        "mistral_sequence"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char *dir = xprint("tests/golden/models/%s", names[i]);
+        struct buffer text = {0}, twice = {0};
+        struct model_config c, again;
+        struct error e = {0};
+
+        must(model_config_read(&c, dir, &e), &e);
+        model_config_write(&c, &text);
+        must(model_config_parse(&again, buffer_span(&text), &e), &e);
+        model_config_write(&again, &twice);
+        assert_int_equal(text.length, twice.length);
+        assert_memory_equal(text.at, twice.at, text.length);
+        assert_int_equal(c.head, again.head);
+        assert_int_equal(c.positions_usable, again.positions_usable);
+        assert_int_equal(c.output_bias, again.output_bias);
+        assert_int_equal(c.rope_scaling.type, again.rope_scaling.type);
+        for (int64_t j = 0; j < c.head_dim / 2; j++) {
+            double f = rope_frequency(&c.rope_scaling, c.rope_theta, c.head_dim, j);
+            double g = rope_frequency(&again.rope_scaling, c.rope_theta, c.head_dim, j);
+
+            assert_memory_equal(&f, &g, sizeof(f));
+        }
+        assert_memory_equal(&c.rope_scaling.attention_factor, &again.rope_scaling.attention_factor,
+                            sizeof(double));
+        buffer_free(&text);
+        buffer_free(&twice);
+        free(dir);
+    }
+}
+
 static void
 test_stops(void **state)
 {
@@ -461,6 +627,8 @@ main(void)
         cmocka_unit_test(test_config_written), cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_save_replaces),  cmocka_unit_test(test_contradictions),
         cmocka_unit_test(test_shards),         cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_one_copy),       cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_families_written),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
