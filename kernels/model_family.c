@@ -5,8 +5,16 @@
 static const struct model_family families[] = {
 #define MODEL_FAMILY(name, prefix, attention, output, mlp, qk_norm, window, head_dim, positions,   \
                      window_default)                                                               \
-    {#name,   #prefix, FAMILY_BIAS_##attention, FAMILY_BIAS_##output, FAMILY_BIAS_##mlp,           \
-     qk_norm, FAMILY_WINDOW_##window, head_dim, positions, window_default},
+    {#name,                                                                                        \
+     #prefix,                                                                                      \
+     FAMILY_BIAS_##attention,                                                                      \
+     FAMILY_BIAS_##output,                                                                         \
+     FAMILY_BIAS_##mlp,                                                                            \
+     qk_norm,                                                                                      \
+     FAMILY_WINDOW_##window,                                                                       \
+     head_dim,                                                                                     \
+     positions,                                                                                    \
+     window_default},
 #include "kernels/model_family.def"
 #undef MODEL_FAMILY
 };

@@ -10,18 +10,18 @@
 enum family_bias {
     FAMILY_BIAS_never,
     FAMILY_BIAS_always,
-    FAMILY_BIAS_key             /* attention_bias or mlp_bias of config.json says it */
+    FAMILY_BIAS_key /* attention_bias or mlp_bias of config.json says it */
 };
 
 enum family_window {
-    FAMILY_WINDOW_none,         /* always full attention */
-    FAMILY_WINDOW_flag,         /* use_sliding_window, max_window_layers, layer_types */
-    FAMILY_WINDOW_plain         /* sliding_window alone: every layer slides unless it is null */
+    FAMILY_WINDOW_none, /* always full attention */
+    FAMILY_WINDOW_flag, /* use_sliding_window, max_window_layers, layer_types */
+    FAMILY_WINDOW_plain /* sliding_window alone: every layer slides unless it is null */
 };
 
 struct model_family {
-    const char *name;           /* model_type */
-    const char *prefix;         /* of its classes: prefix "ForCausalLM" */
+    const char *name;   /* model_type */
+    const char *prefix; /* of its classes: prefix "ForCausalLM" */
     enum family_bias attention_bias, output_bias, mlp_bias;
     int qk_norm;
     enum family_window window;

@@ -1,4 +1,5 @@
-/* Saving: a directory made aside, as its source lay or as a new one, and put in place in one step. */
+/* Saving: a directory made aside, as its source lay or as a new one, and put in place in one step.
+ */
 #include "kernels/model_file.h"
 
 #include "kernels/document.h"
@@ -182,8 +183,8 @@ write_files(const struct model *model, const char *dir, struct error *e)
 {
     int count = model->source ? model->source->count : model->tensor_count;
     struct safetensors_source *sources = xarray((size_t)count, sizeof(*sources));
-    int rc = model->source ? write_source(model, dir, sources, e)
-                           : write_fresh(model, dir, sources, e);
+    int rc =
+        model->source ? write_source(model, dir, sources, e) : write_fresh(model, dir, sources, e);
 
     free(sources);
     return rc;

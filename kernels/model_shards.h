@@ -8,11 +8,11 @@
 #include "kernels/safetensors.h"
 
 struct model_shards {
-    struct safetensors *files;      /* (count) */
-    char **names;                   /* (count): without the directory */
+    struct safetensors *files; /* (count) */
+    char **names;              /* (count): without the directory */
     int count;
-    json_t *map;                    /* tensor name to file name; NULL without an index */
-    struct buffer index;            /* the index's text */
+    json_t *map;         /* tensor name to file name; NULL without an index */
+    struct buffer index; /* the index's text */
 };
 
 /* Every tensor that the index names is in its file, and no other file holds one. ERROR_model,

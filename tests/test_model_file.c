@@ -1,5 +1,4 @@
-/* Model directories: config.json in both dialects, what is refused and in which words, round trips.
- */
+/* Model directories made here: round trips, contradictions, shards, and the memory they take. */
 #include "kernels/model_file.h"
 
 #include "kernels/document.h"
@@ -95,109 +94,6 @@ must(int rc, const struct error *e)
         fail_msg("%s", e->text);
 }
 
-static void
-refused(const char *text, const char *reason)
-{
-    struct model_config c;
-    struct error e = {0};
-
-    if (model_config_parse(&c, span_text(text), &e) == 0)
-        fail_msg("accepted: %s", text);
-    if (!strstr(e.text, reason))
-        fail_msg("'%s' lacks '%s'", e.text, reason);
-}
-
-static void
-test_config_read(void **state)
-{
-    struct model_config c;
-    struct error e = {0};
-
-    (void)state;
-    must(model_config_parse(&c, span_text(PLAIN "}"), &e), &e);
-    assert_int_equal(c.num_key_value_heads, 4);
-    assert_int_equal(c.head_dim, 2);
-    assert_int_equal(c.tie_word_embeddings, 0);
-    assert_int_equal(c.num_labels, 0);
-    assert_int_equal(c.eos_token_id, -1);
-    assert_true(c.rope_theta > 9999.9 && c.rope_theta < 10000.1);
-    must(model_config_parse(
-             &c,
-             span_text(
-                 PLAIN
-                 ", \"num_key_value_heads\": 2, \"head_dim\": 6, \"rope_theta\": 5, "
-                 "\"rope_parameters\": "
-                 "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}, \"tie_word_embeddings\": "
-                 "true, "
-                 "\"eos_token_id\": [7, 8], \"bos_token_id\": null, \"pad_token_id\": 3, "
-                 "\"rms_norm_eps\": 1e-5, "
-                 "\"sliding_window\": 4096, \"use_sliding_window\": false, \"rope_scaling\": null, "
-                 "\"architectures\": [\"Qwen2ForTokenClassification\"], "
-                 "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}"),
-             &e),
-         &e);
-    assert_int_equal(c.num_key_value_heads, 2);
-    assert_int_equal(c.head_dim, 6);
-    assert_true(c.rope_theta > 999999 && c.rope_theta < 1000001);
-    assert_int_equal(c.tie_word_embeddings, 1);
-    assert_int_equal(c.eos_token_id, 7);
-    assert_int_equal(c.bos_token_id, -1);
-    assert_int_equal(c.pad_token_id, 3);
-    assert_int_equal(c.num_labels, 3);
-    must(model_config_parse(&c,
-                            span_text(PLAIN ", \"rope_theta\": 500.5, \"rope_scaling\": "
-                                            "{\"type\": \"default\"}}"),
-                            &e),
-         &e);
-    assert_true(c.rope_theta > 500.4 && c.rope_theta < 500.6);
-}
-
-static void
-test_config_refused(void **state)
-{
-    (void)state;
-    refused("", "JSON");
-    refused("[]", "object");
-    refused("{" SIZES "}", "'model_type'");
-    refused("{\"model_type\": \"gemma3\", " SIZES "}", "'gemma3'");
-    refused("{\"model_type\": \"gemma3\", " SIZES "}", "qwen2, qwen3, llama, mistral");
-    refused(PLAIN ", \"quantization_config\": {\"bits\": 4}}", "quantization_config");
-    refused(PLAIN ", \"architectures\": [\"Qwen2ForRewardModel\"]}", "Qwen2ForRewardModel");
-    refused(PLAIN ", \"architectures\": [\"LlamaForCausalLM\"]}", "Qwen2 followed by");
-    refused(PLAIN ", \"mlp_bias\": true}", "mlp_bias");
-    refused(PLAIN ", \"hidden_act\": \"gelu\"}", "'gelu'");
-    refused(PLAIN ", \"rope_scaling\": {\"type\": \"longrope\", \"factor\": 4}}", "'longrope'");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"mrope\"}}", "llama3 and yarn are");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": 3}}", "rope_type");
-    refused(PLAIN ", \"rope_scaling\": 3}", "rope_scaling");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "factor");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, "
-                  "\"low_freq_factor\": 4, \"high_freq_factor\": 1}}", "high_freq_factor");
-    refused(PLAIN ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": -1}}", "factor");
-    refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, "
-                  "\"attention_factor\": 0}}", "attention_factor");
-    refused(PLAIN ", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
-    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1, "
-                  "\"sliding_window\": null}",
-            "sliding_window");
-    refused(PLAIN ", \"layer_types\": [\"chunked_attention\", \"full_attention\"]}",
-            "chunked_attention");
-    refused(PLAIN ", \"num_key_value_heads\": 3}", "num_key_value_heads");
-    refused(PLAIN ", \"num_key_value_heads\": 0}", "num_key_value_heads");
-    refused(PLAIN ", \"head_dim\": 3}", "head_dim");
-    refused(PLAIN ", \"rms_norm_eps\": \"small\"}", "rms_norm_eps");
-    refused(PLAIN ", \"tie_word_embeddings\": 1}", "tie_word_embeddings");
-    refused(PLAIN ", \"eos_token_id\": \"x\"}", "eos_token_id");
-    refused(PLAIN ", \"vocab_size\": 11}", "twice");
-    refused("{\"model_type\": \"qwen2\"}", "vocab_size");
-    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 4000000000, \"hidden_size\": 8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
-            "vocab_size");
-    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 10, \"hidden_size\": -8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
-            "hidden_size");
-}
-
 static struct model_config
 small_config(int64_t labels, int tied)
 {
@@ -219,29 +115,6 @@ small_model(int64_t labels, int tied)
     must(model_init(&m, &c, &e), &e);
     model_randomise(&m, 5);
     return m;
-}
-
-static void
-test_config_written(void **state)
-{
-    struct model_config c = small_config(2, 1), again;
-    struct buffer text = {0};
-    struct error e = {0};
-
-    (void)state;
-    c.rms_norm_eps = 1e-6, c.rope_theta = 1234567.5, c.head_dim = 6;
-    must(model_config_check(&c, &e), &e);
-    model_config_write(&c, &text);
-    must(model_config_parse(&again, buffer_span(&text), &e), &e);
-    assert_memory_equal(&c.rope_theta, &again.rope_theta, sizeof(double));
-    assert_memory_equal(&c.rms_norm_eps, &again.rms_norm_eps, sizeof(double));
-    assert_int_equal(again.head_dim, 6);
-    assert_int_equal(again.num_labels, 2);
-    assert_int_equal(again.eos_token_id, 1);
-    assert_int_equal(again.bos_token_id, -1);
-    assert_int_equal(again.tie_word_embeddings, 1);
-    assert_int_equal(again.max_position_embeddings, 64);
-    buffer_free(&text);
 }
 
 static void
@@ -525,110 +398,13 @@ test_one_copy(void **state)
     model_free(&m);
 }
 
-static void
-window_of(const char *text, int64_t positions, int64_t usable)
-{
-    struct model_config c;
-    struct error e = {0};
-
-    must(model_config_parse(&c, span_text(text), &e), &e);
-    assert_int_equal(c.max_position_embeddings, positions);
-    assert_int_equal(c.positions_usable, usable);
-}
-
-/* Attention that slides is full attention up to its window, and that far it is used. */
-static void
-test_windows(void **state)
-{
-    (void)state;
-    window_of(PLAIN ", \"sliding_window\": 100}", 32768, 32768);
-    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true}", 32768, 32768);
-    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
-                    "\"max_window_layers\": 1}", 32768, 100);
-    window_of(PLAIN ", \"sliding_window\": 100, \"layer_types\": [\"full_attention\", "
-                    "\"sliding_attention\"]}", 32768, 100);
-    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
-                    "\"max_window_layers\": 0, \"layer_types\": [\"full_attention\"]}", 32768, 32768);
-    window_of(PLAIN ", \"sliding_window\": 100, \"use_sliding_window\": true, "
-                    "\"max_window_layers\": 0, \"max_position_embeddings\": 90}", 90, 90);
-    window_of("{\"model_type\": \"mistral\", " SIZES "}", 131072, 4096);
-    window_of("{\"model_type\": \"mistral\", \"sliding_window\": 8, " SIZES "}", 131072, 8);
-    window_of("{\"model_type\": \"mistral\", \"sliding_window\": null, " SIZES "}", 131072, 131072);
-    window_of("{\"model_type\": \"llama\", \"sliding_window\": 8, " SIZES "}", 2048, 2048);
-    window_of("{\"model_type\": \"qwen3\", " SIZES "}", 32768, 32768);
-}
-
-/* What is written of any config is read again as the same, in numbers and in text. */
-static void
-test_families_written(void **state)
-{
-    static const char *const names[] = {"qwen2",        "qwen2_yarn",  "qwen2_prm",
-                                        "qwen3",        "qwen3_sharded", "qwen3_token",
-                                        "llama",        "llama_linear", "mistral",
-                                        "mistral_sequence"};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char *dir = xprint("tests/golden/models/%s", names[i]);
-        struct buffer text = {0}, twice = {0};
-        struct model_config c, again;
-        struct error e = {0};
-
-        must(model_config_read(&c, dir, &e), &e);
-        model_config_write(&c, &text);
-        must(model_config_parse(&again, buffer_span(&text), &e), &e);
-        model_config_write(&again, &twice);
-        assert_int_equal(text.length, twice.length);
-        assert_memory_equal(text.at, twice.at, text.length);
-        assert_int_equal(c.head, again.head);
-        assert_int_equal(c.positions_usable, again.positions_usable);
-        assert_int_equal(c.output_bias, again.output_bias);
-        assert_int_equal(c.rope_scaling.type, again.rope_scaling.type);
-        for (int64_t j = 0; j < c.head_dim / 2; j++) {
-            double f = rope_frequency(&c.rope_scaling, c.rope_theta, c.head_dim, j);
-            double g = rope_frequency(&again.rope_scaling, c.rope_theta, c.head_dim, j);
-
-            assert_memory_equal(&f, &g, sizeof(f));
-        }
-        assert_memory_equal(&c.rope_scaling.attention_factor, &again.rope_scaling.attention_factor,
-                            sizeof(double));
-        buffer_free(&text);
-        buffer_free(&twice);
-        free(dir);
-    }
-}
-
-static void
-test_stops(void **state)
-{
-    struct model_stops stops;
-    struct error e = {0};
-
-    (void)state;
-    mkdir(path_of("stops"), 0777);
-    put(path_of("stops/config.json"), "{\"eos_token_id\": 5}");
-    must(model_stops_read(&stops, path_of("stops"), &e), &e);
-    assert_int_equal(stops.count, 1);
-    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": [7, 5, 9]}");
-    must(model_stops_read(&stops, path_of("stops"), &e), &e);
-    assert_int_equal(stops.count, 3);
-    assert_true(stops.ids[0] == 5 && stops.ids[1] == 7 && stops.ids[2] == 9);
-    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": -1}");
-    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
-    put(path_of("stops/generation_config.json"), "{");
-    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
-}
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config_read),    cmocka_unit_test(test_config_refused),
-        cmocka_unit_test(test_config_written), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_save_replaces),  cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_shards),         cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_one_copy),       cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_families_written),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_save_replaces),
+        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_one_copy),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

@@ -151,7 +151,8 @@ truncated(void **state)
     (void)state;
     for (size_t length = 0; length < b.length; length += 1 + length / 7) {
         put("model-00002-of-00004.safetensors", span_of(b.at, length));
-        refused("model-00002-of-00004.safetensors", length > 2000 ? "MetadataIncompleteBuffer" : "");
+        refused("model-00002-of-00004.safetensors",
+                length > 2000 ? "MetadataIncompleteBuffer" : "");
     }
     put("model-00002-of-00004.safetensors", span_of(b.at, b.length - 1));
     refused("model-00002-of-00004.safetensors", "MetadataIncompleteBuffer");
@@ -172,8 +173,8 @@ missing(void **state)
 static void
 outside(void **state)
 {
-    static const char *const names[] = {"../x.safetensors", "/etc/passwd", "", ".", ".hidden",
-                                        "a/b"};
+    static const char *const names[] = {"../x.safetensors", "/etc/passwd", "", ".",
+                                        ".hidden",          "a/b"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -229,8 +230,9 @@ static void
 contradicting_config(void **state)
 {
     static const char *const rows[][3] = {
-        {"\"head_dim\": 10", "\"head_dim\": 8", "q_proj.weight' has shape [40, 24]; the config "
-                                                "implies [32, 24]"},
+        {"\"head_dim\": 10", "\"head_dim\": 8",
+         "q_proj.weight' has shape [40, 24]; the config "
+         "implies [32, 24]"},
         {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4",
          "k_proj.weight' has shape [20, 24]; the config implies [40, 24]"},
         {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "num_key_value_heads"},

@@ -197,8 +197,8 @@ static void
 run_step(struct run *r, const float *grads)
 {
     const double *set = golden_find(&r->golden, "step")->values;
-    struct adamw a = {.lr = set[0], .beta1 = set[1], .beta2 = set[2], .eps = set[3],
-                      .weight_decay = set[4]};
+    struct adamw a = {
+        .lr = set[0], .beta1 = set[1], .beta2 = set[2], .eps = set[3], .weight_decay = set[4]};
     float *m = xarray((size_t)r->model.count, sizeof(*m));
     float *v = xarray((size_t)r->model.count, sizeof(*v));
 
@@ -271,8 +271,8 @@ same_numbers(const struct model *m, const struct model *again)
             double value = m->params[j], read = again->params[j];
 
             if (!(fabs(read - value) <= half * fabs(value) + (half > 0 ? 0x1p-25 : 0)))
-                fail_msg("%s[%lld]: %.9g was saved, %.9g read", t->name,
-                         (long long)(j - t->offset), value, read);
+                fail_msg("%s[%lld]: %.9g was saved, %.9g read", t->name, (long long)(j - t->offset),
+                         value, read);
         }
     }
 }
@@ -330,8 +330,9 @@ check_case(const char *name)
 }
 
 static const char *const names[] = {
-    "qwen2",         "qwen2_base",  "qwen2_yarn",  "qwen2_prm", "qwen3",   "qwen3_sharded",
-    "qwen3_token",   "llama",       "llama_linear", "mistral",  "mistral_sequence",
+    "qwen2",        "qwen2_base",    "qwen2_yarn",       "qwen2_prm",
+    "qwen3",        "qwen3_sharded", "qwen3_token",      "llama",
+    "llama_linear", "mistral",       "mistral_sequence",
 };
 
 #define CASES (sizeof(names) / sizeof(names[0]))
@@ -459,8 +460,8 @@ static int
 run_all(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transformers_agrees),     cmocka_unit_test(cache_is_the_decoder),
-        cmocka_unit_test(company_changes_nothing), cmocka_unit_test(naive_agrees),
+        cmocka_unit_test(transformers_agrees),      cmocka_unit_test(cache_is_the_decoder),
+        cmocka_unit_test(company_changes_nothing),  cmocka_unit_test(naive_agrees),
         cmocka_unit_test(copies_keep_their_layout),
     };
 
