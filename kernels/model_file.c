@@ -122,7 +122,7 @@ check_tied(const struct safetensors_entry *entry, const struct model *m, struct 
 }
 
 /* Is ENTRY, which the model has no place for, one that a checkpoint may carry? Of those only a
- * second name of a tied embedding is written back. */
+ * second name of a tied embedding is written back, in the embedding's type: they stay equal. */
 static int
 check_extra(struct opening *o, int file, const struct safetensors_entry *entry,
             const struct model *m, struct error *e)
@@ -141,7 +141,7 @@ check_extra(struct opening *o, int file, const struct safetensors_entry *entry,
     rc = check_tied(entry, m, e);
     if (rc == 0)
         o->source->tensors[o->source->count++] =
-            (struct model_stored){xtext(entry->name), file, 0, entry->type};
+            (struct model_stored){xtext(entry->name), file, 0, o->source->tensors[0].type};
     return rc;
 }
 

@@ -307,6 +307,89 @@ test_shards(void **state)
     model_free(&m);
 }
 
+/* Other names (a base model's export, classifier for score), and types that differ from tensor to
+ * tensor: opened, and written as they were. */
+static void
+test_names_and_types(void **state)
+{
+    static const enum safetensors_type kinds[] = {SAFETENSORS_BF16, SAFETENSORS_F32,
+                                                  SAFETENSORS_F16};
+
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        struct model m = small_model(kind ? 3 : 0, 1), opened;
+        struct error e = {0};
+        enum safetensors_type types[64];
+        struct safetensors_source sources[64];
+        char *dir = xprint("%s/names%d", root, kind), *again = xprint("%s.again", dir);
+        char *weights = xprint("%s/model.safetensors", dir);
+        char *written = xprint("%s/model.safetensors", again), *names[64];
+
+        must(model_save(&m, dir, NULL, &e), &e);
+        for (int i = 0; i < m.tensor_count; i++) {
+            const struct model_tensor *t = &m.tensors[i];
+            const char *bare = t->name + (strncmp(t->name, "model.", 6) == 0 ? 6 : 0);
+
+            names[i] = strncmp(bare, "score.", 6) == 0 ? xprint("classifier.%s", bare + 6)
+                                                       : xtext(kind ? t->name : bare);
+            types[i] = kinds[i % 3];
+            for (int64_t k = t->offset; k < t->offset + t->count; k++)
+                m.params[k] = (float)(k % 200 - 100) / 64; /* the same in all three types */
+            sources[i] = (struct safetensors_source){
+                names[i], t->dims, {t->shape[0], t->shape[1]}, m.params + t->offset};
+        }
+        must(safetensors_write_as(weights, sources, types, m.tensor_count, &e), &e);
+        must(model_open(&opened, dir, &e), &e);
+        assert_memory_equal(m.params, opened.params, (size_t)m.count * sizeof(float));
+        assert_int_equal(model_exact(&opened), 0);
+        must(model_save(&opened, again, NULL, &e), &e);
+        same_file(weights, written);
+        for (int i = 0; i < m.tensor_count; i++)
+            free(names[i]);
+        model_free(&m);
+        model_free(&opened);
+        free(dir);
+        free(again);
+        free(weights);
+        free(written);
+    }
+}
+
+/* The tokenizer's files and the sampling defaults go along, from where they are. */
+static void
+test_files_beside(void **state)
+{
+    static const char *const names[] = {
+        "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja",   "vocab.json",
+        "merges.txt",        "generation_config.json"};
+    struct model m = small_model(0, 1), opened;
+    struct error e = {0};
+    char path[300], other[300];
+
+    (void)state;
+    must(model_save(&m, path_of("beside"), NULL, &e), &e);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/beside/%s", root, names[i]);
+        put(path, names[i]);
+    }
+    put(path_of("beside/config.json"),
+        PLAIN ", \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, "
+              "\"tie_word_embeddings\":true, \"a key\": [\"of others\"]}");
+    must(model_open(&opened, path_of("beside"), &e), &e);
+    must(model_save(&opened, path_of("beside2"), path_of("beside"), &e), &e);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/beside/%s", root, names[i]);
+        snprintf(other, sizeof(other), "%s/beside2/%s", root, names[i]);
+        same_file(path, other);
+    }
+    same_file(path_of("beside/config.json"), path_of("beside2/config.json"));
+    must(model_save(&opened, path_of("beside3"), NULL, &e), &e);
+    same_file(path_of("beside/generation_config.json"), path_of("beside3/generation_config.json"));
+    model_free(&opened);
+    model_free(&m);
+}
+
 /* Grown by so many bytes at the most while STEP ran in a process of its own. */
 static double
 growth_of(int (*step)(void))
@@ -404,7 +487,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_save_replaces),
         cmocka_unit_test(test_contradictions), cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_one_copy),
+        cmocka_unit_test(test_one_copy),       cmocka_unit_test(test_names_and_types),
+        cmocka_unit_test(test_files_beside),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
