@@ -26,7 +26,7 @@ int objective_settings_fill(const struct objective *o, struct objective_settings
  * the entropy for a bonus. */
 unsigned objective_needs(const struct objective *o, const struct objective_settings *s);
 
-/* Fills sample[i].advantage. With kl_in_reward, b must hold whole groups and r_i is first lowered by
+/* Fills sample[i].advantage; with `given` leaves it. With kl_in_reward, b must hold whole groups and r_i is first lowered by
  * kl_weight times the sum over its rows of k (behaviour against reference); the group's mean and
  * spread are then those of the samples that are here. */
 void objective_advantages(const struct objective_batch *b, const struct objective_settings *s,
@@ -39,7 +39,8 @@ int objective_check(const struct objective *o, const struct objective_batch *b,
 void objective_measure(const struct objective *o, const struct objective_batch *b,
                        const struct objective_settings *s, struct objective_step *step);
 
-/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. */
+/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. A sample's
+ * advantage must be there (objective_advantages) and its weight be 1 where nothing else is meant. */
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);

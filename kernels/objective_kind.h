@@ -30,12 +30,17 @@
 #include <stdint.h>
 
 #define OBJECTIVE_ABI         1     /* changes with every struct of this file */
+#ifndef OBJECTIVE_FUNCTION
+#define OBJECTIVE_FUNCTION    static inline     /* a device compiler says what its functions are */
+#endif
 #define OBJECTIVE_NAMED_MAX   32    /* named logits of a row */
 #define OBJECTIVE_FILE_SYMBOL "sluice_objective"
 
 enum objective_scope { OBJECTIVE_token, OBJECTIVE_sequence, OBJECTIVE_group, OBJECTIVE_step };
 
+/* -1 in each: not given, or, among an objective's own settings, that it has no such choice. */
 enum objective_aggregation {
+    OBJECTIVE_aggregation_none = -1,
     OBJECTIVE_sequence_mean,
     OBJECTIVE_sequence_sum,
     OBJECTIVE_token_mean,
@@ -43,6 +48,7 @@ enum objective_aggregation {
 };
 
 enum objective_advantages {
+    OBJECTIVE_advantages_none = -1,
     OBJECTIVE_reward,           /* the reward as given */
     OBJECTIVE_mean,             /* r - rbar */
     OBJECTIVE_mean_std,         /* (r - rbar) / (std + 1e-6), std with G - 1; G = 1: r */
@@ -53,7 +59,12 @@ enum objective_advantages {
 
 enum objective_kl { OBJECTIVE_no_kl, OBJECTIVE_k1, OBJECTIVE_k2, OBJECTIVE_k3 };
 
-enum objective_ratio { OBJECTIVE_ratio_token, OBJECTIVE_ratio_sequence, OBJECTIVE_ratio_geometric };
+enum objective_ratio {
+    OBJECTIVE_ratio_none = -1,
+    OBJECTIVE_ratio_token,      /* r_t */
+    OBJECTIVE_ratio_sequence,   /* the product of r_t over a response */
+    OBJECTIVE_ratio_geometric,  /* its |y|-th root */
+};
 
 /* Bits of `needs`. */
 enum objective_need {
@@ -67,6 +78,9 @@ enum objective_need {
     OBJECTIVE_needs_named     = 128, /* named logits of one row of each sample */
     OBJECTIVE_needs_labels    = 256, /* labels of steps: `weight` is made from them */
     OBJECTIVE_correct_only    = 512, /* wrong responses have no part */
+    OBJECTIVE_takes_weights   = 1024, /* batch.weight matters to it */
+    OBJECTIVE_likelihood      = 2048, /* a row of weight 0 is as if masked; tokens: sum of weights */
+    OBJECTIVE_shapes_injected = 4096, /* an injected sample has the loss of injected.h */
 };
 
 struct objective_sample {
@@ -78,6 +92,7 @@ struct objective_sample {
     double  advantage;          /* A_i; objective_advantages() fills it */
     double  weight;             /* v_i, of its whole loss: 1, or 1 / (1 - P) of unbiased pruning */
     int     correct;
+    int     injected;           /* a stored answer put in place of one of the policy's own */
     int64_t named_row;          /* the row whose named logits count; -1: none */
     double  score;              /* tract: the gold score y */
     int32_t rank[OBJECTIVE_NAMED_MAX];  /* ranknet: true rank of each name, from 1; 0: not listed */
@@ -101,14 +116,16 @@ struct objective_batch {
     const struct objective_sample *sample;  /* (samples), in row order, not overlapping */
 };
 
-/* What the user chose; a number that was not given is NaN and becomes the objective's own. */
+/* What the user chose; a number that was not given is NaN, a choice -1, and each becomes the
+ * objective's own. In an objective's own settings they say that it has no use for one. */
 struct objective_settings {
     enum objective_aggregation aggregation;
     enum objective_advantages  advantages;
     enum objective_ratio       ratio;   /* topr, reinforce with ratios, S2R */
     double tau;                 /* strength of the pull to the reference: tau of bcpg and kimi, beta
                                  * of dpo, ipo, kto, copg, gvpo, tbrm; see each objective */
-    double clip_low, clip_high; /* epsilon below and above 1 of the importance ratio */
+    double clip_low, clip_high; /* epsilon below and above 1 of the importance ratio; gmpo: of its
+                                 * logarithm */
     double clip_dual;           /* largest ratio of a negative advantage; 0: none */
     double soften_positive, soften_negative;    /* sapo's tau */
     double lambda;              /* tract: of the squared error; ranknet: of the ranking loss */
@@ -118,13 +135,14 @@ struct objective_settings {
     double entropy_weight;      /* of the entropy bonus: L - weight mean H */
     double constant;            /* tokens: divisor of `constant` */
     double budget;              /* tokens: C3PO's divisor; 0: none */
-    int    variant;             /* ranknet: 0 weighted, 1 plain, 2 listnet, 3 lambdarank; aspo: 0 paper, 1 code */
+    int    variant;             /* ranknet: 0 weighted, 1 plain, 2 listnet, 3 lambdarank; aspo: 0
+                                 * paper, 1 code; opmd: baseline 0 mean, 1 log mean exp; -1: none */
 };
 
 /* Normalisers of a step; zero-initialise, then objective_measure() each batch. */
 struct objective_step {
     double groups;              /* sum of 1/G over the samples, or the count of groups (the caller's) */
-    double tokens;              /* rows that count; for sft and rft the sum of their weights */
+    double tokens;              /* rows that count; for likelihoods the sum of their weights */
     double samples;             /* samples with a row that counts */
 };
 
@@ -138,12 +156,14 @@ struct objective_entry {
 
 struct objective_output {
     float *c;                   /* (rows), written */
-    float *e, *h;               /* (rows), written; NULL where the objective has none */
+    float *e;                   /* (rows), written; NULL unless it needs lse or named logits */
+    float *h;                   /* (rows), written; NULL unless it needs entropy */
     struct objective_entry *entries;    /* room for samples x named; NULL where there are none */
     int64_t entry_count;        /* written */
 };
 
-/* Sums over the batches of a step; zero-initialise. */
+/* Sums over the batches of a step; zero-initialise. run() adds to policy, pull and clipped; the
+ * caller fills in the rest. */
 struct objective_report {
     double loss;                /* policy + pull + kl + entropy */
     double policy;              /* the likelihood part of the loss */
@@ -154,7 +174,7 @@ struct objective_report {
     double logp;                /* sum of lp over those tokens */
     double kl;                  /* sum of k3 against the reference over those tokens */
     double entropy;             /* sum of H over those tokens; 0 where H was not needed */
-    double clipped;             /* tokens whose gradient a clip has taken */
+    double clipped;             /* tokens whose gradient a clip has taken or bounded */
     double ratio;               /* sum of S_i = sum (lp - reference) over those samples */
     double ratio_largest;       /* largest |S_i| */
     double importance;          /* sum of the importance ratios pi / mu of those tokens */
@@ -165,6 +185,7 @@ struct objective_report {
 struct objective {
     int         abi;            /* OBJECTIVE_ABI */
     const char *name, *summary, *source;    /* source: paper and equation */
+    const char *evidence;       /* NULL, or what of it is reconstructed rather than read */
     unsigned    needs;          /* enum objective_need */
     enum objective_scope scope;
     struct objective_settings standard;     /* the paper's defaults; NaN: the number has no meaning here */
@@ -172,10 +193,62 @@ struct objective {
     /* Adds to step what the samples of a batch count for; NULL: rows, samples and 1/G. */
     void (*measure)(const struct objective_batch *b, const struct objective_settings *s,
                     struct objective_step *step);
-    /* Writes out and adds to report. Deterministic: sums in row order, in double. */
+    /* Adds to out, which begins as zeros, and to report. Deterministic: sums in row order, in
+     * double. KL terms and the entropy bonus are the caller's. */
     void (*run)(const struct objective_batch *b, const struct objective_settings *s,
                 const struct objective_step *step, struct objective_output *out,
                 struct objective_report *report);
 };
+
+/* Is the row's token in the response? Rows of weight 0 are in it. */
+OBJECTIVE_FUNCTION int
+objective_counts(const struct objective_batch *b, int64_t row)
+{
+    return b->mask == 0 || b->mask[row] != 0;
+}
+
+OBJECTIVE_FUNCTION double
+objective_weight(const struct objective_batch *b, int64_t row)
+{
+    return b->weight == 0 ? 1.0 : (double)b->weight[row];
+}
+
+/* A_t: the row's own advantage, or the sample's, times the row's weight. */
+OBJECTIVE_FUNCTION double
+objective_advantage(const struct objective_batch *b, const struct objective_sample *s, int64_t row)
+{
+    double a = b->advantage == 0 ? s->advantage : (double)b->advantage[row];
+
+    return objective_weight(b, row) * a;
+}
+
+/* |y| */
+OBJECTIVE_FUNCTION int64_t
+objective_length(const struct objective_batch *b, const struct objective_sample *s)
+{
+    int64_t length = 0;
+
+    for (int64_t row = s->first; row < s->first + s->count; row++)
+        length += objective_counts(b, row);
+    return length;
+}
+
+/* What l_t of a token of a sample is multiplied by; `length` is its |y|. 0 where there is nothing
+ * to divide by. */
+OBJECTIVE_FUNCTION double
+objective_share(const struct objective_settings *s, const struct objective_step *step,
+                const struct objective_sample *sample, double length)
+{
+    double groups = step->groups * (double)sample->group_size, divisor = 0.0;
+
+    switch (s->aggregation) {
+    case OBJECTIVE_sequence_mean: divisor = groups * length; break;
+    case OBJECTIVE_sequence_sum: divisor = groups; break;
+    case OBJECTIVE_token_mean: divisor = step->tokens; break;
+    case OBJECTIVE_constant: divisor = s->budget > 0 ? s->budget : groups * s->constant; break;
+    default: break;
+    }
+    return divisor > 0 ? sample->weight / divisor : 0.0;
+}
 
 #endif
