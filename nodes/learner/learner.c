@@ -247,6 +247,7 @@ learner_start(struct node *n, struct error *e)
                                                        ? o->max_tokens
                                                        : l->config.max_position_embeddings,
                                      .eos = o->eos && !classes ? l->config.eos_token_id : -1,
+                                     .stop = l->config.eos_token_id,
                                      .labels = classes ? l->config.num_labels : 2,
                                      .correct_above = o->correct_above};
     rc = load_progress(l, e);

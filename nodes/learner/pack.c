@@ -25,7 +25,7 @@ pack_reserve(struct pack *p, int64_t tokens, int64_t samples)
 static int
 judged(const struct sample *s, int64_t i)
 {
-    int mark = s->marks[i] >> SAMPLE_judged_shift;
+    int mark = s->marks[i] >> SAMPLE_judged_shift & SAMPLE_judged;
 
     return mark == SAMPLE_incorrect || mark == SAMPLE_correct ? mark - 1 : -1;
 }
