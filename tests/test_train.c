@@ -71,13 +71,17 @@ open_trainer(struct trainer *t, const char *objective, double beta)
     config.initializer_range = 0.4; /* large enough that every part has a slope */
     memset(t, 0, sizeof(*t));
     t->objective = objective_find(objective);
-    config.num_labels = t->objective->classes ? 2 : 0;
+    config.num_labels = t->objective->needs & OBJECTIVE_needs_classes ? 2 : 0;
     if (model_init(model, &config, &e) < 0)
         fail_msg("%s", e.text);
     model_randomise(model, 9);
-    t->settings.tau = 0.3;
-    t->rules = (struct pack_rules){.classes = t->objective->classes,
-                                   .correct_only = strcmp(objective, "rft") == 0,
+    t->settings = objective_settings_none();
+    if (!isnan(t->objective->standard.tau))
+        t->settings.tau = 0.3;
+    if (objective_settings_fill(t->objective, &t->settings, &e) < 0)
+        fail_msg("%s", e.text);
+    t->rules = (struct pack_rules){.classes = config.num_labels > 0,
+                                   .correct_only = t->objective->needs & OBJECTIVE_correct_only,
                                    .beta = beta};
     t->adamw = adamw_default();
     trainer_init(t, &model);

@@ -39,7 +39,7 @@ fresh_config(const struct learner_options *o, struct model_config *config, struc
 int
 initial_config(const struct learner_options *o, struct model_config *config, struct error *e)
 {
-    int classes = objective_at(o->objective)->classes;
+    int classes = learner_classes(objective_at(o->objective));
     int rc = o->model[0] ? model_config_read(config, o->model, e) : fresh_config(o, config, e);
 
     if (rc < 0)

@@ -4,6 +4,7 @@
  * windows. */
 #include "nodes/learner/learner.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "nodes/origin.h"
 
 static const char *const objective_names[] = {
-#define OBJECTIVE(name, needs_reference, needs_group, classes, summary) #name,
+#define OBJECTIVE(name, ...) #name,
 #include "kernels/objective.def"
 #undef OBJECTIVE
     NULL,
@@ -106,6 +107,18 @@ static const struct port learner_ports[] = {
     {.direction = PORT_END},
 };
 
+/* The objective's settings: what the topology says, else its own. */
+static int
+learner_settings(const struct learner_options *o, const struct objective *objective,
+                 struct objective_settings *s, struct error *e)
+{
+    *s = objective_settings_none();
+    s->constant = (double)o->max_tokens;
+    if (!isnan(objective->standard.tau))
+        s->tau = o->tau;
+    return objective_settings_fill(objective, s, e);
+}
+
 /* ---- check ---- */
 
 static int
@@ -135,7 +148,7 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e,
                           "the tokenizer has %lld tokens, the model knows %lld", (long long)size,
                           (long long)config.vocab_size);
-    if (!objective_at(o->objective)->classes && o->eos && config.eos_token_id < 0)
+    if (!learner_classes(objective_at(o->objective)) && o->eos && config.eos_token_id < 0)
         return check_fail(c, "eos", e,
                           "the model names no stop token%s%s; say eos: false or name one",
                           fresh ? " " : "", fresh ? o->eos_token : "");
@@ -191,7 +204,7 @@ learner_check(struct check *c, struct error *e)
         return check_fail(c, NULL, e, "a learner needs another id: checkpoints/final is what leads to the final model");
     if (c->link_count == 0)
         return check_fail(c, NULL, e, "link at least one of labelled and passed");
-    if (!labelled && (objective->classes || strcmp(objective->name, "bcpg_nsa") == 0))
+    if (!labelled && (objective->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_labels)))
         return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled",
                           objective->name);
     rc = check_course(c, o, e);
@@ -227,7 +240,10 @@ learner_start(struct node *n, struct error *e)
     l->node = n;
     l->options = o;
     l->objective = objective_at(o->objective);
-    classes = l->objective->classes;
+    rc = learner_settings(o, l->objective, &l->settings, e);
+    if (rc < 0)
+        return rc;
+    classes = learner_classes(l->objective);
     l->output.metrics = -1;
     rc = o->model[0] ? origin_check(n, o->model, e) : 0;
     if (rc == 0 && o->tokenizer[0])

@@ -60,6 +60,7 @@ struct learner {
     struct node *node;
     const struct learner_options *options;
     const struct objective *objective;
+    struct objective_settings settings; /* of the objective, nothing left open */
     struct model_config config;
     struct tokenizer *tokenizer;
     struct sample_rules rules;
@@ -88,6 +89,18 @@ struct learner {
     double step_began, saved_at;
     int skipped_in_a_row;
 };
+
+static inline int
+learner_classes(const struct objective *o)
+{
+    return (o->needs & OBJECTIVE_needs_classes) != 0;
+}
+
+static inline bool
+learner_needs_reference(const struct learner *l)
+{
+    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_reference) != 0;
+}
 
 /* initial.c: the model training begins from. */
 int initial_config(const struct learner_options *o, struct model_config *config, struct error *e);

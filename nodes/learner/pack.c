@@ -94,7 +94,12 @@ pack_fill(struct pack *p, const struct pack_rules *rules, const struct sample *s
                                       .reward = s->reward,
                                       .mean = s->mean,
                                       .group_size = s->group_size,
-                                      .correct = s->correct};
+                                      .correct = s->correct,
+                                      .weight = 1,
+                                      .named_row = -1,
+                                      .group = i == 0 ? 0
+                                                      : p->samples[i - 1].group +
+                                                            (s->first != samples[i - 1].first)};
         at += s->count;
         p->starts[i + 1] = at;
     }

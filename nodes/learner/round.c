@@ -94,7 +94,7 @@ open_trainer(struct learner *l, struct error *e)
     uint64_t hash = 0;
     int rc = 0;
 
-    if (!resumed || (o->follow && l->objective->needs_reference))
+    if (!resumed || (o->follow && learner_needs_reference(l)))
         rc = initial_model(o, node_seed(l->node), &start, e);
     if (rc < 0)
         return rc;
@@ -107,14 +107,14 @@ open_trainer(struct learner *l, struct error *e)
                          o->model);
     }
     l->progress.initial_hash = start ? hash : l->progress.initial_hash;
-    if (o->follow && l->objective->needs_reference)
+    if (o->follow && learner_needs_reference(l))
         l->initial = resumed ? start : model_twin(start);
     if (resumed) {
         start = xalloc(sizeof(*start));
         rc = output_load(&l->output, l->progress.step, start, &m, &v, e);
     }
     if (rc == 0 &&
-        start->head_rows != (l->objective->classes ? l->config.num_labels : l->config.vocab_size)) {
+        start->head_rows != (learner_classes(l->objective) ? l->config.num_labels : l->config.vocab_size)) {
         model_free(start);
         rc = error_set(e, ERROR_model,
                        "the checkpoint of step %lld is of another shape than the model",
@@ -127,11 +127,11 @@ open_trainer(struct learner *l, struct error *e)
         return rc;
     }
     t->objective = l->objective;
-    t->settings.tau = o->tau;
+    t->settings = l->settings;
     t->rules =
-        (struct pack_rules){.classes = l->objective->classes,
-                            .correct_only = strcmp(l->objective->name, "rft") == 0,
-                            .beta = strcmp(l->objective->name, "bcpg_nsa") == 0 ? o->beta : 1};
+        (struct pack_rules){.classes = learner_classes(l->objective),
+                            .correct_only = l->objective->needs & OBJECTIVE_correct_only,
+                            .beta = l->objective->needs & OBJECTIVE_needs_labels ? o->beta : 1};
     t->adamw = (struct adamw){.beta1 = o->beta1,
                               .beta2 = o->beta2,
                               .eps = o->eps,
@@ -301,7 +301,7 @@ begin_round(struct learner *l, struct error *e)
     }
     l->reference_at = 0;
     l->pass_open = false;
-    l->phase = l->objective->needs_reference ? PHASE_reference : PHASE_train;
+    l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
     return resumed ? 0 : hash_input(l, e);
 }
 

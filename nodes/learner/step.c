@@ -26,7 +26,7 @@ load_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
     copy = arena_take(&l->arena, value.length);
     memcpy(copy, value.at, value.length);
     rc = sample_read(span_of(copy, value.length), ordinal, s, e);
-    if (rc < 0 || !l->objective->needs_reference)
+    if (rc < 0 || !learner_needs_reference(l))
         return rc;
     if (node_get(l->node, learner_key(room, 'r', ordinal), &value)) {
         if (value.length != (size_t)(s->count - s->context) * sizeof(float))

@@ -112,7 +112,7 @@ trainer_begin(struct trainer *t, const struct sample *samples, int64_t count)
     t->broken = 0;
     for (int64_t i = 0; i < count; i++) { /* one at a time: the sum does not know the batches */
         pack_fill(&t->pack, &t->rules, &samples[i], 1);
-        objective_measure(t->objective, &t->pack.rows, &t->step);
+        objective_measure(t->objective, &t->pack.rows, &t->settings, &t->step);
     }
     t->step.groups = count_groups(samples, count);
 }
@@ -121,6 +121,7 @@ void
 trainer_batch(struct trainer *t, const struct sample *samples, int64_t count)
 {
     struct pack *p = &t->pack;
+    struct objective_output out;
     struct head head;
     const float *hidden;
     float *bias;
@@ -128,11 +129,13 @@ trainer_batch(struct trainer *t, const struct sample *samples, int64_t count)
     pack_fill(p, &t->rules, samples, count);
     reserve(t);
     hidden = statistics(t, &t->model, &head);
-    if (objective_check(t->objective, &p->rows, &t->fault) < 0)
+    out = (struct objective_output){.c = t->c};
+    objective_advantages(&p->rows, &t->settings, p->samples);
+    if (objective_check(t->objective, &p->rows, &t->settings, &t->fault) < 0)
         t->broken = 1;
     if (t->broken)
         return;
-    objective_run(t->objective, &p->rows, &t->settings, &t->step, t->c, NULL, NULL, &t->report);
+    objective_run(t->objective, &p->rows, &t->settings, &t->step, &out, &t->report);
     t->gem_tokens += p->gem_tokens;
     t->learnt += p->learnt;
 
