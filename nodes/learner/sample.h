@@ -49,9 +49,10 @@ struct sample {
     const float
         *reference; /* (count - context) log-probabilities of the initial model; NULL: not known */
     /* What the stages before the objective made of it (nodes/learner/select.h). */
-    const uint8_t *mask;    /* (count - context) 0: as if the token were not there; NULL: all 1 */
-    const float *advantage; /* (count - context) in place of the sample's; NULL */
-    bool pruned;            /* counts in the normalisers, has no gradient */
+    const uint8_t *mask;     /* (count - context) 0: as if the token were not there; NULL: all 1 */
+    double advantage;        /* A_i */
+    const float *advantages; /* (count - context) of each token, in place of A_i; NULL */
+    bool pruned;             /* counts in the normalisers, has no gradient */
 };
 
 /* Tokens with a meaning of their own, resolved once. */
