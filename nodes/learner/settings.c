@@ -188,6 +188,8 @@ check_weights(struct check *c, const struct learner_options *o, const struct obj
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (rows[i].given && !takes)
             return check_fail(c, rows[i].name, e, "%s weighs no tokens", objective->name);
+        if (rows[i].given && strcmp(objective->name, "bcpg") == 0)
+            return check_fail(c, rows[i].name, e, "bcpg takes every token alike: say bcpg_nsa");
         if (rows[i].given && !labelled)
             return check_fail(c, rows[i].name, e,
                               "it weighs tokens by labels of steps: link labelled");

@@ -101,22 +101,17 @@ reserve(struct trainer *t)
     t->named = named_reserve(t->named, &t->named_room, names);
 }
 
-/* Raw logits of the names at each sample's named row: each a sum in the order of the columns. */
+/* Raw logits of the names at each sample's named row. */
 static void
 named_logits(struct trainer *t, const struct head *head, const float *hidden)
 {
     const struct objective_batch *b = &t->pack.rows;
+    int64_t *rows = xarray((size_t)b->samples + 1, sizeof(*rows));
 
     for (int64_t i = 0; i < b->samples; i++)
-        for (int64_t k = 0; k < b->named; k++) {
-            const float *w = head->weight + b->named_columns[k] * head->hidden;
-            const float *x = hidden + b->sample[i].named_row * head->hidden;
-            double sum = head->bias ? (double)head->bias[b->named_columns[k]] : 0;
-
-            for (int64_t j = 0; b->sample[i].named_row >= 0 && j < head->hidden; j++)
-                sum += (double)w[j] * (double)x[j];
-            t->named[i * b->named + k] = (float)sum;
-        }
+        rows[i] = b->sample[i].named_row;
+    head_named(t->work, head, b->samples, hidden, rows, b->named, b->named_columns, t->named);
+    free(rows);
 }
 
 /* The objective's view of statistics that are in `r`. */
