@@ -317,10 +317,9 @@ set_schedule(struct learner *l)
     l->schedule.warmup = o->warmup_steps;
 }
 
-/* From another run's folder: is the input the one it was trained on? Then it becomes this run's own
- * first checkpoint, and the folder is needed no more. */
+/* From another run's folder: is the input the one it was trained on? */
 static int
-take_over(struct learner *l, struct error *e)
+check_input(struct learner *l, struct error *e)
 {
     struct progress found = {0};
     int rc = hash_input(l, &found, e);
@@ -328,10 +327,20 @@ take_over(struct learner *l, struct error *e)
     if (rc == 0 && (found.input_hash != l->progress.input_hash ||
                     found.input_samples != l->progress.input_samples))
         rc = error_set(e, ERROR_model, "'%s' was trained on another input", l->options->resume_from);
-    if (rc == 0)
-        rc = round_save(l, e);
-    if (rc == 0)
+    return rc;
+}
+
+/* The references are there: the folder becomes this run's own first checkpoint and is needed no
+ * more, nor is the initial model. */
+static int
+take_over(struct learner *l, struct error *e)
+{
+    int rc = round_save(l, e);
+
+    if (rc == 0) {
         l->resuming = false;
+        initial_free(l);
+    }
     return rc;
 }
 
@@ -372,7 +381,7 @@ begin_round(struct learner *l, struct error *e)
     l->pass_open = false;
     l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
     if (l->resuming)
-        return take_over(l, e);
+        return check_input(l, e);
     return resumed ? 0 : hash_input(l, p, e);
 }
 
@@ -450,6 +459,8 @@ round_pump(struct learner *l, struct error *e)
     }
     if (l->phase == PHASE_reference)
         rc = step_reference(l, e);
+    else if (l->phase == PHASE_train && l->resuming)
+        rc = take_over(l, e);
     else if (l->phase == PHASE_train)
         rc = step_train(l, e);
     else
