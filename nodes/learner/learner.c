@@ -11,6 +11,7 @@
 
 #include "kernels/model_config.h"
 #include "kernels/safetensors.h"
+#include "nodes/learner/groups.h"
 #include "nodes/learner/manifest.h"
 #include "nodes/origin.h"
 
@@ -20,7 +21,7 @@ static const char *const objective_names[] = {
 #undef OBJECTIVE
     NULL,
 };
-static const char *const schedule_names[] = {"constant", "cosine", NULL};
+static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 static const char *const device_names[] = {"auto", "cpu", NULL};
 
 const struct option learner_option_table[] = {
@@ -65,13 +66,14 @@ const struct option learner_option_table[] = {
     OPT_BOOL(struct learner_options, eos, FIXED, "true",
              "teach the end of an answer: its stop token is put after it"),
     OPT_FLOAT(struct learner_options, lr, FIXED, "1e-5", 0, 1, "learning rate, at its peak"),
-    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1, "where a cosine schedule ends"),
+    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1,
+              "where a cosine, linear or wsd schedule ends"),
     OPT_INT(struct learner_options, warmup_steps, FIXED, "0", 0, 1e9,
             "steps in which lr rises from 0"),
     OPT_CHOICE(struct learner_options, schedule, FIXED, "constant", schedule_names,
-               "course of lr after the warm-up"),
+               "course of lr after the warm-up; wsd: stable, then a decay over the last steps"),
     OPT_INT(struct learner_options, schedule_steps, FIXED, "0", 0, 1e12,
-            "steps until a cosine ends; 0: those of all epochs (follow has no such number)"),
+            "steps until lr reaches lr_min; 0: those of all epochs (follow has no such number)"),
     OPT_FLOAT(struct learner_options, weight_decay, FIXED, "0", 0, 10, "AdamW's decay of matrices"),
     OPT_FLOAT(struct learner_options, beta1, FIXED, "0.9", 0, 0.999999,
               "AdamW's memory of gradients"),
@@ -80,6 +82,28 @@ const struct option learner_option_table[] = {
     OPT_FLOAT(struct learner_options, eps, FIXED, "1e-8", 1e-30, 1, "AdamW's smallest denominator"),
     OPT_FLOAT(struct learner_options, clip, FIXED, "1", 0, 1e9,
               "largest norm of a step's gradient; 0: any"),
+    OPT_INT(struct learner_options, decay_steps, FIXED, "0", 0, 1e12,
+            "wsd: last steps, in which lr falls; 0: decay_share of all"),
+    OPT_FLOAT(struct learner_options, decay_share, FIXED, "0.1", 0, 1,
+              "wsd: share of all steps in which lr falls, where decay_steps does not say"),
+    OPT_CHOICE(struct learner_options, decay_shape, FIXED, "linear", schedule_decay_names,
+               "wsd: how lr falls; sqrt: as 1 - sqrt(u)"),
+    OPT_TEXTS(struct learner_options, no_decay, FIXED, "",
+              "tensors without weight decay beside norms and biases, as patterns of names:"
+              " \"model.embed_tokens*\""),
+    OPT_TEXTS(struct learner_options, freeze, FIXED, "",
+              "tensors that are not trained, as patterns of names: \"model.layers.0.*\""),
+    OPT_FLOAT(struct learner_options, ema, FIXED, "0", 0, 0.9999999,
+              "decay of an average of the weights over steps, written to final-ema beside final;"
+              " 0: none"),
+    OPT_CHOICE(struct learner_options, on_nonfinite, LIVE, "stop", nonfinite_names,
+               "a step whose loss or gradient is not finite changes nothing and is written to"
+               " bad-step-N.jsonl; stop: training ends there until this is set to skip"),
+    OPT_BOOL(struct learner_options, tensorboard, LIVE, "true",
+             "write an event file for TensorBoard beside metrics.jsonl (from the next start on)"),
+    OPT_PATH(struct learner_options, resume_from, FIXED, "",
+             "step-N folder of a learner on the same input that training goes on from: weights,"
+             " moments and place in the order"),
     OPT_INT(struct learner_options, checkpoint_steps, LIVE, "20", 0, 1e9,
             "steps between checkpoints; 0: by time alone"),
     OPT_TIME(struct learner_options, checkpoint_every, LIVE, "60s", 0.1, 86400,
@@ -104,6 +128,25 @@ static const struct port learner_ports[] = {
 };
 
 /* ---- check ---- */
+
+static int
+check_groups(struct check *c, const struct learner_options *o, const struct model_config *config,
+             struct error *e)
+{
+    struct model model = {0}; /* names alone: no weights */
+    struct error why = {0};
+    bool frozen = false;
+    int rc = model_lay(&model, config, &why);
+
+    if (rc == 0) {
+        unsigned char *groups = xarray((size_t)model.tensor_count, 1);
+
+        rc = groups_make(&model, &o->no_decay, &o->freeze, groups, &frozen, &why);
+        free(groups);
+        model_free(&model);
+    }
+    return rc < 0 ? check_fail(c, frozen ? "freeze" : "no_decay", e, "%s", why.text) : 0;
+}
 
 static int
 check_model(struct check *c, const struct learner_options *o, struct error *e)
@@ -140,6 +183,8 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, "eos", e,
                           "the model names no stop token%s%s; say eos: false or name one",
                           fresh ? " " : "", fresh ? o->eos_token : "");
+    if (check_groups(c, o, &config, e) < 0)
+        return ERROR_topology;
     if (!fresh) {
         struct safetensors file;
         char *path = xprint("%s/model.safetensors", o->model);
@@ -170,9 +215,12 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, "passes", e, "passes belong to follow: say epochs");
     if (!o->follow && o->window)
         return check_fail(c, "window", e, "a window belongs to follow");
-    if (o->follow && o->schedule == SCHEDULE_cosine && !o->schedule_steps)
-        return check_fail(c, "schedule", e,
-                          "a cosine on a stream without end needs schedule_steps");
+    if (o->follow && o->schedule != SCHEDULE_constant && !o->schedule_steps)
+        return check_fail(c, "schedule", e, "%s on a stream without end needs schedule_steps",
+                          schedule_names[o->schedule]);
+    if (o->follow && o->resume_from[0])
+        return check_fail(c, "resume_from", e,
+                          "windows cannot be taken up from a folder; a stopped run goes on by itself");
     if (o->lr_min > o->lr)
         return check_fail(c, "lr_min", e, "%g is above lr, %g", o->lr_min, o->lr);
     return 0;
@@ -208,8 +256,10 @@ load_progress(struct learner *l, struct error *e)
 {
     struct span value;
 
-    if (!node_get(l->node, span_of("p", 1), &value))
-        return 0;
+    if (!node_get(l->node, span_of("p", 1), &value)) {
+        l->resuming = l->options->resume_from[0] != 0;
+        return l->resuming ? manifest_read(l, l->options->resume_from, &l->progress, e) : 0;
+    }
     if (value.length == sizeof(l->progress))
         memcpy(&l->progress, value.at, sizeof(l->progress));
     if (l->progress.version != LEARNER_PROGRESS_VERSION)
@@ -234,7 +284,7 @@ learner_start(struct node *n, struct error *e)
     if (rc < 0)
         return rc;
     classes = learner_classes(l->objective);
-    l->output.metrics = -1;
+    l->output.metrics.fd = l->output.events.fd = -1;
     rc = o->model[0] ? origin_check(n, o->model, e) : 0;
     if (rc == 0 && o->tokenizer[0])
         rc = origin_check(n, o->tokenizer, e);
@@ -268,8 +318,11 @@ learner_start(struct node *n, struct error *e)
         return rc;
     rc = load_progress(l, e);
     if (rc == 0)
+        rc = nonfinite_check(l, e);
+    if (rc == 0)
         rc = output_open(&l->output, node_run_dir(n), node_id(n), initial_tokenizer(o),
-                         l->progress.metrics_length, e);
+                         l->progress.metrics_length,
+                         o->tensorboard ? l->progress.events_length : -1, e);
     if (rc == 0)
         rc = output_clean(&l->output, l->progress.kept, l->progress.kept_count, e);
     if (rc == 0 && o->follow)

@@ -58,6 +58,8 @@ trainer_free(struct trainer *t)
     free(t->grads);
     free(t->m);
     free(t->v);
+    free(t->ema);
+    free(t->groups);
     decoder_free(t->decoder);
     head_work_free(t->work);
     rows_free(&t->rows);
@@ -351,6 +353,21 @@ trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *pl
     decoder_backward(t->decoder, &t->model, t->dhidden, t->grads);
 }
 
+/* Says which gradient is not finite. */
+static void
+blame_gradient(struct trainer *t)
+{
+    for (int i = 0; i < t->model.tensor_count; i++) {
+        const struct model_tensor *tensor = &t->model.tensors[i];
+
+        if (!isfinite(adamw_norm(t->grads + tensor->offset, tensor->count))) {
+            error_set(&t->fault, ERROR_model, "the gradient of %s is not finite", tensor->name);
+            return;
+        }
+    }
+    error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
+}
+
 double
 trainer_end(struct trainer *t, int64_t step, double lr)
 {
@@ -359,8 +376,11 @@ trainer_end(struct trainer *t, int64_t step, double lr)
     if (t->broken)
         return NAN;
     t->adamw.lr = lr;
+    t->adamw.groups = t->groups;
     norm = adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
     if (!isfinite(norm))
-        error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
+        blame_gradient(t);
+    else if (t->ema)
+        adamw_average(t->model.count, t->ema_decay, t->model.params, t->ema);
     return norm;
 }

@@ -37,6 +37,9 @@ struct trainer {
     struct adamw adamw;   /* lr is set for each step */
     struct model model;   /* what is trained; owned */
     float *grads, *m, *v; /* laid out like model.params */
+    float *ema;           /* average of the weights; NULL: none is kept */
+    double ema_decay;
+    unsigned char *groups; /* adamw.groups, owned; NULL: the tensors' own */
     struct decoder *decoder;
     int64_t decoder_tokens;
     struct head_work *work;
