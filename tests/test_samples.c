@@ -537,6 +537,94 @@ references_have_the_same_bits_in_any_batch(void **state)
         harness_close(h[k]);
 }
 
+/* ---- named logits ---- */
+
+/* Rollout i: prompt and response as given; reward is the gold score. */
+static void
+give_text(struct harness *h, uint64_t i, const char *prompt, const char *response, double reward)
+{
+    char id[24];
+
+    snprintf(id, sizeof(id), "r%" PRIu64, i);
+    harness_give(h, 0, i, i, 1,
+                 &(struct rollout){.id = span_text(id),
+                                   .prompt = span_text(prompt),
+                                   .response = span_text(response),
+                                   .reward = reward,
+                                   .group_mean = reward});
+}
+
+static double
+metric_last(struct harness *h, const char *name)
+{
+    size_t length;
+    char *text = file_text(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
+    char *at = NULL;
+    double value;
+
+    for (char *next = text; (next = strstr(next, key)); next++)
+        at = next;
+    assert_non_null(at);
+    value = atof(at + strlen(key));
+    free(text);
+    free(key);
+    return value;
+}
+
+static void
+tract_learns_scores(void **state)
+{
+    static const char *const options[] = {"epochs", "60", "lr", "1e-2", NULL};
+    struct harness *h = start(passed, "tract", options, NULL);
+    char prompt[16], response[16];
+
+    (void)state;
+    for (uint64_t i = 0; i < 16; i++) {
+        int score = 1 + (int)(i % 5);
+
+        snprintf(prompt, sizeof(prompt), "%d+%d=", (int)(i % 5), (int)(i % 5));
+        snprintf(response, sizeof(response), "a+x\n%d", score);
+        give_text(h, i, prompt, response, score);
+    }
+    give_text(h, 16, "1+1=", "2.", 3);
+    run(h);
+    dead(h, 0, "does not end with one of the scores");
+    harness_end(h);
+    run(h);
+    assert_true(metric_last(h, "step") > 100);
+    assert_true(metric(h, "loss") > 3); /* likelihood alone begins near log 25 */
+    assert_true(metric_last(h, "loss") < 0.3);
+    harness_close(h);
+}
+
+static void
+ranknet_learns_orders(void **state)
+{
+    static const char *const options[] = {"epochs", "40", "lr", "1e-2", NULL};
+    static const char *const orders[2][2] = {{"[A] > [B] > [C]", "[C] > [A] > [B]"},
+                                             {"[B] > [A] > [C]", "[C] > [B] > [A]"}};
+    struct weights_text w[2];
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct harness *h = start(passed, "ranknet", options, NULL);
+
+        for (uint64_t i = 0; i < 16; i++)
+            give_text(h, i, i % 2 ? "1-1=" : "2+2=", orders[k][i % 2], 1);
+        give_text(h, 16, "1+1=", "A = [B]", 1);
+        run(h);
+        dead(h, 0, "does not rank two identifiers");
+        harness_end(h);
+        run(h);
+        assert_true(metric_last(h, "loss") < 0.2 * metric(h, "loss"));
+        w[k] = weights(h);
+        harness_close(h);
+    }
+    assert_false(same(w[0], w[1]));
+    free(w[0].at);
+    free(w[1].at);
+}
+
 /* ---- stages ---- */
 
 static void
@@ -664,6 +752,8 @@ main(void)
         cmocka_unit_test(the_first_step_is_exactly_at_the_policy_that_sampled),
         cmocka_unit_test(batches_change_no_bit),
         cmocka_unit_test(references_have_the_same_bits_in_any_batch),
+        cmocka_unit_test(tract_learns_scores),
+        cmocka_unit_test(ranknet_learns_orders),
         cmocka_unit_test(weights_of_steps_matter_and_one_is_nothing),
         cmocka_unit_test(a_mask_of_everything_learns_nothing),
         cmocka_unit_test(stages_choose_tokens),
