@@ -135,6 +135,23 @@ print_schema(void)
 
 /* ---- manuals ---- */
 
+/* What a learner writes about its steps. */
+static void
+manual_training(void)
+{
+    static const char *const rows[][2] = {
+#define TRAINING(id, name, kind, meaning) {name, meaning},
+#include "schemas/training.def"
+#undef TRAINING
+    };
+
+    printf("\n## Training\n\nWhat a learner writes into `RUN/checkpoints/NODE`: a line of "
+           "`metrics.jsonl` and a record of the\nTensorBoard event file for each step of training "
+           "and each evaluation.\n\n| name | meaning |\n|---|---|\n");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        printf("| `%s` | %s |\n", rows[i][0], rows[i][1]);
+}
+
 static void
 manual_schemas(void)
 {
@@ -147,6 +164,7 @@ manual_schemas(void)
     printf(
         "## Metrics\n\nCounters are kept in the store and only grow; gauges say what is now.\n\n");
     metrics_manual(stdout);
+    manual_training();
     printf("\n## Errors\n\n| name | exit code | meaning |\n|---|---|---|\n");
     for (int i = 0; i < error_count(); i++)
         printf("| %s | %d | %s |\n", error_name(error_at(i)), error_exit(error_at(i)),

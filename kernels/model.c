@@ -192,7 +192,7 @@ params_of(const struct model_config *c)
 }
 
 int
-model_init(struct model *m, const struct model_config *config, struct error *e)
+model_lay(struct model *m, const struct model_config *config, struct error *e)
 {
     struct model_config c = *config;
     int status = model_config_check(&c, e);
@@ -207,8 +207,17 @@ model_init(struct model *m, const struct model_config *config, struct error *e)
                         sizeof *m->tensors);
     m->layers = xarray((size_t)c.num_hidden_layers, sizeof *m->layers);
     lay_all(m);
-    m->params = xaligned((size_t)m->count * sizeof *m->params);
     return 0;
+}
+
+int
+model_init(struct model *m, const struct model_config *config, struct error *e)
+{
+    int status = model_lay(m, config, e);
+
+    if (status == 0)
+        m->params = xaligned((size_t)m->count * sizeof *m->params);
+    return status;
 }
 
 void

@@ -82,6 +82,8 @@ int model_config_check(struct model_config *config, struct error *e);
 /* Checks the config, lays the tensors out and allocates params, all zero. model_free() at the end.
  */
 int  model_init(struct model *m, const struct model_config *config, struct error *e);
+/* The table of tensors alone, without params. model_free() at the end. */
+int  model_lay(struct model *m, const struct model_config *config, struct error *e);
 void model_free(struct model *m);
 
 /* Matrices and embeddings normal with initializer_range, norms 1, biases 0. A weight is a function
