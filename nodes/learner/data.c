@@ -34,7 +34,7 @@ group_look(struct learner *l, int64_t i, int64_t *end, int64_t *correct, struct 
         if (rc < 0)
             return rc;
         *correct += s.correct;
-        l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !s.logps);
+        l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !s.logps && !s.injected);
     }
     return 0;
 }

@@ -101,7 +101,7 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
 
     for (int64_t i = 0; i < count; i++) {
         reference = reference && samples[i].reference;
-        recorded = recorded && samples[i].logps;
+        recorded = recorded && (samples[i].logps || samples[i].injected);
         advantages = advantages || samples[i].advantages;
         mask = mask || samples[i].mask;
     }
