@@ -127,11 +127,11 @@ correct_rollouts_are_injected_into_wrong_groups(void **state)
     const char *broken[] = {"path", in_folder("in.jsonl"), "inject_path", in_folder("broken.jsonl"),
                             NULL};
     static const char want[] = "0 0+3 a x1 1 1 0 stored.jsonl:1\n"
-                               "1 0+3 b B 1 1 0 in.jsonl:46\n"
+                               "1 0+3 b B 1 1 0 in.jsonl:50\n"
                                "2 0+3 c x2 1 1 0 stored.jsonl:4\n"
-                               "3 3+3 d D 0 0.3333 0.4714 in.jsonl:138\n"
-                               "4 3+3 e E 0 0.3333 0.4714 in.jsonl:184\n"
-                               "5 3+3 f y 1 0.3333 0.4714 stored.jsonl:3\n";
+                               "3 3+3 d y 1 0.3333 0.4714 stored.jsonl:3\n"
+                               "4 3+3 e E 0 0.3333 0.4714 in.jsonl:200\n"
+                               "5 3+3 f F 0 0.3333 0.4714 in.jsonl:250\n";
     struct error e = {0};
     struct harness *h;
 
