@@ -690,7 +690,8 @@ finish(void **state)
 {
     static const char *const names[] = {"a.jsonl",          "bad.jsonl",       "many-1.jsonl",
                                         "many-2.jsonl.zst", "many-3.jsonl.gz", "big.jsonl",
-                                        "t.jsonl.zst",      "w.jsonl"};
+                                        "t.jsonl.zst",      "w.jsonl",         "in.jsonl",
+                                        "stored.jsonl",     "broken.jsonl"};
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlink(in_folder(names[i]));

@@ -1,5 +1,5 @@
-/* data: what the samples of a round say as a whole, before any of them is trained: whether they have
- * what the objective needs, and the baselines of their steps. */
+/* data: what the samples of a round say as a whole, before any of them is trained: whether they
+ * have what the objective needs, and the baselines of their steps. */
 #include <string.h>
 
 #include "nodes/learner/learner.h"
@@ -65,11 +65,12 @@ data_baselines(struct learner *l, struct error *e)
 int
 data_lacks_behaviour(struct learner *l, struct error *e)
 {
-    return error_set(e, ERROR_topology,
-                     "objective %s with behaviour: recorded needs the field 'logps' (at the reader: "
-                     "logps_field), which a rollout lacks; say behaviour: initial if the initial "
-                     "model sampled the data",
-                     l->objective->name);
+    return error_set(
+        e, ERROR_topology,
+        "objective %s with behaviour: recorded needs the field 'logps' (at the reader: "
+        "logps_field), which a rollout lacks; say behaviour: initial if the initial "
+        "model sampled the data",
+        l->objective->name);
 }
 
 /* What no later rollout could mend: refused once, before anything is trained. */

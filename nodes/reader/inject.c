@@ -9,15 +9,15 @@
 
 struct kept {
     struct line_key key;
-    int64_t         serial;
-    double          reward;
-    size_t          at, length;     /* in bodies */
+    int64_t serial;
+    double reward;
+    size_t at, length; /* in bodies */
 };
 
 struct inject {
     struct buffer bodies;
-    struct kept  *at;
-    int64_t       count, room;
+    struct kept *at;
+    int64_t count, room;
 };
 
 static int
@@ -32,7 +32,7 @@ static int
 compare_kept(const void *x, const void *y)
 {
     const struct kept *a = x, *b = y;
-    int                order = compare_keys(&a->key, &b->key);
+    int order = compare_keys(&a->key, &b->key);
 
     return order ? order : a->serial < b->serial ? -1 : a->serial > b->serial;
 }
@@ -47,8 +47,8 @@ keep(struct inject *in, struct line_key key, const struct rollout *rollout)
         in->at = xresize(in->at, (size_t)in->room * sizeof(*in->at));
     }
     k = &in->at[in->count];
-    *k = (struct kept){.key = key, .serial = in->count, .reward = rollout->reward,
-                       .at = in->bodies.length};
+    *k = (struct kept){
+        .key = key, .serial = in->count, .reward = rollout->reward, .at = in->bodies.length};
     message_write(MESSAGE_rollout, rollout, &in->bodies);
     k->length = in->bodies.length - k->at;
     in->count++;
@@ -59,7 +59,7 @@ read_one(struct inject *in, const struct line_how *how, double above, struct spa
          struct span source, struct arena *arena, struct error *e)
 {
     struct line line;
-    int         rc = line_read(how, text, source, arena, &line, e);
+    int rc = line_read(how, text, source, arena, &line, e);
 
     if (rc != 0)
         return rc;
@@ -81,7 +81,7 @@ read_one(struct inject *in, const struct line_how *how, double above, struct spa
 static FILE *
 open_file(const char *path, struct error *e)
 {
-    FILE       *file = fopen(path, "re");
+    FILE *file = fopen(path, "re");
     struct stat st;
 
     if (!file || fstat(fileno(file), &st) != 0)
@@ -100,14 +100,14 @@ inject_open(const char *path, const struct line_how *how, double above, struct i
             struct error *e)
 {
     struct inject *in = xalloc(sizeof(*in));
-    FILE          *file = open_file(path, e);
-    const char    *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    struct arena   arena = {0};
-    char          *text = NULL;
-    size_t         room = 0;
-    ssize_t        length;
-    int64_t        number = 0;
-    int            rc = file ? 0 : e->code;
+    FILE *file = open_file(path, e);
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    struct arena arena = {0};
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t length;
+    int64_t number = 0;
+    int rc = file ? 0 : e->code;
 
     while (rc == 0 && (length = getline(&text, &room, file)) > 0) {
         char *source = xprint("%s:%lld", name, (long long)++number);

@@ -7,8 +7,8 @@
 
 #include "nodes/reader/line.h"
 
-#define INJECT_BYTES_MAX (1LL << 30)    /* of rollouts held in memory */
-#define INJECT_FILE_MAX  (8LL << 30)    /* of the file, wrong rollouts too */
+#define INJECT_BYTES_MAX (1LL << 30) /* of rollouts held in memory */
+#define INJECT_FILE_MAX  (8LL << 30) /* of the file, wrong rollouts too */
 
 struct inject;
 
