@@ -10,6 +10,7 @@
 #include "graph/node_options.h"
 #include "graph/text.h"
 #include "graph/topology.h"
+#include "kernels/objective.h"
 
 static const char about[] =
     "Prints the JSON schema of topologies. Name it in the first line of a topology and the editor "
@@ -181,6 +182,11 @@ manual_kind(const struct node_kind *k)
                p->flags & PORT_OPTIONAL ? "; may stay unlinked" : "");
     printf("\n");
     options_manual(k->options, stdout);
+    if (strcmp(k->name, "learner") == 0) {
+        printf("\n### Objectives\n\nTheir own settings hold where the topology says nothing; "
+               "`reconstructed` says what of one\nwas not read in its paper or code.\n\n");
+        objective_manual(stdout);
+    }
 }
 
 static void

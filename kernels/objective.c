@@ -7,16 +7,20 @@
 #include <string.h>
 
 #include "kernels/objective_term.h"
+#include "kernels/objectives/clip.h"
+#include "kernels/objectives/gradient.h"
 #include "kernels/objectives/likelihood.h"
+#include "kernels/objectives/named.h"
+#include "kernels/objectives/preference.h"
 #include "kernels/objectives/pull.h"
 
 #define NONE NAN
 #define OWN(aggregation_, advantages_, ratio_, tau_, low_, high_, dual_, positive_, negative_, lambda_, \
-            variant_) \
+            kl_weight_, variant_) \
     {.aggregation = OBJECTIVE_##aggregation_, .advantages = OBJECTIVE_##advantages_, \
      .ratio = OBJECTIVE_ratio_##ratio_, .tau = tau_, .clip_low = low_, .clip_high = high_, \
      .clip_dual = dual_, .soften_positive = positive_, .soften_negative = negative_, \
-     .lambda = lambda_, .kl = OBJECTIVE_no_kl, .kl_weight = 1e-3, .constant = NAN, \
+     .lambda = lambda_, .kl = OBJECTIVE_no_kl, .kl_weight = kl_weight_, .constant = NAN, \
      .variant = variant_}
 #define OBJECTIVE_none  OBJECTIVE_advantages_none
 #define NEEDS(what)     OBJECTIVE_needs_##what
@@ -112,10 +116,14 @@ fill_numbers(const struct objective *o, struct objective_settings *s, struct err
         {"soften_negative", own->soften_negative, &s->soften_negative},
         {"lambda", own->lambda, &s->lambda},
     };
+    double given_lambda = s->lambda;
     int rc = 0;
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && rc == 0; i++)
         rc = fill_number(o, numbers[i].name, numbers[i].own, numbers[i].given, e);
+    /* FIRST's trainers weigh each ranking loss in its own way. */
+    if (isnan(given_lambda) && !isnan(own->lambda) && s->variant > 0)
+        s->lambda = s->variant == 2 ? 0.1 : 1.0;
     s->kl_weight = isnan(s->kl_weight) ? own->kl_weight : s->kl_weight;
     s->entropy_weight = isnan(s->entropy_weight) ? 0.0 : s->entropy_weight;
     s->budget = isnan(s->budget) ? 0.0 : s->budget;
@@ -143,6 +151,33 @@ fill_choices(const struct objective *o, struct objective_settings *s, struct err
         s->variant = own->variant;
     else if (own->variant < 0)
         return error_set(e, ERROR_model, "objective %s has no variants", o->name);
+    if (s->budget > 0 && s->aggregation != OBJECTIVE_constant)
+        return error_set(e, ERROR_model, "a budget of tokens divides only the constant aggregation");
+    return 0;
+}
+
+/* Numbers a formula cannot have. */
+static int
+check_numbers(const struct objective *o, const struct objective_settings *s, struct error *e)
+{
+    const struct { const char *name; double value, least, most; } numbers[] = {
+        /* Only a policy gradient may go without its pull. */
+        {"tau", s->tau, isnan(o->standard.tau) || (int)s->advantages >= 0 ? 0.0 : 1e-12, 1e12},
+        {"clip_low", s->clip_low, 0.0, 1e3},
+        {"clip_high", s->clip_high, 0.0, 1e12},
+        {"clip_dual", s->clip_dual, 0.0, 1e12},
+        {"soften_positive", s->soften_positive, isnan(o->standard.soften_positive) ? 0 : 1e-6, 1e6},
+        {"soften_negative", s->soften_negative, isnan(o->standard.soften_negative) ? 0 : 1e-6, 1e6},
+        {"lambda", s->lambda, 0.0, 1e12},
+        {"kl_weight", s->kl_weight, 0.0, 1e12},
+        {"entropy_weight", s->entropy_weight, -1e12, 1e12},
+        {"budget", s->budget, 0.0, 1e18},
+    };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
+            return error_set(e, ERROR_model, "objective %s: %s %g is not in %g to %g", o->name,
+                             numbers[i].name, numbers[i].value, numbers[i].least, numbers[i].most);
     return 0;
 }
 
@@ -153,6 +188,8 @@ objective_settings_fill(const struct objective *o, struct objective_settings *s,
 
     if (rc == 0)
         rc = fill_numbers(o, s, e);
+    if (rc == 0)
+        rc = check_numbers(o, s, e);
     if (rc < 0)
         return rc;
     if ((o->needs & OBJECTIVE_needs_classes)

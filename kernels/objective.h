@@ -3,6 +3,8 @@
 #ifndef KERNELS_OBJECTIVE_H
 #define KERNELS_OBJECTIVE_H
 
+#include <stdio.h>
+
 #include "base/error.h"
 #include "kernels/objective_kind.h"
 
@@ -44,5 +46,9 @@ void objective_measure(const struct objective *o, const struct objective_batch *
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);
+
+/* The table as a page of help, or as Markdown for the manual. */
+void objective_help(FILE *out);
+void objective_manual(FILE *out);
 
 #endif

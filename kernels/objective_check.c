@@ -30,14 +30,59 @@ advantage_of(enum objective_advantages kind, const struct objective_sample *s, d
     }
 }
 
+/* The estimate of KL(behaviour, reference) summed over a response: how far the policy that sampled
+ * was from the reference (TRL f2cd577, rloo_trainer.py, with k1). */
+static double
+reward_kl(const struct objective_batch *b, enum objective_kl kind, const struct objective_sample *s)
+{
+    double sum = 0.0;
+
+    for (int64_t row = s->first; row < s->first + s->count; row++) {
+        double d;
+
+        if (!objective_counts(b, row))
+            continue;
+        d = (double)b->reference[row] - (double)b->behaviour[row];
+        sum += kind == OBJECTIVE_k1 ? -d : kind == OBJECTIVE_k2 ? 0.5 * d * d
+                                                                : exp(fmin(d, 700.0)) - d - 1.0;
+    }
+    return sum;
+}
+
+/* Samples [from, to) are a group whose rewards are lowered first. */
+static void
+lowered_advantages(const struct objective_batch *b, const struct objective_settings *s,
+                   int64_t from, int64_t to, struct objective_sample *sample)
+{
+    double mean = 0.0, square = 0.0, size = (double)(to - from);
+
+    for (int64_t i = from; i < to; i++) {
+        sample[i].advantage = sample[i].reward - s->kl_weight * reward_kl(b, s->kl, &sample[i]);
+        mean += sample[i].advantage / size;
+    }
+    for (int64_t i = from; i < to; i++)
+        square += (sample[i].advantage - mean) * (sample[i].advantage - mean) / size;
+    for (int64_t i = from; i < to; i++)
+        sample[i].advantage = advantage_of(s->advantages, &sample[i], sample[i].advantage, mean,
+                                           sqrt(square), size);
+}
+
 void
 objective_advantages(const struct objective_batch *b, const struct objective_settings *s,
                      struct objective_sample *sample)
 {
-    for (int64_t i = 0; i < b->samples; i++)
-        sample[i].advantage = advantage_of(s->advantages, &sample[i], sample[i].reward,
-                                           sample[i].mean, sample[i].std,
-                                           (double)sample[i].group_size);
+    int64_t from = 0;
+
+    for (int64_t i = 0; i < b->samples && s->advantages != OBJECTIVE_given; i++) {
+        if (s->kl == OBJECTIVE_no_kl || !s->kl_in_reward)
+            sample[i].advantage = advantage_of(s->advantages, &sample[i], sample[i].reward,
+                                               sample[i].mean, sample[i].std,
+                                               (double)sample[i].group_size);
+        else if (i + 1 == b->samples || sample[i + 1].group != sample[i].group) {
+            lowered_advantages(b, s, from, i + 1, sample);
+            from = i + 1;
+        }
+    }
 }
 
 /* ---- check ---- */
@@ -63,6 +108,33 @@ check_row(unsigned needs, const struct objective_batch *b, int64_t i, int64_t ro
 }
 
 static int
+check_named(unsigned needs, const struct objective_batch *b, int64_t i, struct error *e)
+{
+    const struct objective_sample *s = &b->sample[i];
+    int64_t listed = 0;
+
+    if (s->named_row < 0)
+        return 0;
+    if (s->named_row < s->first || s->named_row >= s->first + s->count || !isfinite(s->score))
+        return error_set(e, ERROR_input, "sample %lld: named row %lld is not one of its rows",
+                         (long long)i, (long long)s->named_row);
+    if ((needs & OBJECTIVE_needs_lse) && !isfinite(b->lse[s->named_row]))
+        return error_set(e, ERROR_input, "sample %lld, row %lld: a logsumexp is not finite",
+                         (long long)i, (long long)s->named_row);
+    for (int64_t k = 0; k < b->named; k++)
+        listed += s->rank[k] != 0;
+    for (int64_t k = 0; k < b->named; k++) {
+        if (s->rank[k] < 0 || s->rank[k] > listed)
+            return error_set(e, ERROR_input, "sample %lld: rank %d among %lld", (long long)i,
+                             (int)s->rank[k], (long long)listed);
+        if (!isfinite(b->named_logits[i * b->named + k]))
+            return error_set(e, ERROR_input, "sample %lld: named logit %lld is not finite",
+                             (long long)i, (long long)k);
+    }
+    return 0;
+}
+
+static int
 check_sample(unsigned needs, const struct objective_batch *b, int64_t i, struct error *e)
 {
     const struct objective_sample *s = &b->sample[i];
@@ -84,6 +156,8 @@ check_sample(unsigned needs, const struct objective_batch *b, int64_t i, struct 
     if (i > 0 && s->group < b->sample[i - 1].group)
         return error_set(e, ERROR_input, "sample %lld: its group comes before its neighbour's",
                          (long long)i);
+    if (needs & OBJECTIVE_needs_named)
+        rc = check_named(needs, b, i, e);
     for (int64_t row = s->first; row < s->first + s->count && rc == 0; row++)
         if (objective_counts(b, row))
             rc = check_row(needs, b, i, row, e);
@@ -105,6 +179,14 @@ objective_check(const struct objective *o, const struct objective_batch *b,
         return error_set(e, ERROR_input, "objective %s needs entropies", o->name);
     if ((needs & OBJECTIVE_needs_lse) && b->lse == NULL)
         return error_set(e, ERROR_input, "objective %s needs logsumexps", o->name);
+    if ((needs & OBJECTIVE_needs_named)
+        && (b->named < 1 || b->named > OBJECTIVE_NAMED_MAX || b->named_logits == NULL
+            || b->named_columns == NULL))
+        return error_set(e, ERROR_input, "objective %s needs 1 to %d named logits", o->name,
+                         OBJECTIVE_NAMED_MAX);
+    if ((needs & OBJECTIVE_needs_named) && (needs & OBJECTIVE_named_apart)
+        && b->named_values == NULL)
+        return error_set(e, ERROR_input, "objective %s needs what each name is worth", o->name);
     for (int64_t i = 0; i < b->samples && rc == 0; i++)
         rc = check_sample(needs, b, i, e);
     return rc;

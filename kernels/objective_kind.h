@@ -80,7 +80,8 @@ enum objective_need {
     OBJECTIVE_correct_only    = 512, /* wrong responses have no part */
     OBJECTIVE_takes_weights   = 1024, /* batch.weight matters to it */
     OBJECTIVE_likelihood      = 2048, /* a row of weight 0 is as if masked; tokens: sum of weights */
-    OBJECTIVE_shapes_injected = 4096, /* an injected sample has the loss of injected.h */
+    OBJECTIVE_shapes_injected = 4096, /* an injected sample has a loss of its own, see clip.h */
+    OBJECTIVE_named_apart     = 8192, /* the named row's token has no part in the likelihood */
 };
 
 struct objective_sample {

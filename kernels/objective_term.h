@@ -24,6 +24,7 @@ struct objective_sums {
     double length;          /* |y| > 0 */
     double reference;       /* S_i = sum (lp - ref) */
     double behaviour;       /* sum (lp - lo) */
+    double advantage;       /* sum of A_t */
     double own;             /* sum of what the objective's own gather() gives */
     double surprise;        /* the 0.8 quantile of the response's entropies, where asked for */
     double lse;             /* logsumexp of its first row */
@@ -33,7 +34,8 @@ struct objective_sums {
     /* Of the samples of its group that are here and have a token; means weighted by v. */
     double members;
     double mean_reference, mean_behaviour, mean_reward;
-    double pair_loss, pair_slope;   /* of the pairs it is in: the loss of the correct one's, dL/dS */
+    double soft_reward;     /* tau log mean exp(r / tau) */
+    double pair_loss, pair_slope;   /* of its pairs, times G: at the correct one the loss; dL/dS */
     /* Of the step. */
     double anchor;          /* kto: z0 */
 };

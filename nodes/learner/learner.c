@@ -4,7 +4,6 @@
  * windows. */
 #include "nodes/learner/learner.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,10 +47,7 @@ const struct option learner_option_table[] = {
                " at weight beta; token_class: a head that tells correct steps from wrong ones"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
-    OPT_FLOAT(struct learner_options, beta, FIXED, "0.5", -1, 1,
-              "weight of tokens in correct steps of wrong answers (bcpg_nsa); other tokens have 1"),
-    OPT_FLOAT(struct learner_options, tau, FIXED, "1e-3", 0, 1e3,
-              "pull towards the initial model (bcpg, bcpg_nsa)"),
+    SETTINGS_ROWS,
     OPT_FLOAT(struct learner_options, correct_above, FIXED, "0.5", -1e9, 1e9,
               "a rollout with a reward above it counts as correct"),
     OPT_INT(struct learner_options, epochs, FIXED, "0", 0, 1e6,
@@ -131,18 +127,6 @@ static const struct port learner_ports[] = {
     {.direction = PORT_END},
 };
 
-/* The objective's settings: what the topology says, else its own. */
-static int
-learner_settings(const struct learner_options *o, const struct objective *objective,
-                 struct objective_settings *s, struct error *e)
-{
-    *s = objective_settings_none();
-    s->constant = (double)o->max_tokens;
-    if (!isnan(objective->standard.tau))
-        s->tau = o->tau;
-    return objective_settings_fill(objective, s, e);
-}
-
 /* ---- check ---- */
 
 static int
@@ -172,6 +156,7 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     struct error why = {0};
     bool fresh = !o->model[0];
     int64_t size;
+    int names;
 
     if (fresh && (!o->width || !o->layers || !o->heads))
         return check_fail(c, "model", e,
@@ -184,7 +169,10 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     if (!t)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e, "%s", why.text);
     size = tokenizer_size(t);
+    names = settings_names(o, objective_at(o->objective), t, NULL, &why);
     tokenizer_close(t);
+    if (names < 0)
+        return check_fail(c, "objective", e, "%s", why.text);
     if (initial_config(o, &config, &why) < 0)
         return check_fail(c, fresh ? "width" : "model", e, "%s", why.text);
     if (size > config.vocab_size)
@@ -255,7 +243,9 @@ learner_check(struct check *c, struct error *e)
     if (!labelled && (objective->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_labels)))
         return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled",
                           objective->name);
-    rc = check_course(c, o, e);
+    rc = settings_check(c, o, objective, labelled, e);
+    if (rc == 0)
+        rc = check_course(c, o, e);
     return rc < 0 ? rc : check_model(c, o, e);
 }
 
@@ -290,7 +280,7 @@ learner_start(struct node *n, struct error *e)
     l->node = n;
     l->options = o;
     l->objective = objective_at(o->objective);
-    rc = learner_settings(o, l->objective, &l->settings, e);
+    rc = settings_read(o, l->objective, &l->settings, e);
     if (rc < 0)
         return rc;
     classes = learner_classes(l->objective);
@@ -313,8 +303,19 @@ learner_start(struct node *n, struct error *e)
                                                        ? o->max_tokens
                                                        : l->config.max_position_embeddings,
                                      .eos = o->eos && !classes ? l->config.eos_token_id : -1,
+                                     .stop = l->config.eos_token_id,
                                      .labels = classes ? l->config.num_labels : 2,
-                                     .correct_above = o->correct_above};
+                                     .correct_above = o->correct_above,
+                                     .recorded = learner_recorded(l)};
+    if (o->mask == SETTINGS_mask_s2r) {
+        l->rules.verify_marks = o->s2r_verify;
+        l->rules.retry_marks = o->s2r_retry;
+    }
+    l->select = settings_select(o);
+    l->baselines.rules = settings_baseline(o);
+    rc = settings_names(o, l->objective, l->tokenizer, &l->rules.names, e);
+    if (rc < 0)
+        return rc;
     rc = load_progress(l, e);
     if (rc == 0)
         rc = nonfinite_check(l, e);
@@ -395,8 +396,11 @@ learner_take(struct node *n, struct unit *u, struct error *e)
     rc = sample_peek(buffer_span(&l->record), u->ordinal, &sample, e);
     if (rc < 0)
         return rc;
+    l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !sample.logps);
     node_put(n, learner_key(room, 's', u->ordinal), buffer_span(&l->record));
     node_count(n, METRIC_gems, gems);
+    if (l->lacks_behaviour)
+        node_wake(n);
     entry = (struct entry){u->ordinal, u->first, u->size, (uint32_t)sample.count};
     unit_done(n, u);
     if (l->options->follow) {

@@ -9,6 +9,7 @@
 #include "nodes/learner/order.h"
 #include "nodes/learner/output.h"
 #include "nodes/learner/sample.h"
+#include "nodes/learner/settings.h"
 #include "nodes/learner/train.h"
 
 #define LEARNER_PROGRESS_VERSION 2
@@ -24,7 +25,8 @@ struct learner_options {
     int64_t width, layers, heads, kv_heads, intermediate, positions;
     int objective; /* index: objective_at() */
     int64_t num_labels;
-    double beta, tau, correct_above;
+    double correct_above;
+    SETTINGS_FIELDS
     int64_t epochs, passes, batch_rollouts, batch_tokens, max_tokens;
     bool shuffle, eos;
     double lr, lr_min, weight_decay, beta1, beta2, eps, clip;
@@ -91,11 +93,17 @@ struct learner {
     struct schedule schedule;
     int64_t round_count; /* entries of the round under way */
     int64_t reference_at;
+    struct select_rules select;
+    struct baselines baselines; /* of the steps of the round, where advantages are of steps */
+    bool lacks_behaviour;       /* a sample came without the log-probabilities that are needed */
     struct pass pass;
     bool pass_open;
     struct arena arena;     /* samples of the step under way */
     struct sample *samples; /* those that learn; NULL between steps */
-    int64_t sample_count, sample_at;
+    int64_t sample_count;
+    int64_t *order, *starts; /* their batches: indices of samples, in the arena */
+    int64_t batches, batch_at;
+    bool gathering;          /* the batches go through the statistics first */
     double reward_sum;
     int64_t reward_count, computed; /* rollouts of the step; tokens of its batches so far */
     double loss; /* of the last step */
@@ -110,9 +118,22 @@ learner_classes(const struct objective *o)
 }
 
 static inline bool
+learner_needs_behaviour(const struct learner *l)
+{
+    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_behaviour) != 0;
+}
+
+static inline bool
+learner_recorded(const struct learner *l)
+{
+    return l->options->behaviour == SETTINGS_recorded;
+}
+
+static inline bool
 learner_needs_reference(const struct learner *l)
 {
-    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_reference) != 0;
+    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_reference) ||
+           (learner_needs_behaviour(l) && !learner_recorded(l)) || l->options->stm_threshold > 0;
 }
 
 /* initial.c: the model training begins from. */
@@ -132,6 +153,14 @@ struct weights round_weights(const struct learner *l); /* a view: owns nothing *
 int64_t round_passes(const struct learner *l);
 /* The steps of pass `which` of this round. */
 void round_pass(struct learner *l, struct pass *pass, int64_t which);
+
+/* data.c: what the samples of the round have. */
+/* The sample of entry i, copied into the arena. */
+int data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e);
+int data_baselines(struct learner *l, struct error *e); /* fills them from every step of the round */
+/* ERROR_topology: what the objective needs and no later rollout could mend. */
+int data_check(struct learner *l, struct error *e);
+int data_lacks_behaviour(struct learner *l, struct error *e); /* that error */
 
 /* nonfinite.c: a step that a number which is not finite has spoilt. */
 /* At start: has training stopped at one, and may it go on? */

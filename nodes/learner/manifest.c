@@ -5,6 +5,7 @@
 #include <gnu/libc-version.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,8 @@ option_value(const struct option *row, const void *options)
         return json_integer(*(const int64_t *)(const void *)field);
     case OPTION_float:
     case OPTION_time:
+        if (isnan(*(const double *)(const void *)field))
+            return json_string("auto");
         return json_real(*(const double *)(const void *)field);
     case OPTION_bool:
         return json_boolean(*(const bool *)(const void *)field);

@@ -160,10 +160,15 @@ open_trainer(struct learner *l, struct error *e)
     }
     t->objective = l->objective;
     t->settings = l->settings;
-    t->rules =
-        (struct pack_rules){.classes = learner_classes(l->objective),
-                            .correct_only = l->objective->needs & OBJECTIVE_correct_only,
-                            .beta = l->objective->needs & OBJECTIVE_needs_labels ? o->beta : 1};
+    t->rules = (struct pack_rules){
+        .classes = learner_classes(l->objective),
+        .correct_only = l->objective->needs & OBJECTIVE_correct_only,
+        .beta = settings_beta(o, l->objective),
+        .wrong = o->wrong_weight,
+        .correction = o->correction_weight,
+        .behaviour = learner_needs_behaviour(l),
+        .recorded = learner_recorded(l),
+        .names = l->rules.names.kind == SAMPLE_names_none ? NULL : &l->rules.names};
     t->adamw = (struct adamw){.beta1 = o->beta1,
                               .beta2 = o->beta2,
                               .eps = o->eps,
@@ -351,6 +356,7 @@ begin_round(struct learner *l, struct error *e)
     const struct learner_options *o = l->options;
     struct progress *p = &l->progress;
     bool resumed = o->follow ? p->window_end > 0 : p->step > 0;
+    int rc = 0;
 
     if (o->follow && !resumed) {
         l->round_count = entries_window(&l->entries, o->window, node_position(l->node), l->ended,
@@ -370,13 +376,18 @@ begin_round(struct learner *l, struct error *e)
         return 0;
     }
     if (!l->training) {
-        int rc = open_trainer(l, e);
-
+        rc = open_trainer(l, e);
         if (rc < 0)
             return rc;
         set_schedule(l);
         l->saved_at = node_now(l->node);
     }
+    if (settings_process(o))
+        rc = data_baselines(l, e);
+    if (rc == 0)
+        rc = data_check(l, e);
+    if (rc < 0)
+        return rc;
     l->reference_at = 0;
     l->pass_open = false;
     l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
@@ -447,6 +458,8 @@ round_pump(struct learner *l, struct error *e)
 {
     int rc = 0;
 
+    if (l->lacks_behaviour)
+        return data_lacks_behaviour(l, e);
     if (l->phase == PHASE_wait)
         rc = begin_round(l, e);
     if (rc < 0 || l->phase == PHASE_wait || l->phase == PHASE_done)
@@ -494,6 +507,7 @@ round_free(struct learner *l)
         trainer_free(&l->trainer);
     initial_free(l);
     pass_free(&l->pass);
+    baselines_free(&l->baselines);
     arena_free(&l->arena);
     entries_free(&l->entries);
 }

@@ -27,6 +27,7 @@ struct reader_options {
     bool        drop_equal;
     int         verify;
     const char *prompt_field, *response_field, *answer_field, *reward_field, *id_field;
+    const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
     int64_t     line_bytes_max;
     int         format;
 };
@@ -77,6 +78,20 @@ static const struct option reader_options[] = {
              "name of the reward's field; a list holds one per response"),
     OPT_TEXT(struct reader_options, id_field, FIXED, "",
              "name of the id's field; none: ids are made from file and offset"),
+    OPT_TEXT(struct reader_options, logps_field, FIXED, "",
+             "name of the field with the log-probability of each response token under the policy "
+             "that sampled it: a list, with many responses a list of lists; none: not read"),
+    OPT_TEXT(struct reader_options, token_ids_field, FIXED, "",
+             "name of the field with the response's token ids, a list of whole numbers; none: not "
+             "read"),
+    OPT_TEXT(struct reader_options, weight_field, FIXED, "",
+             "name of the field with the rollout's weight in the loss, above 0; none: not read"),
+    OPT_TEXT(struct reader_options, finish_field, FIXED, "",
+             "name of the field that says why the sampler stopped; length: it was cut off; none: "
+             "not read"),
+    OPT_TEXT(struct reader_options, injected_field, FIXED, "",
+             "name of the field that is true where a rollout was not sampled by the policy; none: "
+             "not read"),
     OPT_SIZE(struct reader_options, line_bytes_max, FIXED, "64MiB", 1024, 200 << 20,
              "a longer line is a dead letter"),
     OPT_CHOICE(struct reader_options, format, FIXED, "auto", format_names,
@@ -140,6 +155,11 @@ reader_start(struct node *n, struct error *e)
         .answer_field = o->answer_field,
         .reward_field = o->reward_field,
         .id_field = o->id_field,
+        .logps_field = o->logps_field,
+        .token_ids_field = o->token_ids_field,
+        .weight_field = o->weight_field,
+        .finish_field = o->finish_field,
+        .injected_field = o->injected_field,
         .verify = (enum line_verify)o->verify,
         .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
                  : strcmp(o->group_by, "none") == 0 ? LINE_group_none
