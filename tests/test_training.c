@@ -90,14 +90,17 @@ give(struct harness *h, uint64_t i)
 static struct harness *
 start(const char *const *more, struct error *e)
 {
-    const char *options[OPTIONS_MAX] = {"model", base, "lr",  "3e-3",  "batch_rollouts",   "8",
-                                        "tau",   "0.05", "objective", "bcpg", "batch_tokens", "64"};
+    const char *options[OPTIONS_MAX] = {"model",     base,   "lr",           "3e-3", "batch_rollouts", "8",
+                                        "objective", "bcpg", "batch_tokens", "64",   "tau", "0.05"};
     int n = 12;
 
     if (more && strcmp(more[0], "model") == 0) { /* another model */
         options[1] = more[1];
         more += 2;
     }
+    for (int i = 0; more && more[i]; i++)
+        if (strcmp(more[i], "sft") == 0) /* which has no tau */
+            n = 10;
     for (int i = 0; more && more[i]; i++)
         options[n++] = more[i];
     options[n] = NULL;

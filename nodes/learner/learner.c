@@ -149,7 +149,8 @@ check_groups(struct check *c, const struct learner_options *o, const struct mode
 }
 
 static int
-check_model(struct check *c, const struct learner_options *o, struct error *e)
+check_model(struct check *c, const struct learner_options *o, const struct objective *objective,
+            struct error *e)
 {
     struct model_config config;
     struct tokenizer *t;
@@ -169,7 +170,7 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     if (!t)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e, "%s", why.text);
     size = tokenizer_size(t);
-    names = settings_names(o, objective_at(o->objective), t, NULL, &why);
+    names = settings_names(o, objective, t, NULL, &why);
     tokenizer_close(t);
     if (names < 0)
         return check_fail(c, "objective", e, "%s", why.text);
@@ -179,7 +180,7 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e,
                           "the tokenizer has %lld tokens, the model knows %lld", (long long)size,
                           (long long)config.vocab_size);
-    if (!learner_classes(objective_at(o->objective)) && o->eos && config.eos_token_id < 0)
+    if (!learner_classes(objective) && o->eos && config.eos_token_id < 0)
         return check_fail(c, "eos", e,
                           "the model names no stop token%s%s; say eos: false or name one",
                           fresh ? " " : "", fresh ? o->eos_token : "");
@@ -230,7 +231,8 @@ static int
 learner_check(struct check *c, struct error *e)
 {
     const struct learner_options *o = c->options;
-    const struct objective *objective = objective_at(o->objective);
+    struct error why = {0};
+    const struct objective *objective = settings_objective(o, &why);
     bool labelled = false;
     int rc;
 
@@ -238,6 +240,8 @@ learner_check(struct check *c, struct error *e)
         labelled = labelled || c->links[i].port == LEARNER_labelled;
     if (strcmp(c->node, "final") == 0)
         return check_fail(c, NULL, e, "a learner needs another id: checkpoints/final is what leads to the final model");
+    if (!objective)
+        return check_fail(c, "objective_file", e, "%s", why.text);
     if (c->link_count == 0)
         return check_fail(c, NULL, e, "link at least one of labelled and passed");
     if (!labelled && (objective->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_labels)))
@@ -246,7 +250,7 @@ learner_check(struct check *c, struct error *e)
     rc = settings_check(c, o, objective, labelled, e);
     if (rc == 0)
         rc = check_course(c, o, e);
-    return rc < 0 ? rc : check_model(c, o, e);
+    return rc < 0 ? rc : check_model(c, o, objective, e);
 }
 
 /* ---- life ---- */
@@ -279,13 +283,17 @@ learner_start(struct node *n, struct error *e)
 
     l->node = n;
     l->options = o;
-    l->objective = objective_at(o->objective);
+    l->objective = settings_objective(o, e);
+    if (!l->objective)
+        return e->code;
     rc = settings_read(o, l->objective, &l->settings, e);
     if (rc < 0)
         return rc;
     classes = learner_classes(l->objective);
     l->output.metrics.fd = l->output.events.fd = -1;
-    rc = o->model[0] ? origin_check(n, o->model, e) : 0;
+    rc = o->objective_file[0] ? origin_check(n, o->objective_file, e) : 0;
+    if (rc == 0 && o->model[0])
+        rc = origin_check(n, o->model, e);
     if (rc == 0 && o->tokenizer[0])
         rc = origin_check(n, o->tokenizer, e);
     if (rc < 0)

@@ -30,6 +30,16 @@ const char *const settings_variant_names[] = {"auto",  "weighted", "plain", "lis
                                               "lambdarank", "paper", "code", "mean",
                                               "log_mean_exp", NULL};
 
+const struct objective *
+settings_objective(const struct learner_options *o, struct error *e)
+{
+    const struct objective *objective = objective_at(o->objective);
+
+    if (o->objective_file[0] && objective_load(o->objective_file, &objective, e) < 0)
+        return NULL;
+    return objective;
+}
+
 bool
 settings_process(const struct learner_options *o)
 {

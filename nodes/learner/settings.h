@@ -19,7 +19,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
     double tau, clip_low, clip_high, clip_dual, soften_positive, soften_negative, lambda;          \
     double kl_weight, entropy_weight, beta, wrong_weight, correction_weight;                       \
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
-    const char *score_digits, *s2r_verify, *s2r_retry;                                             \
+    const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                                             \
     double stm_threshold, prune_prompts, prune_completions;                                        \
     bool stm_positive_only;                                                                        \
     int64_t token_budget, pack_window;                                                             \
@@ -32,6 +32,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     *const settings_baseline_names[], *const settings_mask_names[];
 
 #define SETTINGS_ROWS                                                                              \
+    OPT_PATH(struct learner_options, objective_file, FIXED, "",                                    \
+             "shared object with an objective of one's own, in place of objective (see "           \
+             "kernels/objective_kind.h)"),                                                         \
     OPT_FLOAT(struct learner_options, tau, FIXED, "auto", 0, 1e6,                                  \
               "pull towards the initial model: tau of bcpg, bcpg_nsa and kimi, beta of dpo, ipo, " \
               "kto, copg, gvpo and tbrm; auto: the objective's own"),                              \
@@ -138,6 +141,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
               "tokens (2506.04913 counts words; its script: -2); 0: off"),                         \
     OPT_INT(struct learner_options, repetition_ngram, FIXED, "40", 1, 4096,                        \
             "tokens of an n-gram")
+
+/* The objective chosen by name or by file; NULL and an error where the file is none. */
+const struct objective *settings_objective(const struct learner_options *o, struct error *e);
 
 /* Does each choice belong to the objective and do they fit each other? Blames the option. */
 int settings_check(struct check *c, const struct learner_options *o, const struct objective *objective,
