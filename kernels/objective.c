@@ -15,8 +15,8 @@
 #include "kernels/objectives/pull.h"
 
 #define NONE NAN
-#define OWN(aggregation_, advantages_, ratio_, tau_, low_, high_, dual_, positive_, negative_, lambda_, \
-            kl_weight_, variant_) \
+#define OWN(aggregation_, advantages_, ratio_, tau_, low_, high_, dual_, positive_, negative_, \
+            lambda_, kl_weight_, variant_) \
     {.aggregation = OBJECTIVE_##aggregation_, .advantages = OBJECTIVE_##advantages_, \
      .ratio = OBJECTIVE_ratio_##ratio_, .tau = tau_, .clip_low = low_, .clip_high = high_, \
      .clip_dual = dual_, .soften_positive = positive_, .soften_negative = negative_, \
@@ -36,10 +36,11 @@
 #undef OBJECTIVE
 
 static const struct objective_row rows[] = {
-#define OBJECTIVE(name_, term_, gather_, pair_, named_, scope_, needs_, aggregations_, own_, evidence_, \
-                  summary_, source_) \
+#define OBJECTIVE(name_, term_, gather_, pair_, named_, scope_, needs_, aggregations_, own_, \
+                  evidence_, summary_, source_) \
     {.objective = {.abi = OBJECTIVE_ABI, .name = #name_, .summary = summary_, .source = source_, \
-                   .evidence = evidence_, .needs = needs_, .scope = OBJECTIVE_##scope_, \
+                   .evidence = evidence_, .needs = (needs_) | OBJECTIVE_adds_terms, \
+                   .scope = OBJECTIVE_##scope_, \
                    .standard = own_, .aggregations = aggregations_, .run = run_##name_}, \
      .term = term_, .gather = gather_, .pair = pair_, .named = named_},
 #include "kernels/objective.def"

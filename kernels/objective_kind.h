@@ -82,6 +82,7 @@ enum objective_need {
     OBJECTIVE_likelihood      = 2048, /* a row of weight 0 is as if masked; tokens: sum of weights */
     OBJECTIVE_shapes_injected = 4096, /* an injected sample has a loss of its own, see clip.h */
     OBJECTIVE_named_apart     = 8192, /* the named row's token has no part in the likelihood */
+    OBJECTIVE_adds_terms      = 16384, /* its run() adds the KL term and the entropy bonus itself */
 };
 
 struct objective_sample {
@@ -195,7 +196,7 @@ struct objective {
     void (*measure)(const struct objective_batch *b, const struct objective_settings *s,
                     struct objective_step *step);
     /* Adds to out, which begins as zeros, and to report. Deterministic: sums in row order, in
-     * double. KL terms and the entropy bonus are the caller's. */
+     * double. KL terms and the entropy bonus are the caller's unless it adds_terms. */
     void (*run)(const struct objective_batch *b, const struct objective_settings *s,
                 const struct objective_step *step, struct objective_output *out,
                 struct objective_report *report);

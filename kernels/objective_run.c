@@ -10,6 +10,7 @@
 #include "kernels/objective.h"
 #include "kernels/objective_term.h"
 #include "kernels/objectives/clip.h"
+#include "kernels/objectives/kl.h"
 
 /* Has row, one of the sample's, a part in the loss of o? */
 static int
@@ -40,6 +41,26 @@ token_at(const struct objective_batch *b, const struct objective_sample *s, int6
         .weight = objective_weight(b, row),
         .advantage = objective_advantage(b, s, row),
     };
+}
+
+/* ---- KL and entropy ---- */
+
+struct extra {
+    double kl, kl_slope;        /* of the loss's KL estimate, unweighted; to log p */
+    double entropy;
+};
+
+static struct extra
+extra_at(const struct objective_batch *b, const struct objective_settings *s, int64_t row)
+{
+    struct extra x = {0};
+
+    if (s->kl != OBJECTIVE_no_kl && !s->kl_in_reward)
+        x.kl = objective_kl_term(s->kl, (double)b->reference[row] - (double)b->logp[row],
+                                 &x.kl_slope);
+    if (s->entropy_weight != 0.0)
+        x.entropy = (double)b->entropy[row];
+    return x;
 }
 
 /* ---- sums ---- */
@@ -184,10 +205,11 @@ run_sample(const struct objective_row *r, const struct objective_batch *b,
            struct objective_output *out, struct objective_report *report)
 {
     struct objective_sample plain = *sample;    /* a pair has its weights within */
-    double share, loss = 0.0, pull = 0.0;
+    double share, extra, loss = 0.0, pull = 0.0, kl = 0.0, entropy = 0.0;
     objective_term_function *term = r->term;
     int first = 1;
 
+    extra = objective_share(s, step, sample, q->length);
     if (r->pair != NULL)
         plain.weight = 1.0;
     share = objective_share(s, step, &plain, q->length);
@@ -198,8 +220,13 @@ run_sample(const struct objective_row *r, const struct objective_batch *b,
             continue;
         struct objective_token x = token_at(b, sample, row);
         struct objective_term now = term(&x, q, s);
+        struct extra more = extra_at(b, s, row);
 
-        out->c[row] = (float)(share * now.slope);
+        out->c[row] = (float)(share * now.slope + extra * s->kl_weight * more.kl_slope);
+        if (s->entropy_weight != 0.0)
+            out->h[row] = (float)(-extra * s->entropy_weight);
+        kl += more.kl;
+        entropy += more.entropy;
         if (first && now.first != 0.0)
             out->e[row] = (float)(share * now.first);
         first = 0;
@@ -209,6 +236,8 @@ run_sample(const struct objective_row *r, const struct objective_batch *b,
     }
     report->policy += share * loss;
     report->pull += share * pull;
+    report->kl_loss += extra * s->kl_weight * kl;
+    report->entropy_loss -= extra * s->entropy_weight * entropy;
 }
 
 static void
@@ -290,30 +319,7 @@ objective_measure(const struct objective *o, const struct objective_batch *b,
     }
 }
 
-/* The loss of a token's KL estimate; *slope to its log p. d is log pi_ref - log pi. k3 goes on as
- * its tangent beyond |d| = 20, where verl (core_algos.py, kl_penalty) would lose the gradient. */
-static double
-kl_term(enum objective_kl kind, double d, double *slope)
-{
-    const double most = 20.0;
-    double at = d > most ? most : d;
-
-    switch (kind) {
-    case OBJECTIVE_k1:
-        *slope = 1.0;
-        return -d;
-    case OBJECTIVE_k2:
-        *slope = -d;
-        return 0.5 * d * d;
-    case OBJECTIVE_k3:
-        *slope = 1.0 - exp(at);
-        return exp(at) * (1.0 + (d - at)) - d - 1.0;
-    default:
-        *slope = 0.0;
-        return 0.0;
-    }
-}
-
+/* KL and entropy of an objective that does not add them itself. */
 static void
 add_terms(const struct objective *o, const struct objective_batch *b,
           const struct objective_settings *s, const struct objective_step *step,
@@ -321,7 +327,7 @@ add_terms(const struct objective *o, const struct objective_batch *b,
           struct objective_report *report)
 {
     int64_t length = 0;
-    double share, kl = 0.0, entropy = 0.0, slope;
+    double share;
 
     for (int64_t row = sample->first; row < sample->first + sample->count; row++)
         length += has_part(o, b, sample, row);
@@ -329,17 +335,14 @@ add_terms(const struct objective *o, const struct objective_batch *b,
     for (int64_t row = sample->first; row < sample->first + sample->count && share != 0.0; row++) {
         if (!has_part(o, b, sample, row))
             continue;
-        if (s->kl != OBJECTIVE_no_kl && !s->kl_in_reward) {
-            kl += kl_term(s->kl, (double)b->reference[row] - (double)b->logp[row], &slope);
-            out->c[row] = (float)((double)out->c[row] + share * s->kl_weight * slope);
-        }
-        if (s->entropy_weight != 0.0) {
-            entropy -= (double)b->entropy[row];
+        struct extra more = extra_at(b, s, row);
+
+        out->c[row] = (float)((double)out->c[row] + share * s->kl_weight * more.kl_slope);
+        if (s->entropy_weight != 0.0)
             out->h[row] = (float)((double)out->h[row] - share * s->entropy_weight);
-        }
+        report->kl_loss += share * s->kl_weight * more.kl;
+        report->entropy_loss -= share * s->entropy_weight * more.entropy;
     }
-    report->kl_loss += share * s->kl_weight * kl;
-    report->entropy_loss += share * s->entropy_weight * entropy;
 }
 
 /* The numbers to log. */
@@ -359,7 +362,7 @@ count_sample(const struct objective *o, const struct objective_batch *b,
         report->entropy += value_at(b->entropy, row);
         if (b->reference != NULL) {
             ratio += logp - (double)b->reference[row];
-            report->kl += kl_term(OBJECTIVE_k3, (double)b->reference[row] - logp, &slope);
+            report->kl += objective_kl_term(OBJECTIVE_k3, (double)b->reference[row] - logp, &slope);
         }
         if (b->behaviour != NULL) {
             double importance = exp(fmin(logp - (double)b->behaviour[row], 700.0));
@@ -398,7 +401,7 @@ objective_run(const struct objective *o, const struct objective_batch *b,
 
         if ((o->needs & OBJECTIVE_correct_only) && !sample->correct)
             continue;
-        if (s->kl != OBJECTIVE_no_kl || s->entropy_weight != 0.0)
+        if (!(o->needs & OBJECTIVE_adds_terms))
             add_terms(o, b, s, step, sample, out, report);
         count_sample(o, b, sample, report);
     }

@@ -436,6 +436,10 @@ finish(struct learner *l, struct error *e)
     if (l->progress.input_samples == 0)
         node_log(l->node, LOG_warning,
                  "the input ended without a sample: the final model is the initial one");
+    else if (l->progress.trained_tokens == 0)
+        node_log(l->node, LOG_warning,
+                 "no token had a part in the loss (all masked, pruned or of the wrong kind): the "
+                 "final model has learnt nothing");
     node_why(l->node, "writing the final checkpoint");
     now = round_weights(l);
     manifest_write(l, &manifest);

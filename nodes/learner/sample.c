@@ -213,8 +213,8 @@ find_named(const struct sample_rules *rules, const struct rollout *r, int64_t *n
         while (k < names->count && names->column[k] != t->ids[i])
             k++;
         if (k == names->count || (names->kind == SAMPLE_names_score && i + 1 < t->count) ||
-            (names->kind == SAMPLE_names_rank && t->starts[i] > 0 &&
-             r->response.at[t->starts[i] - 1] != '['))
+            (names->kind == SAMPLE_names_rank &&
+             (t->starts[i] == 0 || r->response.at[t->starts[i] - 1] != '[')))
             continue;
         *named = *named < 0 ? i : *named;
         found++;
