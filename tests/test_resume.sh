@@ -1,7 +1,7 @@
 #!/bin/bash
 # Training that is killed, taken up again, or spoilt by a number: examples/arith's short data and base policy. Ten kills -9 of
 # the learner at random optimiser steps (two runs, five each: what is killed often waits ever longer to start) change no byte
-# of the model and no line of its metrics and events but their times; from an older kept checkpoint the same bytes come out;
+# of the model and no line of its metrics and events but their times, evaluations too; from an older kept checkpoint the same bytes come out;
 # a step that is not finite fails the run at once, and `sluice set` lets it go on.
 . "$(dirname "$0")/whole.sh"
 seed=${1:-11}
@@ -41,7 +41,9 @@ nodes:
 END
 }
 
-topology "$arith/short.jsonl.zst" 'epochs: 4, schedule: cosine, warmup_steps: 10, batch_rollouts: 32, checkpoint_steps: 4, keep: 40' >flow.yaml
+zstd -dcq "$arith/short.jsonl.zst" | head -64 >held.jsonl
+topology "$arith/short.jsonl.zst" "epochs: 4, schedule: cosine, warmup_steps: 10, batch_rollouts: 32, checkpoint_steps: 4, keep: 40,
+           eval_rollouts: held.jsonl, eval_prompts: $arith/validation.jsonl, eval_max_tokens: 40, eval_every: 20" >flow.yaml
 start=$(date +%s%N)
 "$SLUICE" run flow.yaml --run calm >calm.out 2>&1
 same "an undisturbed run ends" $? 0
@@ -49,6 +51,9 @@ echo "# undisturbed: $((($(date +%s%N) - start) / 1000000)) ms, $(lines calm) li
 [ $failures = 0 ] || { cat calm.out; exit 1; }
 total=$(grep -c '"loss"' "$(folder calm)/metrics.jsonl")
 check "... with every step once ($total)" steps_once calm
+evaluations() { grep '"eval/' "$(folder "$1")/metrics.jsonl" | sed 's/{"step":\([0-9]*\),.*/\1/' | tr '\n' ' '; }
+same "... and evaluations before the first, every 20 and at the end" "$(evaluations calm)" "0 20 40 60 80 "
+echo "# pass rate $(sed -n 's/.*pass_rate":\([0-9.]*\).*/\1/p' "$(folder calm)/metrics.jsonl" | tr '\n' ' ')"
 
 # ---- ten kills ----
 mapfile -t drawn < <(draws 10 1 $((total - 3)))
@@ -71,6 +76,7 @@ for wild in wild1 wild2; do
     same "... and the same average" "$(sha256sum <"$(folder $wild)/final-ema/model.safetensors")" "$(sha256sum <"$(folder calm)/final-ema/model.safetensors")"
     check "... and the same manifest" cmp "$(folder $wild)/final/manifest.json" "$(folder calm)/final/manifest.json"
     check "... every step in its metrics once" steps_once $wild
+    same "... and every evaluation" "$(evaluations $wild)" "$(evaluations calm)"
     same "... and its metrics those of the undisturbed run, but for times" "$(metrics $wild)" "$(metrics calm)"
     same "... and so its event file" "$(scalars $wild)" "$(scalars calm)"
     check "... and every rollout accounted for" audit_ok $wild
@@ -92,7 +98,7 @@ start=$SECONDS
 "$SLUICE" run bad.yaml --run bad >bad.out 2>&1
 same "a run with a step that is not finite fails" $? 1
 check "... soon ($((SECONDS - start)) s)" test $((SECONDS - start)) -lt 20
-check "... saying which step and why" grep -q 'step [0-9]* was not applied: .*not finite.*; its rollouts are .*on_nonfinite=skip' bad.out
+check "... saying which step and why" grep -q 'cannot go on.*step [0-9]* was not applied: .*not finite (rollouts 16, 17, .*on_nonfinite=skip' bad.out
 bad=("$(folder bad)"/bad-step-*.jsonl)
 check "... with its batch beside the checkpoints" grep -q '"ordinal":19,.*"reward":1e+60' "${bad[0]}"
 "$SLUICE" set bad policy.on_nonfinite=skip >set.out 2>&1

@@ -11,6 +11,7 @@
 
 #include "kernels/model_config.h"
 #include "kernels/safetensors.h"
+#include "kernels/sampler.h"
 #include "nodes/learner/groups.h"
 #include "nodes/learner/manifest.h"
 #include "nodes/origin.h"
@@ -21,6 +22,7 @@ static const char *const objective_names[] = {
 #undef OBJECTIVE
     NULL,
 };
+static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
 static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 static const char *const device_names[] = {"auto", "cpu", NULL};
 
@@ -104,6 +106,21 @@ const struct option learner_option_table[] = {
     OPT_PATH(struct learner_options, resume_from, FIXED, "",
              "step-N folder of a learner on the same input that training goes on from: weights,"
              " moments and place in the order"),
+    OPT_PATH(struct learner_options, eval_rollouts, FIXED, "",
+             "held-out rollouts, JSON lines with prompt, response, reward (ends and labels as a sink"
+             " writes them): margin, KL to the initial model, entropy, likelihood of gems"),
+    OPT_PATH(struct learner_options, eval_prompts, FIXED, "",
+             "prompts with answers, JSON lines: pass rate of answers drawn from the policy"),
+    OPT_INT(struct learner_options, eval_every, FIXED, "0", 0, 1e9,
+            "steps between evaluations; 0: before the first step and at the end alone"),
+    OPT_INT(struct learner_options, eval_samples, FIXED, "1", 1, SAMPLER_SAMPLES_MAX,
+            "answers drawn of each prompt"),
+    OPT_FLOAT(struct learner_options, eval_temperature, FIXED, "1", 0, SAMPLER_TEMPERATURE_MAX,
+              "of the draws; 0: the most probable token"),
+    OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
+            "tokens of a drawn answer"),
+    OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
+               "when an answer is right: exact, or the same number"),
     OPT_INT(struct learner_options, checkpoint_steps, LIVE, "20", 0, 1e9,
             "steps between checkpoints; 0: by time alone"),
     OPT_TIME(struct learner_options, checkpoint_every, LIVE, "60s", 0.1, 86400,
@@ -219,6 +236,8 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
     if (o->follow && o->schedule != SCHEDULE_constant && !o->schedule_steps)
         return check_fail(c, "schedule", e, "%s on a stream without end needs schedule_steps",
                           schedule_names[o->schedule]);
+    if (o->decay_steps && o->schedule != SCHEDULE_wsd)
+        return check_fail(c, "decay_steps", e, "decay_steps belongs to schedule: wsd");
     if (o->follow && o->resume_from[0])
         return check_fail(c, "resume_from", e,
                           "windows cannot be taken up from a folder; a stopped run goes on by itself");
@@ -250,6 +269,8 @@ learner_check(struct check *c, struct error *e)
     rc = settings_check(c, o, objective, labelled, e);
     if (rc == 0)
         rc = check_course(c, o, e);
+    if (rc == 0)
+        rc = evaluate_check(c, o, learner_classes(objective), e);
     return rc < 0 ? rc : check_model(c, o, objective, e);
 }
 
@@ -271,6 +292,22 @@ load_progress(struct learner *l, struct error *e)
                          "the learner's progress in the store is of another version");
     l->saved = l->progress;
     return 0;
+}
+
+/* What is written, and what is evaluated on. */
+static int
+open_files(struct learner *l, struct error *e)
+{
+    const struct progress *p = &l->progress;
+    int rc = nonfinite_check(l, e);
+
+    if (rc == 0)
+        rc = output_open(&l->output, node_run_dir(l->node), node_id(l->node),
+                         initial_tokenizer(l->options), p->metrics_length,
+                         l->options->tensorboard ? p->events_length : -1, e);
+    if (rc == 0)
+        rc = output_clean(&l->output, p->kept, p->kept_count, e);
+    return rc == 0 && !p->final_written ? evaluate_open(l, &l->evaluation, e) : rc;
 }
 
 static int
@@ -326,13 +363,7 @@ learner_start(struct node *n, struct error *e)
         return rc;
     rc = load_progress(l, e);
     if (rc == 0)
-        rc = nonfinite_check(l, e);
-    if (rc == 0)
-        rc = output_open(&l->output, node_run_dir(n), node_id(n), initial_tokenizer(o),
-                         l->progress.metrics_length,
-                         o->tensorboard ? l->progress.events_length : -1, e);
-    if (rc == 0)
-        rc = output_clean(&l->output, l->progress.kept, l->progress.kept_count, e);
+        rc = open_files(l, e);
     if (rc == 0 && o->follow)
         rc = round_scan(l, e);
     if (rc < 0)

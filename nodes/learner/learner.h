@@ -6,6 +6,7 @@
 
 #include "graph/node.h"
 #include "kernels/schedule.h"
+#include "nodes/learner/evaluate.h"
 #include "nodes/learner/order.h"
 #include "nodes/learner/output.h"
 #include "nodes/learner/sample.h"
@@ -40,6 +41,10 @@ struct learner_options {
     int on_nonfinite; /* enum on_nonfinite */
     bool tensorboard;
     const char *resume_from;
+    const char *eval_rollouts, *eval_prompts;
+    int64_t eval_every, eval_samples, eval_max_tokens;
+    double eval_temperature;
+    int eval_verify; /* enum verify_mode */
     int64_t checkpoint_steps, keep;
     double checkpoint_every;
     bool follow;
@@ -89,6 +94,7 @@ struct learner {
     struct trainer trainer; /* open once training began */
     bool training;
     bool resuming; /* from a folder of another run: nothing of it is in the store yet */
+    struct evaluation *evaluation; /* NULL: nothing to evaluate on */
     struct model *initial; /* the reference, while it may be needed */
     struct schedule schedule;
     int64_t round_count; /* entries of the round under way */

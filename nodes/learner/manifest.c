@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <math.h>
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,13 @@ texts_value(const struct texts *texts)
     return list;
 }
 
+/* What was left to the objective has no number yet. */
+static json_t *
+real_value(double value)
+{
+    return isnan(value) ? json_string("auto") : json_real(value);
+}
+
 /* A JSON value of an option that can change a byte of the checkpoint; NULL for the others and for
  * paths. */
 static json_t *
@@ -48,7 +56,7 @@ option_value(const struct option *row, const void *options)
     case OPTION_time:
         if (isnan(*(const double *)(const void *)field))
             return json_string("auto");
-        return json_real(*(const double *)(const void *)field);
+        return real_value(*(const double *)(const void *)field);
     case OPTION_bool:
         return json_boolean(*(const bool *)(const void *)field);
     case OPTION_text:

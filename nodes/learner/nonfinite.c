@@ -1,8 +1,7 @@
 /* nonfinite: a step whose loss or gradient is not finite. It changes nothing; its batch is written
- * aside for a person to look at. With `stop` the process says so in the store and ends with an
- * error; what the supervisor starts then ends at once with the same words, so that the run fails
- * within seconds and no step is computed again. `sluice set RUN NODE.on_nonfinite=skip` lets it go
- * on. */
+ * aside for a person to look at. With `stop` the process says so in the store and ends as one that
+ * no restart mends (exit 78), so that the run fails at once; whoever starts it again gets the same
+ * words, and no step is computed twice. `sluice set RUN NODE.on_nonfinite=skip` lets it go on. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -28,7 +27,7 @@ nonfinite_check(struct learner *l, struct error *e)
     if (!node_get(l->node, word_key(), &word) || word.length < 1)
         return 0;
     if (word.at[0] == 'g' || l->options->on_nonfinite == NONFINITE_stop)
-        return error_set(e, ERROR_model, "%.*s", (int)word.length - 1, word.at + 1);
+        return error_set(e, ERROR_topology, "%.*s", (int)word.length - 1, word.at + 1);
     node_delete(l->node, word_key());
     return 0;
 }
@@ -47,7 +46,7 @@ stop_for_good(struct learner *l, char how, struct error *e)
     rc = node_commit(l->node, &commit);
     if (rc < 0)
         *e = commit;
-    return rc < 0 ? rc : ERROR_model;
+    return rc < 0 ? rc : ERROR_topology;
 }
 
 /* A number as JSON has it. */
@@ -123,13 +122,13 @@ nonfinite_step(struct learner *l, struct error *e)
         snprintf(culprit, sizeof(culprit), ", first in rollout %" PRIu64, first);
     rc = output_aside(&l->output, name, buffer_span(&file), e);
     if (rc == 0 && l->options->on_nonfinite == NONFINITE_stop) {
-        error_set(e, ERROR_model,
-                  "step %" PRId64 " was not applied: %s%s; its rollouts are %s, in %s/%s; `sluice set"
-                  " RUN %s.on_nonfinite=skip` and `sluice run` pass over it",
-                  step, why, culprit, ordinals.at, l->output.dir, name, node_id(l->node));
+        error_set(e, ERROR_topology,
+                  "step %" PRId64 " was not applied: %s%s (rollouts %s: checkpoints/%s/%s);"
+                  " `sluice set RUN %s.on_nonfinite=skip` and `sluice run` pass over it",
+                  step, why, culprit, ordinals.at, node_id(l->node), name, node_id(l->node));
         rc = stop_for_good(l, 's', e);
     } else if (rc == 0 && l->skipped_in_a_row + 1 >= LEARNER_SKIPPED_MAX) {
-        error_set(e, ERROR_model,
+        error_set(e, ERROR_topology,
                   "%d steps in a row were skipped (%s): the model is broken or lr is too high",
                   LEARNER_SKIPPED_MAX, why);
         rc = stop_for_good(l, 'g', e);

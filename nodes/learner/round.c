@@ -120,7 +120,8 @@ open_trainer(struct learner *l, struct error *e)
     struct model *start = NULL;
     struct weights kept = {0};
     bool resumed = l->progress.step > 0;
-    bool reference = learner_needs_reference(l) && (o->follow || l->resuming);
+    bool reference = (learner_needs_reference(l) && (o->follow || l->resuming)) ||
+                     (l->resuming && l->evaluation);
     uint64_t hash = 0;
     int rc = 0;
 
@@ -340,8 +341,11 @@ check_input(struct learner *l, struct error *e)
 static int
 take_over(struct learner *l, struct error *e)
 {
-    int rc = round_save(l, e);
+    int rc = evaluate_reference(l, e);
 
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = round_save(l, e);
     if (rc == 0) {
         l->resuming = false;
         initial_free(l);
@@ -427,12 +431,8 @@ finish(struct learner *l, struct error *e)
 {
     struct buffer manifest = {0};
     struct weights now;
-    int rc = 0;
+    int rc;
 
-    if (!l->training)
-        rc = open_trainer(l, e);
-    if (rc < 0)
-        return rc;
     if (l->progress.input_samples == 0)
         node_log(l->node, LOG_warning,
                  "the input ended without a sample: the final model is the initial one");
@@ -457,6 +457,14 @@ finish(struct learner *l, struct error *e)
     return node_commit(l->node, e);
 }
 
+/* Between two steps, where the trainer is this run's own: is an evaluation due? */
+static bool
+evaluates(const struct learner *l)
+{
+    return l->training && !l->resuming && !l->samples && l->phase != PHASE_reference &&
+           l->phase != PHASE_done && evaluate_due(l, l->phase == PHASE_final);
+}
+
 int
 round_pump(struct learner *l, struct error *e)
 {
@@ -466,7 +474,9 @@ round_pump(struct learner *l, struct error *e)
         return data_lacks_behaviour(l, e);
     if (l->phase == PHASE_wait)
         rc = begin_round(l, e);
-    if (rc < 0 || l->phase == PHASE_wait || l->phase == PHASE_done)
+    if (rc == 0 && l->phase == PHASE_final && !l->training)
+        rc = open_trainer(l, e);
+    if (rc < 0 || l->phase == PHASE_done || (l->phase == PHASE_wait && !evaluates(l)))
         return rc < 0 ? rc : PUMP_IDLE;
     if (node_draining(l->node) && !l->samples) {
         if (l->training && l->progress.step > l->saved.step)
@@ -474,7 +484,9 @@ round_pump(struct learner *l, struct error *e)
         node_why(l->node, "draining: training goes on when the run does");
         return rc < 0 ? rc : PUMP_IDLE;
     }
-    if (l->phase == PHASE_reference)
+    if (evaluates(l))
+        rc = evaluate_pump(l, e);
+    else if (l->phase == PHASE_reference)
         rc = step_reference(l, e);
     else if (l->phase == PHASE_train && l->resuming)
         rc = take_over(l, e);
@@ -507,6 +519,7 @@ round_follow_waits(const struct learner *l)
 void
 round_free(struct learner *l)
 {
+    evaluate_free(l->evaluation);
     if (l->training)
         trainer_free(&l->trainer);
     initial_free(l);

@@ -222,7 +222,7 @@ measure_objective(const struct learner *l, struct measures *m)
     measures_set(m, TRAINING_pull, r->pull);
     measures_set(m, TRAINING_logp_mean, r->logp / tokens);
     measures_set(m, TRAINING_advantage, r->advantage / samples);
-    if (l->settings.kl_weight > 0)
+    if (l->settings.kl != OBJECTIVE_no_kl && l->settings.kl_weight > 0)
         measures_set(m, TRAINING_kl_loss, r->kl_loss);
     if (needs & OBJECTIVE_needs_reference) {
         measures_set(m, TRAINING_kl, r->kl / tokens);

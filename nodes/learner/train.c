@@ -143,22 +143,33 @@ statistics(struct trainer *t, const struct model *model, struct head *head)
 }
 
 void
-trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
-                  int64_t count, float *out)
+trainer_score(struct trainer *t, const struct model *model, const struct sample *samples,
+              int64_t count, float *logp, float *entropy)
 {
     struct pack_rules rules = {.classes = t->rules.classes};
     struct head head;
 
     pack_fill(&t->pack, &rules, samples, count);
     reserve(t);
-    t->needs = 0;
+    t->needs = entropy ? OBJECTIVE_needs_entropy : 0;
     statistics(t, model, &head);
     for (int64_t i = 0; i < count; i++) {
         const struct objective_sample *s = &t->pack.samples[i];
 
-        memcpy(out, t->rows.logp + s->first, (size_t)s->count * sizeof(*out));
-        out += s->count;
+        memcpy(logp, t->rows.logp + s->first, (size_t)s->count * sizeof(*logp));
+        logp += s->count;
+        if (entropy) {
+            memcpy(entropy, t->rows.entropy + s->first, (size_t)s->count * sizeof(*entropy));
+            entropy += s->count;
+        }
     }
+}
+
+void
+trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
+                  int64_t count, float *out)
+{
+    trainer_score(t, model, samples, count, out, NULL);
 }
 
 /* ---- the step ---- */
@@ -377,6 +388,10 @@ trainer_end(struct trainer *t, int64_t step, double lr)
 
     if (t->broken)
         return NAN;
+    if (!isfinite(t->report.loss)) {
+        error_set(&t->fault, ERROR_model, "the loss is not finite");
+        return NAN;
+    }
     t->adamw.lr = lr;
     t->adamw.groups = t->groups;
     norm = adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);

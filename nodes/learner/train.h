@@ -70,6 +70,10 @@ void trainer_free(struct trainer *t);
 void trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
                        int64_t count, float *out);
 
+/* The same with the entropy of each row beside it (NULL: not wanted). */
+void trainer_score(struct trainer *t, const struct model *model, const struct sample *samples,
+                   int64_t count, float *logp, float *entropy);
+
 /* Fills samples[i].advantage by the settings' rule, of samples that are whole groups; with `given`
  * it becomes the mean of samples[i].advantages. */
 void trainer_advantages(struct trainer *t, struct sample *samples, int64_t count);
