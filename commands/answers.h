@@ -4,7 +4,7 @@
 #define COMMANDS_ANSWERS_H
 
 #include "base/error.h"
-#include "commands/prompts.h"
+#include "nodes/prompts.h"
 #include "kernels/model.h"
 #include "kernels/model_config.h"
 #include "kernels/tokenizer.h"

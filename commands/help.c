@@ -6,6 +6,7 @@
 #include "commands/flags.h"
 #include "graph/node.h"
 #include "graph/node_options.h"
+#include "kernels/objective.h"
 
 static void
 overview(void)
@@ -40,6 +41,10 @@ kind_help(const struct node_kind *k)
                p->flags & PORT_OPTIONAL ? "; may stay unlinked" : "");
     printf("\noptions (in `with:`)\n");
     options_help(k->options, stdout);
+    if (strcmp(k->name, "learner") == 0) {
+        printf("\nobjectives (their own settings hold where the topology says nothing)\n");
+        objective_help(stdout);
+    }
     printf("\noptions of every node\n");
     options_help(node_common_options, stdout);
 }

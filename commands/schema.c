@@ -10,6 +10,7 @@
 #include "graph/node_options.h"
 #include "graph/text.h"
 #include "graph/topology.h"
+#include "kernels/objective.h"
 
 static const char about[] =
     "Prints the JSON schema of topologies. Name it in the first line of a topology and the editor "
@@ -134,6 +135,23 @@ print_schema(void)
 
 /* ---- manuals ---- */
 
+/* What a learner writes about its steps. */
+static void
+manual_training(void)
+{
+    static const char *const rows[][2] = {
+#define TRAINING(id, name, kind, meaning) {name, meaning},
+#include "schemas/training.def"
+#undef TRAINING
+    };
+
+    printf("\n## Training\n\nWhat a learner writes into `RUN/checkpoints/NODE`: a line of "
+           "`metrics.jsonl` and a record of the\nTensorBoard event file for each step of training "
+           "and each evaluation.\n\n| name | meaning |\n|---|---|\n");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        printf("| `%s` | %s |\n", rows[i][0], rows[i][1]);
+}
+
 static void
 manual_schemas(void)
 {
@@ -146,6 +164,7 @@ manual_schemas(void)
     printf(
         "## Metrics\n\nCounters are kept in the store and only grow; gauges say what is now.\n\n");
     metrics_manual(stdout);
+    manual_training();
     printf("\n## Errors\n\n| name | exit code | meaning |\n|---|---|---|\n");
     for (int i = 0; i < error_count(); i++)
         printf("| %s | %d | %s |\n", error_name(error_at(i)), error_exit(error_at(i)),
@@ -163,6 +182,11 @@ manual_kind(const struct node_kind *k)
                p->flags & PORT_OPTIONAL ? "; may stay unlinked" : "");
     printf("\n");
     options_manual(k->options, stdout);
+    if (strcmp(k->name, "learner") == 0) {
+        printf("\n### Objectives\n\nTheir own settings hold where the topology says nothing; "
+               "`reconstructed` says what of one\nwas not read in its paper or code.\n\n");
+        objective_manual(stdout);
+    }
 }
 
 static void

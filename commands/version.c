@@ -10,7 +10,7 @@
 
 #include "commands/commands.h"
 #include "commands/flags.h"
-#include "commands/version.h"
+#include "base/version.h"
 
 int
 command_version(int argc, char **argv)

@@ -98,6 +98,12 @@ within(const struct option *o, const char *value, double v, struct error *e)
     return 0;
 }
 
+bool
+option_auto(const struct option *o)
+{
+    return o->kind == OPTION_float && o->standard && strcmp(o->standard, "auto") == 0;
+}
+
 /* ---- one reader per kind ---- */
 
 static int
@@ -128,8 +134,13 @@ read_float(const struct option *o, void *field, const char *value, struct error 
     double      v;
     int         rc;
 
+    if (strcmp(value, "auto") == 0 && option_auto(o)) {
+        *(double *)field = NAN;
+        return 0;
+    }
     if (number(value, &v, &rest) != 0 || *rest)
-        return error_set(e, ERROR_topology, "'%.60s' is not a number", value);
+        return error_set(e, ERROR_topology, "'%.60s' is not a number%s", value,
+                         option_auto(o) ? " or auto" : "");
     rc = within(o, value, v, e);
     if (rc == 0)
         *(double *)field = v;
@@ -376,7 +387,9 @@ option_same(const struct option *row, const void *a, const void *b)
     case OPTION_int:
     case OPTION_size: return *(const int64_t *)x == *(const int64_t *)y;
     case OPTION_float:
-    case OPTION_time: return *(const double *)x == *(const double *)y;
+    case OPTION_time:
+        return *(const double *)x == *(const double *)y ||
+               (isnan(*(const double *)x) && isnan(*(const double *)y));
     case OPTION_texts:
         if (s->count != t->count)
             return false;

@@ -28,7 +28,7 @@
 enum option_kind {
     OPTION_end,
     OPTION_int,         /* int64_t; 64, 1e6, 10k */
-    OPTION_float,       /* double */
+    OPTION_float,       /* double; where the default is "auto", auto too: NaN */
     OPTION_bool,        /* bool; true false yes no */
     OPTION_text,        /* const char *, owned by the options */
     OPTION_path,        /* const char *; relative to the topology's folder, resolved by the check; may be a glob */
@@ -88,6 +88,9 @@ int options_set(const struct option *table, void *options, const char *name, con
 
 /* The user wrote an empty list: OPTION_texts only. */
 int options_clear(const struct option *table, void *options, const char *name, struct error *e);
+
+/* May the number be "auto"? */
+bool option_auto(const struct option *o);
 
 /* Do two structs of one table hold the same value in this row? */
 bool option_same(const struct option *row, const void *a, const void *b);

@@ -26,7 +26,7 @@ accepted(const struct option *o, struct buffer *out)
     if (has_range(o)) {
         option_bound(o, o->min, low, sizeof(low));
         option_bound(o, o->max, high, sizeof(high));
-        buffer_print(out, "%s..%s", low, high);
+        buffer_print(out, "%s%s..%s", option_auto(o) ? "auto|" : "", low, high);
     }
 }
 
@@ -137,8 +137,10 @@ schema_type(const struct option *o, struct buffer *out)
         text_number(out, o->min);
         buffer_text(out, ",\"maximum\":");
         text_number(out, o->max);
-        buffer_text(out, "},{\"type\":\"string\",\"pattern\":"
-                         "\"^[+-]?[0-9.]+([eE][+-]?[0-9]+)?[kMG]?$|[$][{]\"}]");
+        buffer_print(out,
+                     "},{\"type\":\"string\",\"pattern\":"
+                     "\"^[+-]?[0-9.]+([eE][+-]?[0-9]+)?[kMG]?$%s|[$][{]\"}]",
+                     option_auto(o) ? "|^auto$" : "");
         break;
     case OPTION_bool:
         buffer_text(out, "\"type\":[\"boolean\",\"string\"]");

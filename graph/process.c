@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define EXIT_PAUSED    75
+#define EXIT_REFUSED   78
 #define TAIL_BYTES     (64 << 10)   /* of a log looked at for last words */
 #define ERRORS_BYTES_MAX (4 << 20)  /* of a standard-error file before it starts over */
 
@@ -118,6 +119,7 @@ end_of_child(pid_t pid, char *what, size_t room)
         snprintf(what, room, "ended with exit code %d", code);
     return code == 0             ? PROCESS_END_good
            : code == EXIT_PAUSED ? PROCESS_END_paused
+           : code == EXIT_REFUSED ? PROCESS_END_refused
                                  : PROCESS_END_crash;
 }
 
@@ -173,6 +175,8 @@ process_back_off(struct process *p, enum process_end end, double now)
     p->next = now + (paused && p->delay == 0 ? first : healthy ? 0 : p->delay);
     p->delay = healthy ? 0 : p->delay == 0 ? first : p->delay * 2 > most ? most : p->delay * 2;
     p->crashed = end == PROCESS_END_crash;
+    if (end == PROCESS_END_refused)
+        return true;
     if (end != PROCESS_END_crash)
         return false;
     p->stillborn = p->answered ? 0 : p->stillborn + 1;

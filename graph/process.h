@@ -34,6 +34,7 @@ enum process_end {
     PROCESS_END_none,       /* it lives */
     PROCESS_END_good,       /* exit 0 */
     PROCESS_END_paused,     /* exit 75 */
+    PROCESS_END_refused,    /* exit 78: what it was given cannot work; no restart mends it */
     PROCESS_END_crash,      /* SIGSEGV, SIGABRT, SIGBUS or another exit code: its own fault */
     PROCESS_END_killed,     /* any other signal */
     PROCESS_END_unread,     /* adopted: nobody could read how it ended */

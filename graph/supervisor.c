@@ -252,10 +252,11 @@ phase_set(struct supervisor *s, enum run_phase phase, const char *why)
 /* ---- ends of processes ---- */
 
 static void
-fail(struct supervisor *s, const struct process *p)
+fail(struct supervisor *s, const struct process *p, enum process_end end)
 {
     char why[RUN_WHY_MAX];
-    snprintf(why, sizeof why, "%s.%d keeps crashing: %.400s", p->id, p->replica, p->why);
+    snprintf(why, sizeof why, "%s.%d %s: %.400s", p->id, p->replica,
+             end == PROCESS_END_refused ? "cannot go on" : "keeps crashing", p->why);
     log_event(s->log, LOG_error, "failed", "%s", why);
     supervisor_stop_all(s, RUN_failed, SUPERVISOR_GRACE_STOP);
     phase_set(s, RUN_failed, why);
@@ -287,14 +288,14 @@ worker_ended(struct supervisor *s, struct worker *w, enum process_end end, const
     w->paused = end == PROCESS_END_paused;
     char words[RUN_WHY_MAX];
     process_last_words(p, words, sizeof words);
-    bool own = end == PROCESS_END_crash || end == PROCESS_END_paused;
+    bool own = end == PROCESS_END_crash || end == PROCESS_END_paused || end == PROCESS_END_refused;
     snprintf(p->why, sizeof p->why, "%.80s%s%.400s", what, own && words[0] ? ": " : "",
              own ? words : "");
     bool too_often = process_back_off(p, end, now);
     log_event(s->log, LOG_warning, "end", "%s.%d %s; it starts again in %.2f s", p->id, p->replica,
               p->why, p->next > now ? p->next - now : 0);
     if (too_often && s->ending != RUN_failed)
-        fail(s, p);
+        fail(s, p, end);
 }
 
 static void

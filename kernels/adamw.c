@@ -2,6 +2,7 @@
 #include "kernels/adamw.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/isa.h"
 
@@ -40,20 +41,44 @@ adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double s
                      (float)a->eps, (float)scale, params, grads, m, v);
 }
 
+static enum adamw_group
+group_of(const struct adamw *a, const struct model *model, int tensor)
+{
+    if (a->groups)
+        return (enum adamw_group)a->groups[tensor];
+    return model->tensors[tensor].decay ? ADAMW_decay : ADAMW_plain;
+}
+
 double
-adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads, float *m,
+adamw_step(const struct adamw *a, struct model *model, int64_t step, float *grads, float *m,
            float *v)
 {
-    double norm = adamw_norm(grads, model->count);
-    double scale = a->clip > 0 && norm > a->clip ? a->clip / norm : 1.0;
+    double norm, scale;
 
+    for (int i = 0; i < model->tensor_count; i++) /* so that the sum below is over the rest */
+        if (group_of(a, model, i) == ADAMW_frozen)
+            memset(grads + model->tensors[i].offset, 0,
+                   (size_t)model->tensors[i].count * sizeof(*grads));
+    norm = adamw_norm(grads, model->count);
+    scale = a->clip > 0 && norm > a->clip ? a->clip / norm : 1.0;
     if (!isfinite(norm))
         return norm;
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
+        enum adamw_group group = group_of(a, model, i);
 
-        adamw_update(a, t->count, t->decay, step, scale, model->params + t->offset,
-                     grads + t->offset, m + t->offset, v + t->offset);
+        if (group != ADAMW_frozen)
+            adamw_update(a, t->count, group == ADAMW_decay, step, scale, model->params + t->offset,
+                         grads + t->offset, m + t->offset, v + t->offset);
     }
     return norm;
+}
+
+void
+adamw_average(int64_t n, double decay, const float *params, float *average)
+{
+    float share = (float)(1.0 - decay);
+
+    for (int64_t i = 0; i < n; i++)
+        average[i] += share * (params[i] - average[i]);
 }

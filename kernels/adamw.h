@@ -15,6 +15,14 @@ struct adamw {
     double beta1, beta2, eps;       /* 0.9, 0.999, 1e-8 */
     double weight_decay;            /* on tensors whose decay flag is set */
     double clip;                    /* largest global norm of the gradient; 0: no clipping */
+    const unsigned char *groups;    /* (tensor_count) enum adamw_group of each tensor; NULL: each
+                                     * as its decay flag says */
+};
+
+enum adamw_group {
+    ADAMW_plain,                    /* no decay: norms, biases, and what was named */
+    ADAMW_decay,
+    ADAMW_frozen,                   /* no share in the norm, no update, no decay: the same bits */
 };
 
 struct adamw adamw_default(void);   /* lr 0, no decay, clip 1 */
@@ -26,10 +34,14 @@ double adamw_norm(const float *grads, int64_t count);
 void adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale,
                   float *params, const float *grads, float *m, float *v);
 
-/* Clips and updates every tensor of the model; grads, m, v are laid out like params. Returns the
- * norm before clipping. A norm that is not finite changes nothing: the caller counts it and goes
- * on or stops. */
-double adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads,
-                  float *m, float *v);
+/* Clips and updates every tensor of the model; grads, m, v are laid out like params, and the
+ * gradients of frozen tensors are set to 0. Returns the norm before clipping. A norm that is not
+ * finite changes nothing: the caller counts it and goes on or stops. */
+double adamw_step(const struct adamw *a, struct model *model, int64_t step, float *grads, float *m,
+                  float *v);
+
+/* An average of the weights over steps, e = e + (1 - decay) (p - e): a weight that does not move
+ * keeps its bits. */
+void adamw_average(int64_t n, double decay, const float *params, float *average);
 
 #endif

@@ -186,6 +186,35 @@ head_statistics(struct head_work *w, const struct head *head, int64_t rows, cons
     }
 }
 
+/* A head of the named classes alone: a logit is one chain over hidden, wherever its class stands. */
+void
+head_named(struct head_work *w, const struct head *head, int64_t count, const float *x,
+           const int64_t *rows, int64_t named, const int32_t *columns, float *out)
+{
+    int64_t h = head->hidden;
+    size_t bytes = (size_t)h * sizeof *x;
+    float *weight = xaligned((size_t)(named * h + 1) * sizeof *weight);
+    float *bias = xarray((size_t)named + 1, sizeof *bias);
+
+    reserve_floats(&w->x, &w->x_room, count * h + 1);
+    for (int64_t i = 0; i < count; i++)
+        if (rows[i] < 0)
+            memset(w->x + i * h, 0, bytes);
+        else
+            memcpy(w->x + i * h, x + rows[i] * h, bytes);
+    for (int64_t k = 0; k < named; k++) {
+        memcpy(weight + k * h, head->weight + columns[k] * h, bytes);
+        bias[k] = head->bias == NULL ? 0.0f : head->bias[columns[k]];
+    }
+    matmul_forward(&w->matmul, count, named, h, w->x, weight, head->bias == NULL ? NULL : bias,
+                   out);
+    for (int64_t i = 0; i < count; i++)
+        if (rows[i] < 0)
+            memset(out + i * named, 0, (size_t)named * sizeof *out);
+    free(weight);
+    free(bias);
+}
+
 /* Rows with something to say; where each one's named logits begin. */
 static int64_t
 choose_rows(struct head_work *w, int64_t rows, const int32_t *targets,

@@ -48,6 +48,12 @@ void              head_work_free(struct head_work *w);
 void head_statistics(struct head_work *w, const struct head *head, int64_t rows, const float *x,
                      const int32_t *targets, float *logp, float *lse, float *entropy);
 
+/* Raw logits z of `named` columns at `count` rows of x: out (count, named), out[i, k] is z of row
+ * rows[i], class columns[k]; zeros where rows[i] is negative. The bits are those that
+ * head_statistics has for them. */
+void head_named(struct head_work *w, const struct head *head, int64_t count, const float *x,
+                const int64_t *rows, int64_t named, const int32_t *columns, float *out);
+
 struct head_gradient {
     const float *c;                     /* (rows) */
     const float *e, *h;                 /* (rows) or NULL: all zero */

@@ -1,249 +1,222 @@
-/* The objectives, one function pair each; sums are doubles in row order. */
+/* The table of objectives, and what is chosen for one. The functions are in objectives/, what they
+ * have in common in objective_run.c. */
 #include "kernels/objective.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
-static double
-weight_at(const struct objective_batch *b, int64_t row)
-{
-    return b->weight == NULL ? 1.0 : (double)b->weight[row];
-}
+#include "kernels/objective_term.h"
+#include "kernels/objectives/clip.h"
+#include "kernels/objectives/gradient.h"
+#include "kernels/objectives/likelihood.h"
+#include "kernels/objectives/named.h"
+#include "kernels/objectives/preference.h"
+#include "kernels/objectives/pull.h"
 
-/* ---- maximum likelihood: sft, rft, token_class ---- */
+#define NONE NAN
+#define OWN(aggregation_, advantages_, ratio_, tau_, low_, high_, dual_, positive_, negative_, \
+            lambda_, kl_weight_, variant_) \
+    {.aggregation = OBJECTIVE_##aggregation_, .advantages = OBJECTIVE_##advantages_, \
+     .ratio = OBJECTIVE_ratio_##ratio_, .tau = tau_, .clip_low = low_, .clip_high = high_, \
+     .clip_dual = dual_, .soften_positive = positive_, .soften_negative = negative_, \
+     .lambda = lambda_, .kl = OBJECTIVE_no_kl, .kl_weight = kl_weight_, .constant = NAN, \
+     .variant = variant_}
+#define OBJECTIVE_none  OBJECTIVE_advantages_none
+#define NEEDS(what)     OBJECTIVE_needs_##what
+#define TAKES(what)     OBJECTIVE_takes_##what
+#define EVERY           15      /* aggregations */
 
-static void
-measure_tokens(const struct objective_batch *b, int correct_only, struct objective_step *step)
-{
-    for (int64_t i = 0; i < b->samples; i++) {
-        const struct objective_sample *s = &b->sample[i];
+/* run() of the public struct does not know its row: one for each. */
+#define OBJECTIVE(name_, ...) \
+    static void run_##name_(const struct objective_batch *b, const struct objective_settings *s, \
+                            const struct objective_step *step, struct objective_output *out, \
+                            struct objective_report *report);
+#include "kernels/objective.def"
+#undef OBJECTIVE
 
-        if (correct_only && !s->correct)
-            continue;
-        for (int64_t row = s->first; row < s->first + s->count; row++)
-            step->tokens += weight_at(b, row);
-    }
-}
-
-static void
-run_tokens(const struct objective_batch *b, int correct_only, const struct objective_step *step,
-           float *c, struct objective_report *report)
-{
-    for (int64_t i = 0; i < b->samples && step->tokens > 0; i++) {
-        const struct objective_sample *s = &b->sample[i];
-        int64_t before = (int64_t)report->tokens;
-
-        if (correct_only && !s->correct)
-            continue;
-        for (int64_t row = s->first; row < s->first + s->count; row++) {
-            double w = weight_at(b, row) / step->tokens;
-
-            if (w == 0.0)
-                continue;
-            c[row] = (float)-w;
-            report->policy -= w * (double)b->logp[row];
-            report->logp += (double)b->logp[row];
-            report->tokens += 1;
-        }
-        report->samples += (int64_t)report->tokens > before;
-    }
-}
-
-static void
-objective_sft_measure(const struct objective_batch *b, struct objective_step *step)
-{
-    measure_tokens(b, 0, step);
-}
-
-static void
-objective_sft(const struct objective_batch *b, const struct objective_settings *settings,
-              const struct objective_step *step, float *c, struct objective_report *report)
-{
-    (void)settings;
-    run_tokens(b, 0, step, c, report);
-}
-
-static void
-objective_rft_measure(const struct objective_batch *b, struct objective_step *step)
-{
-    measure_tokens(b, 1, step);
-}
-
-static void
-objective_rft(const struct objective_batch *b, const struct objective_settings *settings,
-              const struct objective_step *step, float *c, struct objective_report *report)
-{
-    (void)settings;
-    run_tokens(b, 1, step, c, report);
-}
-
-/* Cross-entropy over classes has sft's form: the statistics are those of the class head. */
-static void
-objective_token_class_measure(const struct objective_batch *b, struct objective_step *step)
-{
-    measure_tokens(b, 0, step);
-}
-
-static void
-objective_token_class(const struct objective_batch *b, const struct objective_settings *settings,
-                      const struct objective_step *step, float *c, struct objective_report *report)
-{
-    (void)settings;
-    run_tokens(b, 0, step, c, report);
-}
-
-/* ---- behaviour-constrained policy gradient ---- */
-
-static void
-measure_groups(const struct objective_batch *b, struct objective_step *step)
-{
-    for (int64_t i = 0; i < b->samples; i++) {
-        step->groups += 1.0 / (double)b->sample[i].group_size;
-        step->tokens += (double)b->sample[i].count;
-    }
-}
-
-static void
-run_groups(const struct objective_batch *b, int with_weight,
-           const struct objective_settings *settings, const struct objective_step *step, float *c,
-           struct objective_report *report)
-{
-    for (int64_t i = 0; i < b->samples && step->groups > 0; i++) {
-        const struct objective_sample *s = &b->sample[i];
-        double advantage = s->reward - s->mean, ratio = 0.0, share, gain = 0.0;
-
-        if (s->count == 0)
-            continue;
-        share = 1.0 / (step->groups * (double)s->group_size * (double)s->count);
-        for (int64_t row = s->first; row < s->first + s->count; row++)
-            ratio += (double)b->logp[row] - (double)b->reference[row];
-        for (int64_t row = s->first; row < s->first + s->count; row++) {
-            double factor = (with_weight ? weight_at(b, row) : 1.0) * advantage;
-
-            c[row] = (float)(-share * (factor - settings->tau * ratio));
-            gain += factor * (double)b->logp[row];
-            report->logp += (double)b->logp[row];
-        }
-        report->policy -= share * gain;
-        report->pull += share * 0.5 * settings->tau * ratio * ratio;
-        report->samples += 1;
-        report->tokens += (double)s->count;
-        report->ratio += ratio;
-        if (fabs(ratio) > report->ratio_largest)
-            report->ratio_largest = fabs(ratio);
-    }
-}
-
-static void
-objective_bcpg_measure(const struct objective_batch *b, struct objective_step *step)
-{
-    measure_groups(b, step);
-}
-
-static void
-objective_bcpg(const struct objective_batch *b, const struct objective_settings *settings,
-               const struct objective_step *step, float *c, struct objective_report *report)
-{
-    run_groups(b, 0, settings, step, c, report);
-}
-
-static void
-objective_bcpg_nsa_measure(const struct objective_batch *b, struct objective_step *step)
-{
-    measure_groups(b, step);
-}
-
-static void
-objective_bcpg_nsa(const struct objective_batch *b, const struct objective_settings *settings,
-                   const struct objective_step *step, float *c, struct objective_report *report)
-{
-    run_groups(b, 1, settings, step, c, report);
-}
-
-/* ---- the table ---- */
-
-static const struct objective objectives[] = {
-#define OBJECTIVE(name_, reference_, group_, classes_, summary_) \
-    {.name = #name_, .summary = summary_, .needs_reference = reference_, .needs_group = group_, \
-     .classes = classes_, .measure = objective_##name_##_measure, .run = objective_##name_},
+static const struct objective_row rows[] = {
+#define OBJECTIVE(name_, term_, gather_, pair_, named_, scope_, needs_, aggregations_, own_, \
+                  evidence_, summary_, source_) \
+    {.objective = {.abi = OBJECTIVE_ABI, .name = #name_, .summary = summary_, .source = source_, \
+                   .evidence = evidence_, .needs = (needs_) | OBJECTIVE_adds_terms, \
+                   .scope = OBJECTIVE_##scope_, \
+                   .standard = own_, .aggregations = aggregations_, .run = run_##name_}, \
+     .term = term_, .gather = gather_, .pair = pair_, .named = named_},
 #include "kernels/objective.def"
 #undef OBJECTIVE
 };
 
-#define OBJECTIVES ((int)(sizeof objectives / sizeof *objectives))
+#define ROWS ((int)(sizeof rows / sizeof *rows))
+
+enum {
+#define OBJECTIVE(name_, ...) ROW_##name_,
+#include "kernels/objective.def"
+#undef OBJECTIVE
+};
+
+#define OBJECTIVE(name_, ...) \
+    static void run_##name_(const struct objective_batch *b, const struct objective_settings *s, \
+                            const struct objective_step *step, struct objective_output *out, \
+                            struct objective_report *report) \
+    { \
+        objective_run_row(&rows[ROW_##name_], b, s, step, out, report); \
+    }
+#include "kernels/objective.def"
+#undef OBJECTIVE
 
 const struct objective *
 objective_find(const char *name)
 {
-    for (int i = 0; i < OBJECTIVES; i++)
-        if (strcmp(objectives[i].name, name) == 0)
-            return &objectives[i];
+    for (int i = 0; i < ROWS; i++)
+        if (strcmp(rows[i].objective.name, name) == 0)
+            return &rows[i].objective;
     return NULL;
 }
 
 const struct objective *
 objective_at(int index)
 {
-    return index >= 0 && index < OBJECTIVES ? &objectives[index] : NULL;
+    return index >= 0 && index < ROWS ? &rows[index].objective : NULL;
+}
+
+/* ---- settings ---- */
+
+struct objective_settings
+objective_settings_none(void)
+{
+    return (struct objective_settings){
+        .aggregation = OBJECTIVE_aggregation_none, .advantages = OBJECTIVE_advantages_none,
+        .ratio = OBJECTIVE_ratio_none, .tau = NAN, .clip_low = NAN, .clip_high = NAN,
+        .clip_dual = NAN, .soften_positive = NAN, .soften_negative = NAN, .lambda = NAN,
+        .kl_weight = NAN, .entropy_weight = NAN, .constant = NAN, .budget = NAN, .variant = -1,
+    };
+}
+
+/* A number the objective has no use for may not be given. */
+static int
+fill_number(const struct objective *o, const char *name, double own, double *given, struct error *e)
+{
+    if (isnan(*given))
+        *given = isnan(own) ? 0.0 : own;
+    else if (isnan(own))
+        return error_set(e, ERROR_model, "objective %s has no %s", o->name, name);
+    return 0;
 }
 
 static int
-check_sample(const struct objective *o, const struct objective_batch *b, int64_t i, struct error *e)
+fill_numbers(const struct objective *o, struct objective_settings *s, struct error *e)
 {
-    const struct objective_sample *s = &b->sample[i];
-    int64_t after = i == 0 ? 0 : b->sample[i - 1].first + b->sample[i - 1].count;
+    const struct objective_settings *own = &o->standard;
+    const struct { const char *name; double own, *given; } numbers[] = {
+        {"tau", own->tau, &s->tau},
+        {"clip_low", own->clip_low, &s->clip_low},
+        {"clip_high", own->clip_high, &s->clip_high},
+        {"clip_dual", own->clip_dual, &s->clip_dual},
+        {"soften_positive", own->soften_positive, &s->soften_positive},
+        {"soften_negative", own->soften_negative, &s->soften_negative},
+        {"lambda", own->lambda, &s->lambda},
+    };
+    double given_lambda = s->lambda;
+    int rc = 0;
 
-    if (s->count < 0 || s->first < after || s->first > b->rows || s->count > b->rows - s->first)
-        return error_set(e, ERROR_input,
-                         "sample %lld: rows %lld + %lld are not after %lld and in %lld",
-                         (long long)i, (long long)s->first, (long long)s->count, (long long)after,
-                         (long long)b->rows);
-    if (o->needs_group && (s->group_size < 1 || !isfinite(s->reward) || !isfinite(s->mean)))
-        return error_set(e, ERROR_input, "sample %lld: group of %lld, reward %g, mean %g",
-                         (long long)i, (long long)s->group_size, s->reward, s->mean);
-    for (int64_t row = s->first; row < s->first + s->count; row++)
-        if (!isfinite(b->logp[row]) || !isfinite(weight_at(b, row))
-            || (o->needs_reference && !isfinite(b->reference[row])))
-            return error_set(e, ERROR_input,
-                             "sample %lld, row %lld: a log probability or weight is not finite",
-                             (long long)i, (long long)row);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && rc == 0; i++)
+        rc = fill_number(o, numbers[i].name, numbers[i].own, numbers[i].given, e);
+    /* FIRST's trainers weigh each ranking loss in its own way. */
+    if (isnan(given_lambda) && !isnan(own->lambda) && s->variant > 0)
+        s->lambda = s->variant == 2 ? 0.1 : 1.0;
+    s->kl_weight = isnan(s->kl_weight) ? own->kl_weight : s->kl_weight;
+    s->entropy_weight = isnan(s->entropy_weight) ? 0.0 : s->entropy_weight;
+    s->budget = isnan(s->budget) ? 0.0 : s->budget;
+    return rc;
+}
+
+static int
+fill_choices(const struct objective *o, struct objective_settings *s, struct error *e)
+{
+    const struct objective_settings *own = &o->standard;
+
+    if ((int)s->aggregation < 0)
+        s->aggregation = own->aggregation;
+    else if (s->aggregation != own->aggregation && !(o->aggregations >> s->aggregation & 1))
+        return error_set(e, ERROR_model, "objective %s is not aggregated in this way", o->name);
+    if ((int)s->advantages < 0)
+        s->advantages = own->advantages;
+    else if ((int)own->advantages < 0)
+        return error_set(e, ERROR_model, "objective %s has no advantages", o->name);
+    if ((int)s->ratio < 0)
+        s->ratio = own->ratio;
+    else if ((int)own->ratio < 0)
+        return error_set(e, ERROR_model, "objective %s has no choice of ratio", o->name);
+    if (s->variant < 0)
+        s->variant = own->variant;
+    else if (own->variant < 0)
+        return error_set(e, ERROR_model, "objective %s has no variants", o->name);
+    if (s->budget > 0 && s->aggregation != OBJECTIVE_constant)
+        return error_set(e, ERROR_model, "a budget of tokens divides only the constant aggregation");
+    return 0;
+}
+
+/* Numbers a formula cannot have. */
+static int
+check_numbers(const struct objective *o, const struct objective_settings *s, struct error *e)
+{
+    const struct { const char *name; double value, least, most; } numbers[] = {
+        /* Only a policy gradient may go without its pull. */
+        {"tau", s->tau, isnan(o->standard.tau) || (int)s->advantages >= 0 ? 0.0 : 1e-12, 1e12},
+        {"clip_low", s->clip_low, 0.0, 1e3},
+        {"clip_high", s->clip_high, 0.0, 1e12},
+        {"clip_dual", s->clip_dual, 0.0, 1e12},
+        {"soften_positive", s->soften_positive, isnan(o->standard.soften_positive) ? 0 : 1e-6, 1e6},
+        {"soften_negative", s->soften_negative, isnan(o->standard.soften_negative) ? 0 : 1e-6, 1e6},
+        {"lambda", s->lambda, 0.0, 1e12},
+        {"kl_weight", s->kl_weight, 0.0, 1e12},
+        {"entropy_weight", s->entropy_weight, -1e12, 1e12},
+        {"budget", s->budget, 0.0, 1e18},
+    };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
+            return error_set(e, ERROR_model, "objective %s: %s %g is not in %g to %g", o->name,
+                             numbers[i].name, numbers[i].value, numbers[i].least, numbers[i].most);
     return 0;
 }
 
 int
-objective_check(const struct objective *o, const struct objective_batch *b, struct error *e)
+objective_settings_fill(const struct objective *o, struct objective_settings *s, struct error *e)
 {
-    int status = 0;
+    int rc = fill_choices(o, s, e);
 
-    if (o->needs_reference && b->reference == NULL)
-        return error_set(e, ERROR_input, "objective %s needs reference log probabilities", o->name);
-    for (int64_t i = 0; i < b->samples && status == 0; i++)
-        status = check_sample(o, b, i, e);
-    return status;
+    if (rc == 0)
+        rc = fill_numbers(o, s, e);
+    if (rc == 0)
+        rc = check_numbers(o, s, e);
+    if (rc < 0)
+        return rc;
+    if ((o->needs & OBJECTIVE_needs_classes)
+        && (s->kl != OBJECTIVE_no_kl || s->entropy_weight != 0.0))
+        return error_set(e, ERROR_model, "objective %s trains classes: no KL, no entropy bonus",
+                         o->name);
+    if (s->kl != OBJECTIVE_no_kl && s->kl_in_reward && (int)s->advantages < 0)
+        return error_set(e, ERROR_model, "objective %s has no reward to lower by a KL", o->name);
+    if (s->aggregation == OBJECTIVE_constant && !(s->budget > 0) && !(s->constant > 0))
+        return error_set(e, ERROR_model, "objective %s divides by a constant: say how many tokens",
+                         o->name);
+    return 0;
 }
 
-void
-objective_measure(const struct objective *o, const struct objective_batch *b,
-                  struct objective_step *step)
+unsigned
+objective_needs(const struct objective *o, const struct objective_settings *s)
 {
-    o->measure(b, step);
-}
+    unsigned needs = o->needs;
 
-void
-objective_run(const struct objective *o, const struct objective_batch *b,
-              const struct objective_settings *settings, const struct objective_step *step,
-              float *c, float *e, float *h, struct objective_report *report)
-{
-    size_t bytes = (size_t)b->rows * sizeof(float);
-
-    if (b->rows > 0) {
-        memset(c, 0, bytes);
-        if (e != NULL)
-            memset(e, 0, bytes);
-        if (h != NULL)
-            memset(h, 0, bytes);
-    }
-    o->run(b, settings, step, c, report);
-    report->loss = report->policy + report->pull;
+    if (s->kl != OBJECTIVE_no_kl)
+        needs |= OBJECTIVE_needs_reference;
+    if (s->kl != OBJECTIVE_no_kl && s->kl_in_reward)
+        needs |= OBJECTIVE_needs_behaviour | OBJECTIVE_needs_group;
+    if (s->entropy_weight != 0.0)
+        needs |= OBJECTIVE_needs_entropy;
+    if ((int)s->advantages > OBJECTIVE_reward && s->advantages != OBJECTIVE_given)
+        needs |= OBJECTIVE_needs_group;
+    return needs;
 }

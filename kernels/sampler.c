@@ -69,7 +69,6 @@ check_prompts(const struct model *model, const struct sampler_options *o,
     const struct model_config *c = &model->config;
     int slides = c->positions_usable < c->max_position_embeddings;
 
-
     for (int64_t i = 0; i < count; i++) {
         const struct sampler_prompt *p = &prompts[i];
 
@@ -369,31 +368,64 @@ is_busy(const struct sampler *s)
     return s->next_prompt < s->prompt_count;
 }
 
+struct sampler *
+sampler_new(const struct model *model, const struct sampler_options *options,
+            const struct sampler_prompt *prompts, int64_t count,
+            int (*done)(void *context, const struct sampler_answer *answer), void *context,
+            struct error *e)
+{
+    struct sampler *s;
+
+    if (check_options(model, options, e) < 0 || check_prompts(model, options, prompts, count, e) < 0)
+        return NULL;
+    s = xalloc(sizeof(*s));
+    *s = (struct sampler){.model = model,
+                          .options = options,
+                          .prompts = prompts,
+                          .prompt_count = count,
+                          .done = done,
+                          .context = context};
+    if (count > 0)
+        set_up(s);
+    return s;
+}
+
+int
+sampler_turn(struct sampler *s, struct error *e)
+{
+    int rc;
+
+    if (!is_busy(s))
+        return 0;
+    start_pairs(s);
+    rc = draw_tokens(s, e);
+    if (rc < 0)
+        return rc;
+    start_pairs(s); /* rows that ended take new pairs before the next token is read */
+    read_tokens(s);
+    return is_busy(s);
+}
+
+void
+sampler_free(struct sampler *s)
+{
+    if (s && s->prompt_count > 0)
+        tear_down(s);
+    free(s);
+}
+
 int
 sampler_run(const struct model *model, const struct sampler_options *options,
             const struct sampler_prompt *prompts, int64_t count,
             int (*done)(void *context, const struct sampler_answer *answer), void *context,
             struct error *e)
 {
-    struct sampler s = {.model = model,
-                        .options = options,
-                        .prompts = prompts,
-                        .prompt_count = count,
-                        .done = done,
-                        .context = context};
-    int rc = check_options(model, options, e);
+    struct error own = {0}, *why = e ? e : &own; /* e may be NULL */
+    struct sampler *s = sampler_new(model, options, prompts, count, done, context, why);
+    int rc = s ? 1 : why->code;
 
-    if (rc == 0)
-        rc = check_prompts(model, options, prompts, count, e);
-    if (rc || count == 0)
-        return rc;
-    set_up(&s);
-    while (rc == 0 && is_busy(&s)) {
-        start_pairs(&s);
-        rc = draw_tokens(&s, e);
-        start_pairs(&s); /* rows that ended take new pairs before the next token is read */
-        read_tokens(&s);
-    }
-    tear_down(&s);
+    while (rc > 0)
+        rc = sampler_turn(s, why);
+    sampler_free(s);
     return rc;
 }

@@ -58,4 +58,16 @@ int sampler_run(const struct model *model, const struct sampler_options *options
                 int (*done)(void *context, const struct sampler_answer *answer), void *context,
                 struct error *e);
 
+/* The same in turns, for who has other things to do meanwhile: a turn draws or reads one token for
+ * every row. What is given is borrowed until sampler_free(), and the model may not change. NULL on
+ * errors. */
+struct sampler;
+struct sampler *sampler_new(const struct model *model, const struct sampler_options *options,
+                            const struct sampler_prompt *prompts, int64_t count,
+                            int (*done)(void *context, const struct sampler_answer *answer),
+                            void *context, struct error *e);
+/* 1: there is more to do; 0: every answer was given; or the error, also of `done`. */
+int sampler_turn(struct sampler *s, struct error *e);
+void sampler_free(struct sampler *s);
+
 #endif

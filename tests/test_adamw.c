@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,7 +147,7 @@ norm_and_clipping(void **state)
 static void
 schedules(void **state)
 {
-    struct schedule s = {SCHEDULE_cosine, 1.0, 0.1, 4, 14};
+    struct schedule s = {SCHEDULE_cosine, 1.0, 0.1, 4, 14, 0, SCHEDULE_decay_linear};
 
     (void)state;
     assert_true(schedule_lr(&s, 1) == 0.25 && schedule_lr(&s, 4) == 1.0);
@@ -161,7 +162,89 @@ schedules(void **state)
     assert_true(schedule_lr(&s, 1) == 1.0);
     assert_int_equal(schedule_find("cosine"), SCHEDULE_cosine);
     assert_int_equal(schedule_find("constant"), SCHEDULE_constant);
-    assert_int_equal(schedule_find("linear"), -1);
+    assert_int_equal(schedule_find("linear"), SCHEDULE_linear);
+    assert_int_equal(schedule_find("square"), -1);
+    s = (struct schedule){SCHEDULE_wsd, 1.0, 0.0, 4, 14, 100, SCHEDULE_decay_linear};
+    assert_true(schedule_lr(&s, 4) == 1.0 && schedule_lr(&s, 9) == 0.5);    /* no room to be stable */
+}
+
+/* Every row of tests/golden/schedule.txt: transformers' rate of that step. */
+static void
+schedules_are_those_of_transformers(void **state)
+{
+    FILE *file = fopen("tests/golden/schedule.txt", "r");
+    char kind[16], shape[16];
+    struct schedule s = {0};
+    long long warmup, total, decay, step;
+    double wanted;
+    int rows = 0;
+
+    (void)state;
+    assert_non_null(file);
+    while (fscanf(file, "%15s %lld %lld %lld %15s %lf %lf %lld %lf", kind, &warmup, &total, &decay,
+                  shape, &s.lr, &s.lr_min, &step, &wanted) == 9) {
+        s.kind = (enum schedule_kind)schedule_find(kind);
+        s.warmup = warmup;
+        s.total = total;
+        s.decay = decay;
+        for (int i = 0; schedule_decay_names[i]; i++)
+            if (strcmp(schedule_decay_names[i], shape) == 0)
+                s.shape = (enum schedule_decay)i;
+        if (fabs(schedule_lr(&s, step) - wanted) > 1e-12 * s.lr)
+            fail_msg("%s, step %lld: %.17g, not %.17g", kind, step, schedule_lr(&s, step), wanted);
+        rows++;
+    }
+    fclose(file);
+    assert_true(rows > 250);
+}
+
+/* Frozen tensors keep their bits and have no share in the norm; plain ones do not decay. */
+static void
+groups(void **state)
+{
+    struct model_config c = small_config();
+    struct adamw a = adamw_default();
+    struct model m, kept;
+    unsigned char group[64] = {0};
+    struct error e;
+    double squares = 0;
+
+    (void)state;
+    assert_int_equal(model_init(&m, &c, &e), 0);
+    model_randomise(&m, 1);
+    model_copy(&kept, &m);
+    float *g = sets_floats(m.count, 2, 3), *m1 = xarray((size_t)m.count, sizeof *m1);
+    float *v1 = xarray((size_t)m.count, sizeof *v1), *average = xarray((size_t)m.count, sizeof *v1);
+
+    for (int i = 0; i < m.tensor_count; i++) {
+        group[i] = i % 3 == 0 ? ADAMW_frozen : i % 3 == 1 ? ADAMW_decay : ADAMW_plain;
+        for (int64_t j = 0; j < m.tensors[i].count; j++)
+            squares += i % 3 ? pow((double)g[m.tensors[i].offset + j], 2) : 0;
+    }
+    g[0] = NAN;     /* of a frozen tensor: nobody looks */
+    a.groups = group;
+    a.lr = 0.1;
+    a.weight_decay = 0.5;
+    memcpy(average, m.params, (size_t)m.count * sizeof *average);
+    assert_true(fabs(adamw_step(&a, &m, 1, g, m1, v1) - sqrt(squares)) < 1e-9);
+    adamw_average(m.count, 0.9, m.params, average);
+    for (int i = 0; i < m.tensor_count; i++)
+        for (int64_t j = m.tensors[i].offset; j < m.tensors[i].offset + m.tensors[i].count; j++) {
+            double before = (double)kept.params[j], now = (double)m.params[j];
+
+            if (group[i] == ADAMW_frozen)
+                assert_true(m.params[j] == kept.params[j] && average[j] == kept.params[j] &&
+                            m1[j] == 0 && v1[j] == 0);
+            else        /* the first step is lr in the gradient's direction */
+                assert_true(fabs(now - before * (group[i] == ADAMW_decay ? 0.95 : 1)) < 0.1001);
+            assert_true(fabs((double)average[j] - (0.9 * before + 0.1 * now)) < 1e-6);
+        }
+    free(g);
+    free(m1);
+    free(v1);
+    free(average);
+    model_free(&m);
+    model_free(&kept);
 }
 
 static int
@@ -172,6 +255,8 @@ run(void)
         cmocka_unit_test(bad_configs_are_refused),
         cmocka_unit_test(norm_and_clipping),
         cmocka_unit_test(schedules),
+        cmocka_unit_test(schedules_are_those_of_transformers),
+        cmocka_unit_test(groups),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,11 +166,13 @@ compare_loss(struct run *r, const char *loss, double value)
 
 static double
 objective_loss(struct run *r, const char *name, const float *reference, const float *weight,
-               const struct objective_sample *samples, int64_t count)
+               struct objective_sample *samples, int64_t count)
 {
     const struct objective *o = objective_find(name);
-    struct objective_settings settings = {.tau = 0};
-    struct objective_batch b = {r->batch.tokens, r->logp, reference, weight, count, samples};
+    struct objective_settings settings = objective_settings_none();
+    struct objective_batch b = {.rows = r->batch.tokens, .logp = r->logp, .reference = reference,
+                                .weight = weight, .samples = count, .sample = samples};
+    struct objective_output out = {.c = r->c, .e = r->e, .h = r->h};
     struct objective_report report = {0};
     struct objective_step step = {0};
     struct error e;
@@ -178,9 +180,11 @@ objective_loss(struct run *r, const char *name, const float *reference, const fl
     if (reference != NULL)
         settings.tau = golden_find(&golden, "%s/tau", r->name)->values[0];
     assert_non_null(o);
-    assert_int_equal(objective_check(o, &b, &e), 0);
-    objective_measure(o, &b, &step);
-    objective_run(o, &b, &settings, &step, r->c, r->e, r->h, &report);
+    assert_int_equal(objective_settings_fill(o, &settings, &e), 0);
+    objective_advantages(&b, &settings, samples);
+    assert_int_equal(objective_check(o, &b, &settings, &e), 0);
+    objective_measure(o, &b, &settings, &step);
+    objective_run(o, &b, &settings, &step, &out, &report);
     return report.loss;
 }
 
@@ -206,7 +210,9 @@ language(const char *name, int tied)
         samples[i] = (struct objective_sample){
             .first = r.starts[i],
             .count = r.starts[i + 1] - r.starts[i] - 1,
+            .group = i / 2,
             .group_size = 2,
+            .weight = 1,
             .reward = reward->values[i],
             .mean = 0.5 * (reward->values[i & 2] + reward->values[(i & 2) + 1]),
         };
@@ -253,7 +259,7 @@ classes_are_transformers(void **state)
     for (int64_t t = 0; t < r.batch.tokens; t++) {
         r.targets[t] = labels->values[t] < 0 ? -1 : (int32_t)labels->values[t];
         if (r.targets[t] >= 0)
-            samples[count++] = (struct objective_sample){.first = t, .count = 1, .group_size = 1};
+            samples[count++] = (struct objective_sample){.first = t, .count = 1, .group_size = 1, .weight = 1};
     }
     head_statistics(r.work, &head, r.batch.tokens, r.hidden, r.targets, r.logp, r.lse, NULL);
     compare_loss(&r, "token_class", objective_loss(&r, "token_class", NULL, NULL, samples, count));

@@ -326,6 +326,40 @@ company_changes_nothing(void **state)
     fixture_end(&f);
 }
 
+/* A head of one class has lse = z: the named logits are those bits. */
+static void
+named_logits_are_those_of_statistics(void **state)
+{
+    enum { ROWS = 30, HIDDEN = 300, VOCAB = 1100 };
+    static const int32_t columns[] = {1099, 0, 1024, 1023, 7, 7};
+    int64_t rows[ROWS];
+    float out[ROWS * 6], logp[ROWS], lse[ROWS];
+    int32_t targets[ROWS] = {0};
+    struct fixture f;
+
+    (void)state;
+    for (int bias = 0; bias < 2; bias++) {
+        fixture_begin(&f, ROWS, HIDDEN, VOCAB, bias, 2);
+        for (int64_t i = 0; i < ROWS; i++)
+            rows[i] = i % 5 == 3 ? -1 : (i * 7) % ROWS;
+        head_named(f.work, &f.head, ROWS, f.x, rows, 6, columns, out);
+        for (int k = 0; k < 6; k++) {
+            struct head one = {HIDDEN, 1, f.weight + columns[k] * HIDDEN,
+                               bias ? f.bias + columns[k] : NULL};
+
+            head_statistics(f.work, &one, ROWS, f.x, targets, logp, lse, NULL);
+            for (int64_t i = 0; i < ROWS; i++)
+                if (rows[i] < 0)
+                    assert_true(out[i * 6 + k] == 0.0f);
+                else
+                    sets_same("named", 1, out + i * 6 + k, lse + rows[i]);
+        }
+        head_named(f.work, &f.head, 0, f.x, rows, 6, columns, out);
+        head_named(f.work, &f.head, 3, f.x, rows, 0, columns, out);
+        fixture_end(&f);
+    }
+}
+
 static void
 nothing_to_do(void **state)
 {
@@ -360,6 +394,7 @@ run(void)
         cmocka_unit_test(large_vocabulary),
         cmocka_unit_test(hard_rows),
         cmocka_unit_test(company_changes_nothing),
+        cmocka_unit_test(named_logits_are_those_of_statistics),
         cmocka_unit_test(nothing_to_do),
     };
 

@@ -52,6 +52,88 @@ understood(const struct line_how *how, const char *text)
     line_free(&line);
 }
 
+/* What a sampler recorded beside a response. */
+static void
+recorded_fields_are_read(void **state)
+{
+    static const char *const shapes[] = {
+        "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"rollout_log_probs\":[-0.5,-2],"
+        "\"token_ids\":[7,9],\"weight\":0.25,\"truncated\":true,\"injected\":true}",
+        "{\"prompt\":\"P\",\"reward\":1,\"sample_weight\":0.25,\"injected\":1,\"choices\":[{"
+        "\"text\":\"R\",\"finish_reason\":\"length\",\"token_ids\":[7,9],\"logprobs\":{\"content\":"
+        "[{\"token\":\"a\",\"logprob\":-0.5},{\"token\":\"b\",\"logprob\":-2}]}}]}",
+        "{\"prompt\":\"P\",\"responses\":[\"R\"],\"rewards\":[1],\"logprobs\":[[-0.5,-2]],"
+        "\"response_ids\":[[7,9]],\"weight\":[0.25],\"finish_reason\":[\"length\"],"
+        "\"injected\":[true]}",
+    };
+    const struct line_how how = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct line line;
+        struct error e = {0};
+        const struct rollout *r;
+
+        if (read_one(&how, shapes[i], &line, &e) != 0)
+            fail_msg("%s: %s", shapes[i], e.text);
+        r = &line.items[0].rollout;
+        assert_int_equal(r->logps.count, 2);
+        assert_true(r->logps.at[0] == -0.5f && r->logps.at[1] == -2);
+        assert_int_equal(r->token_ids.count, 2);
+        assert_true(r->token_ids.at[0] == 7 && r->token_ids.at[1] == 9);
+        assert_true(r->weight == 0.25 && r->injected == 1);
+        assert_true(span_is(r->finish, "length"));
+        line_free(&line);
+    }
+}
+
+static void
+recorded_fields_of_many_responses_are_told_apart(void **state)
+{
+    const struct line_how how = {.logps_field = "mu", .weight_field = "none"};
+    struct line line;
+    struct error e = {0};
+
+    (void)state;
+    assert_int_equal(read_one(&how,
+                              "{\"prompt\":\"P\",\"responses\":[\"R\",\"S\",\"T\"],\"rewards\":[1,0,0],"
+                              "\"mu\":[[-1],[-2,-3],[0.5]],\"weight\":[1,2,3],"
+                              "\"finish_reason\":[\"stop\",null,\"length\"]}",
+                              &line, &e),
+                     0);
+    assert_int_equal(line.items[0].rollout.logps.count, 1);
+    assert_int_equal(line.items[1].rollout.logps.count, 2);
+    assert_true(line.items[1].rollout.logps.at[1] == -3);
+    assert_true(line.items[1].rollout.weight == 0 && line.items[1].rollout.finish.length == 0);
+    assert_null(line.items[1].why);
+    assert_non_null(strstr(line.items[2].why, "not above 0"));
+    line_free(&line);
+}
+
+static void
+recorded_fields_that_cannot_be_are_refused(void **state)
+{
+    const struct line_how how = {0}, named = {.logps_field = "mu", .token_ids_field = "ids"};
+
+    (void)state;
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"logprobs\":[-1,1]}",
+            "field 'logprobs': a log-probability is finite and not above 0");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"weight\":0}",
+            "above 0; leave the rollout away");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"token_ids\":[1.5]}",
+            "field 'token_ids': a token id is a whole number");
+    refused(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"token_ids\":[-1]}",
+            "lies in 0 ..");
+    refused(&named, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"mu\":\"high\"}",
+            "field 'mu' is text; log-probabilities are a list of numbers");
+    refused(&named,
+            "{\"prompt\":\"P\",\"responses\":[\"R\",\"S\"],\"rewards\":[1,0],\"ids\":[[1]]}",
+            "field 'ids' does not list one for each of 2 responses");
+    /* A standard name that is something else is not the field. */
+    understood(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"weight\":\"heavy\","
+                     "\"logprobs\":true,\"token_ids\":{}}");
+}
+
 static void
 the_usual_shapes_are_understood(void **state)
 {
@@ -291,6 +373,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_usual_shapes_are_understood),
+        cmocka_unit_test(recorded_fields_are_read),
+        cmocka_unit_test(recorded_fields_of_many_responses_are_told_apart),
+        cmocka_unit_test(recorded_fields_that_cannot_be_are_refused),
         cmocka_unit_test(named_fields_win),
         cmocka_unit_test(many_responses_on_a_line),
         cmocka_unit_test(bad_lines_are_refused_in_clear_words),

@@ -15,7 +15,27 @@
 #define ROWS    60
 #define SAMPLES 6
 
-static const struct objective_settings settings = {.tau = 0.03};
+/* Those of this file's fixture; test_objective_slopes.c has all. */
+static const struct objective *
+plain_at(int n)
+{
+    static const char *const names[] = {"sft", "rft", "bcpg", "bcpg_nsa", "token_class"};
+
+    return n < 5 ? objective_find(names[n]) : NULL;
+}
+
+static struct objective_settings
+settings_of(const struct objective *o, double tau)
+{
+    struct objective_settings s = objective_settings_none();
+    struct error e;
+
+    if (!isnan(o->standard.tau))
+        s.tau = tau;
+    if (objective_settings_fill(o, &s, &e) < 0)
+        fail_msg("%s", e.text);
+    return s;
+}
 
 struct fixture {
     float logp[ROWS], reference[ROWS], weight[ROWS];
@@ -39,22 +59,27 @@ fixture_begin(struct fixture *f)
     for (int i = 0; i < SAMPLES; i++) {
         f->sample[i] = (struct objective_sample){
             .first = row, .count = counts[i], .reward = i % 2, .mean = i < 3 ? 0.25 : 0.75,
-            .group_size = 4, .correct = i % 2,
+            .group_size = 4, .correct = i % 2, .group = i / 3, .weight = 1, .named_row = -1,
         };
         row += counts[i] + 1;
     }
-    f->batch = (struct objective_batch){ROWS, f->logp, f->reference, f->weight, SAMPLES, f->sample};
+    f->batch = (struct objective_batch){.rows = ROWS, .logp = f->logp, .reference = f->reference,
+                                        .weight = f->weight, .samples = SAMPLES,
+                                        .sample = f->sample};
 }
 
 static struct objective_report
-run_all(const struct objective *o, const struct objective_batch *b, float *c)
+run_all(const struct objective *o, struct fixture *f, float *c)
 {
+    struct objective_settings s = settings_of(o, 0.03);
     struct objective_report report = {0};
     struct objective_step step = {0};
     float e[ROWS], h[ROWS];
+    struct objective_output out = {.c = c, .e = e, .h = h};
 
-    objective_measure(o, b, &step);
-    objective_run(o, b, &settings, &step, c, e, h, &report);
+    objective_advantages(&f->batch, &s, f->sample);
+    objective_measure(o, &f->batch, &s, &step);
+    objective_run(o, &f->batch, &s, &step, &out, &report);
     for (int i = 0; i < ROWS; i++)
         assert_true(e[i] == 0.0f && h[i] == 0.0f);
     return report;
@@ -66,23 +91,23 @@ static void
 coefficients_are_slopes(void **state)
 {
     (void)state;
-    for (int n = 0; objective_at(n) != NULL; n++) {
-        const struct objective *o = objective_at(n);
+    for (int n = 0; plain_at(n) != NULL; n++) {
+        const struct objective *o = plain_at(n);
         struct fixture f;
         float c[ROWS], beside[ROWS];
         int some = 0;
 
         fixture_begin(&f);
-        run_all(o, &f.batch, c);
+        run_all(o, &f, c);
         for (int i = 0; i < ROWS; i++) {
             float kept = f.logp[i];
             double above, below;
 
             f.logp[i] = kept + 0.125f;
-            above = run_all(o, &f.batch, beside).loss;
+            above = run_all(o, &f, beside).loss;
             double run = (double)f.logp[i];
             f.logp[i] = kept - 0.125f;
-            below = run_all(o, &f.batch, beside).loss;
+            below = run_all(o, &f, beside).loss;
             run -= (double)f.logp[i];
             f.logp[i] = kept;
             if (!(fabs((above - below) / run - (double)c[i]) < 1e-6))
@@ -100,18 +125,22 @@ bcpg_by_hand(void **state)
 {
     float logp[3] = {-1, -2, -0.5f}, reference[3] = {-1.5f, -2, -1}, weight[3] = {0.5f, 1, 1}, c[3];
     struct objective_sample sample[2] = {
-        {.first = 0, .count = 2, .reward = 0, .mean = 0.5, .group_size = 2},
-        {.first = 2, .count = 1, .reward = 1, .mean = 0.5, .group_size = 2},
+        {.first = 0, .count = 2, .reward = 0, .mean = 0.5, .group_size = 2, .weight = 1},
+        {.first = 2, .count = 1, .reward = 1, .mean = 0.5, .group_size = 2, .weight = 1},
     };
-    struct objective_batch b = {3, logp, reference, weight, 2, sample};
+    struct objective_batch b = {.rows = 3, .logp = logp, .reference = reference, .weight = weight,
+                                .samples = 2, .sample = sample};
+    struct objective_output out = {.c = c};
     struct objective_report report = {0};
     struct objective_step step = {0};
     const struct objective *o = objective_find("bcpg_nsa");
+    struct objective_settings s = settings_of(o, 0.03);
 
     (void)state;
-    objective_measure(o, &b, &step);
+    objective_advantages(&b, &s, sample);
+    objective_measure(o, &b, &s, &step);
     assert_true(step.groups == 1.0);
-    objective_run(o, &b, &settings, &step, c, NULL, NULL, &report);
+    objective_run(o, &b, &s, &step, &out, &report);
     /* S_1 = 0.5, S_2 = 0.5; c = -(1/(G |y|)) (b (r - mean) - tau S) */
     assert_true(fabs((double)c[0] - -0.25 * (0.5 * -0.5 - 0.03 * 0.5)) < 1e-8);
     assert_true(fabs((double)c[1] - -0.25 * (1.0 * -0.5 - 0.03 * 0.5)) < 1e-8);
@@ -120,7 +149,8 @@ bcpg_by_hand(void **state)
                 1e-12);
     assert_true(fabs(report.pull - 0.015 * (0.25 * 0.25 + 0.5 * 0.25)) < 1e-12);
     assert_true(report.samples == 2 && report.tokens == 3 && report.ratio == 1.0);
-    objective_run(objective_find("bcpg"), &b, &settings, &step, c, NULL, NULL, &report);
+    b.weight = NULL;
+    objective_run(objective_find("bcpg"), &b, &s, &step, &out, &report);
     assert_true(fabs((double)c[0] - -0.25 * (-0.5 - 0.03 * 0.5)) < 1e-8);
 }
 
@@ -130,19 +160,20 @@ static void
 first_step_has_no_pull(void **state)
 {
     const struct objective *o = objective_find("bcpg_nsa");
-    struct objective_settings none = {.tau = 0};
+    struct objective_settings none = settings_of(o, 0);
     struct objective_report report;
     struct objective_step step = {0};
     struct fixture f;
     float c[ROWS], plain[ROWS];
+    struct objective_output out = {.c = plain};
 
     (void)state;
     fixture_begin(&f);
     memcpy(f.reference, f.logp, sizeof f.logp);
-    report = run_all(o, &f.batch, c);
+    report = run_all(o, &f, c);
     assert_true(report.ratio == 0.0 && report.ratio_largest == 0.0 && report.pull == 0.0);
-    objective_measure(o, &f.batch, &step);
-    objective_run(o, &f.batch, &none, &step, plain, NULL, NULL, &report);
+    objective_measure(o, &f.batch, &none, &step);
+    objective_run(o, &f.batch, &none, &step, &out, &report);
     assert_memory_equal(c, plain, sizeof c);
 }
 
@@ -151,23 +182,25 @@ static void
 batches_add_up(void **state)
 {
     (void)state;
-    for (int n = 0; objective_at(n) != NULL; n++) {
-        const struct objective *o = objective_at(n);
+    for (int n = 0; plain_at(n) != NULL; n++) {
+        const struct objective *o = plain_at(n);
         struct objective_report whole, parts = {0};
         struct objective_step step = {0}, again = {0};
         struct fixture f;
         float c[ROWS], one[ROWS], sum[ROWS] = {0};
+        struct objective_output out = {.c = one};
+        struct objective_settings s = settings_of(o, 0.03);
 
         fixture_begin(&f);
-        whole = run_all(o, &f.batch, c);
-        objective_measure(o, &f.batch, &step);
+        whole = run_all(o, &f, c);
+        objective_measure(o, &f.batch, &s, &step);
         for (int i = 0; i < SAMPLES; i++) {
             struct objective_batch b = f.batch;
 
             b.samples = 1;
             b.sample = &f.sample[i];
-            objective_measure(o, &b, &again);
-            objective_run(o, &b, &settings, &step, one, NULL, NULL, &parts);
+            objective_measure(o, &b, &s, &again);
+            objective_run(o, &b, &s, &step, &out, &parts);
             for (int row = 0; row < ROWS; row++)
                 sum[row] += one[row];
         }
@@ -190,7 +223,7 @@ rft_leaves_wrong_ones_out(void **state)
     (void)state;
     fixture_begin(&f);
     f.batch.weight = NULL;
-    report = run_all(objective_find("rft"), &f.batch, c);
+    report = run_all(objective_find("rft"), &f, c);
     for (int i = 0; i < SAMPLES; i++)
         for (int64_t row = f.sample[i].first; row < f.sample[i].first + f.sample[i].count; row++) {
             assert_true((c[row] < 0) == f.sample[i].correct);
@@ -204,19 +237,19 @@ static void
 nothing_to_learn(void **state)
 {
     (void)state;
-    for (int n = 0; objective_at(n) != NULL; n++) {
+    for (int n = 0; plain_at(n) != NULL; n++) {
         struct fixture f;
         float c[ROWS];
 
         fixture_begin(&f);
         f.batch.samples = 0;
-        assert_true(run_all(objective_at(n), &f.batch, c).loss == 0.0);
+        assert_true(run_all(plain_at(n), &f, c).loss == 0.0);
         for (int i = 0; i < ROWS; i++)
             assert_true(c[i] == 0.0f);
         f.batch.samples = 1;
         f.batch.sample = &f.sample[3];      /* an empty response */
         f.sample[3].correct = 1;
-        assert_true(run_all(objective_at(n), &f.batch, c).loss == 0.0);
+        assert_true(run_all(plain_at(n), &f, c).loss == 0.0);
         for (int i = 0; i < ROWS; i++)
             assert_true(c[i] == 0.0f);
     }
@@ -226,30 +259,31 @@ static void
 bad_batches_are_refused(void **state)
 {
     const struct objective *o = objective_find("bcpg_nsa");
+    struct objective_settings s = settings_of(o, 0.03), sft = settings_of(objective_find("sft"), 0);
     struct fixture f;
     struct error e;
 
     (void)state;
     fixture_begin(&f);
-    assert_int_equal(objective_check(o, &f.batch, &e), 0);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), 0);
     f.batch.reference = NULL;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
-    assert_int_equal(objective_check(objective_find("sft"), &f.batch, &e), 0);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
+    assert_int_equal(objective_check(objective_find("sft"), &f.batch, &sft, &e), 0);
     fixture_begin(&f);
     f.sample[2].first = f.sample[1].first;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
     fixture_begin(&f);
     f.sample[5].count = INT64_MAX;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
     fixture_begin(&f);
     f.sample[0].group_size = 0;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
     fixture_begin(&f);
     f.sample[0].reward = NAN;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
     fixture_begin(&f);
     f.reference[5] = -INFINITY;
-    assert_int_equal(objective_check(o, &f.batch, &e), ERROR_input);
+    assert_int_equal(objective_check(o, &f.batch, &s, &e), ERROR_input);
     assert_null(objective_find("ppo"));
     assert_null(objective_at(-1));
 }

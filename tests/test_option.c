@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <math.h>
 
 #include "graph/node.h"
 #include "graph/node_options.h"
@@ -23,6 +24,7 @@ struct sample_options {
     int64_t      room;
     struct texts words;
     const char  *rule;
+    double       pull;
 };
 
 static const struct option table[] = {
@@ -36,6 +38,7 @@ static const struct option table[] = {
     OPT_SIZE(struct sample_options, room, LIVE, "1MiB", 1024, 1LL << 40, "bytes"),
     OPT_TEXTS(struct sample_options, words, FIXED, "wait", "words"),
     OPT_RULE(struct sample_options, rule, FIXED, "mean>=0.5", "a rule"),
+    OPT_FLOAT(struct sample_options, pull, FIXED, "auto", 0, 10, "a number that may be left open"),
     OPT_END,
 };
 
@@ -69,6 +72,31 @@ end(void **state)
     (void)state;
     options_fini(table, &o);
     return 0;
+}
+
+static void
+auto_is_a_number_left_open(void **state)
+{
+    struct sample_options a = {.pull = NAN}, b = {.pull = NAN};
+    const struct option *row = option_find(table, "pull");
+    struct buffer schema = {0};
+
+    (void)state;
+    assert_true(isnan(o.pull));
+    assert_int_equal(set("pull", "2"), 0);
+    assert_true(o.pull == 2);
+    assert_int_equal(set("pull", "auto"), 0);
+    assert_true(isnan(o.pull));
+    refused("pull", "11", "option 'pull': 11 is above 10");
+    refused("pull", "nan", "option 'pull': 'nan' is not a number or auto");
+    refused("beta", "auto", "option 'beta': 'auto' is not a number");
+    assert_true(option_same(row, &a, &b));
+    b.pull = 2;
+    assert_false(option_same(row, &a, &b));
+    options_schema(table, &schema);
+    buffer_add(&schema, "", 1);
+    assert_non_null(strstr(schema.at, "[kMG]?$|^auto$|[$][{]"));
+    buffer_free(&schema);
 }
 
 static void
@@ -241,6 +269,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(defaults_are_read_as_a_user_writes_them, begin, end),
+        cmocka_unit_test_setup_teardown(auto_is_a_number_left_open, begin, end),
         cmocka_unit_test_setup_teardown(values_are_read_with_their_units, begin, end),
         cmocka_unit_test_setup_teardown(the_first_element_replaces_the_default_list, begin, end),
         cmocka_unit_test_setup_teardown(bad_values_are_refused_in_words, begin, end),

@@ -87,6 +87,18 @@ crashes_before_an_answer_fail_soon(void **state)
     assert_true(p.crashed);
 }
 
+/* What was refused once is refused again: the run fails at once, and no message is to blame. */
+static void
+a_refusal_fails_at_once(void **state)
+{
+    struct process p = {.answered = true};
+
+    (void)state;
+    assert_true(process_back_off(&p, PROCESS_END_refused, 1.0));
+    assert_false(p.crashed);
+    assert_int_equal(p.crash_count, 0);
+}
+
 static void
 crashes_within_the_window_fail(void **state)
 {
@@ -144,6 +156,7 @@ end_of(void (*how)(void))
 static void die_well(void) { _exit(0); }
 static void die_paused(void) { _exit(75); }
 static void die_wrong(void) { _exit(1); }
+static void die_refusing(void) { _exit(78); }
 static void die_segv(void) { signal(SIGSEGV, SIG_DFL); kill(getpid(), SIGSEGV); }
 static void die_abrt(void) { signal(SIGABRT, SIG_DFL); kill(getpid(), SIGABRT); }
 static void die_kill(void) { kill(getpid(), SIGKILL); }
@@ -156,6 +169,7 @@ ends_are_told_apart(void **state)
     assert_int_equal(end_of(die_well), PROCESS_END_good);
     assert_int_equal(end_of(die_paused), PROCESS_END_paused);
     assert_int_equal(end_of(die_wrong), PROCESS_END_crash);
+    assert_int_equal(end_of(die_refusing), PROCESS_END_refused);
     assert_int_equal(end_of(die_segv), PROCESS_END_crash);
     assert_int_equal(end_of(die_abrt), PROCESS_END_crash);
     assert_int_equal(end_of(die_kill), PROCESS_END_killed);
@@ -308,6 +322,7 @@ main(void)
         cmocka_unit_test(an_unread_end_never_counts),
         cmocka_unit_test(the_first_start_after_an_end_is_at_once),
         cmocka_unit_test(crashes_before_an_answer_fail_soon),
+        cmocka_unit_test(a_refusal_fails_at_once),
         cmocka_unit_test(crashes_within_the_window_fail),
         cmocka_unit_test(crashes_far_apart_do_not_fail),
         cmocka_unit_test(a_pause_waits_and_does_not_count),

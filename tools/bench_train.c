@@ -61,7 +61,8 @@ bench_begin(struct bench *b, int64_t tokens, int64_t length)
     for (int64_t s = 0; s < sequences; s++)
         b->samples[s] = (struct objective_sample){
             .first = s * length + length / 5, .count = length - 1 - length / 5,
-            .reward = s % 2, .mean = 0.5, .group_size = 2,
+            .reward = s % 2, .mean = 0.5, .group_size = 2, .group = s / 2, .weight = 1,
+            .named_row = -1,
         };
     b->batch = (struct batch){n, b->ids, sequences, b->starts};
     b->decoder = decoder_new(&b->model, n, 1);
@@ -89,7 +90,9 @@ static void
 bench_step(struct bench *b, int64_t step)
 {
     struct adamw a = adamw_default();
-    struct objective_settings settings = {.tau = 1e-3};
+    struct objective_settings settings = objective_settings_none();
+    struct objective_output out = {.c = b->c};
+    struct error e;
     struct objective_step norm = {0};
     struct objective_report report = {0};
     const struct objective *o = objective_find("bcpg_nsa");
@@ -102,10 +105,14 @@ bench_step(struct bench *b, int64_t step)
     head_statistics(b->work, &head, b->batch.tokens, hidden, b->targets, b->logp, b->lse, NULL);
     t = lap(b, PART_statistics, t);
     struct objective_batch batch = {
-        b->batch.tokens, b->logp, b->reference, NULL, b->batch.sequences, b->samples,
+        .rows = b->batch.tokens, .logp = b->logp, .reference = b->reference,
+        .samples = b->batch.sequences, .sample = b->samples,
     };
-    objective_measure(o, &batch, &norm);
-    objective_run(o, &batch, &settings, &norm, b->c, NULL, NULL, &report);
+    if (objective_settings_fill(o, &settings, &e) < 0)
+        abort();
+    objective_advantages(&batch, &settings, b->samples);
+    objective_measure(o, &batch, &settings, &norm);
+    objective_run(o, &batch, &settings, &norm, &out, &report);
     memset(b->grads, 0, (size_t)b->model.count * sizeof(float));
     head_backward(b->work, &head, b->batch.tokens, hidden, b->targets, b->lse, NULL, &g, b->dhidden,
                   b->grads + b->model.head, NULL);

@@ -39,17 +39,18 @@ fresh_config(const struct learner_options *o, struct model_config *config, struc
 int
 initial_config(const struct learner_options *o, struct model_config *config, struct error *e)
 {
-    int classes = objective_at(o->objective)->classes;
+    const struct objective *objective = settings_objective(o, e);
+    int classes = objective && learner_classes(objective);
     int rc = o->model[0] ? model_config_read(config, o->model, e) : fresh_config(o, config, e);
 
-    if (rc < 0)
-        return rc;
+    if (rc < 0 || !objective)
+        return rc < 0 ? rc : e->code;
     if (classes && config->num_labels == 0)
         config->num_labels = o->num_labels;
     if (!classes && config->num_labels > 0)
         return error_set(e, ERROR_model,
                          "'%s' is a classifier; objective '%s' trains a language model", o->model,
-                         objective_at(o->objective)->name);
+                         objective->name);
     if (config->head == MODEL_HEAD_sequence)
         return error_set(e, ERROR_model,
                          "'%s' classifies whole sequences; a classifier of tokens or a process "

@@ -11,16 +11,19 @@
 
 #include "kernels/model_config.h"
 #include "kernels/safetensors.h"
+#include "kernels/sampler.h"
+#include "nodes/learner/groups.h"
 #include "nodes/learner/manifest.h"
 #include "nodes/origin.h"
 
 static const char *const objective_names[] = {
-#define OBJECTIVE(name, needs_reference, needs_group, classes, summary) #name,
+#define OBJECTIVE(name, ...) #name,
 #include "kernels/objective.def"
 #undef OBJECTIVE
     NULL,
 };
-static const char *const schedule_names[] = {"constant", "cosine", NULL};
+static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
+static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 static const char *const device_names[] = {"auto", "cpu", NULL};
 
 const struct option learner_option_table[] = {
@@ -46,10 +49,7 @@ const struct option learner_option_table[] = {
                " at weight beta; token_class: a head that tells correct steps from wrong ones"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
-    OPT_FLOAT(struct learner_options, beta, FIXED, "0.5", -1, 1,
-              "weight of tokens in correct steps of wrong answers (bcpg_nsa); other tokens have 1"),
-    OPT_FLOAT(struct learner_options, tau, FIXED, "1e-3", 0, 1e3,
-              "pull towards the initial model (bcpg, bcpg_nsa)"),
+    SETTINGS_ROWS,
     OPT_FLOAT(struct learner_options, correct_above, FIXED, "0.5", -1e9, 1e9,
               "a rollout with a reward above it counts as correct"),
     OPT_INT(struct learner_options, epochs, FIXED, "0", 0, 1e6,
@@ -68,13 +68,14 @@ const struct option learner_option_table[] = {
     OPT_BOOL(struct learner_options, eos, FIXED, "true",
              "teach the end of an answer: its stop token is put after it"),
     OPT_FLOAT(struct learner_options, lr, FIXED, "1e-5", 0, 1, "learning rate, at its peak"),
-    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1, "where a cosine schedule ends"),
+    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1,
+              "where a cosine, linear or wsd schedule ends"),
     OPT_INT(struct learner_options, warmup_steps, FIXED, "0", 0, 1e9,
             "steps in which lr rises from 0"),
     OPT_CHOICE(struct learner_options, schedule, FIXED, "constant", schedule_names,
-               "course of lr after the warm-up"),
+               "course of lr after the warm-up; wsd: stable, then a decay over the last steps"),
     OPT_INT(struct learner_options, schedule_steps, FIXED, "0", 0, 1e12,
-            "steps until a cosine ends; 0: those of all epochs (follow has no such number)"),
+            "steps until lr reaches lr_min; 0: those of all epochs (follow has no such number)"),
     OPT_FLOAT(struct learner_options, weight_decay, FIXED, "0", 0, 10, "AdamW's decay of matrices"),
     OPT_FLOAT(struct learner_options, beta1, FIXED, "0.9", 0, 0.999999,
               "AdamW's memory of gradients"),
@@ -83,6 +84,43 @@ const struct option learner_option_table[] = {
     OPT_FLOAT(struct learner_options, eps, FIXED, "1e-8", 1e-30, 1, "AdamW's smallest denominator"),
     OPT_FLOAT(struct learner_options, clip, FIXED, "1", 0, 1e9,
               "largest norm of a step's gradient; 0: any"),
+    OPT_INT(struct learner_options, decay_steps, FIXED, "0", 0, 1e12,
+            "wsd: last steps, in which lr falls; 0: decay_share of all"),
+    OPT_FLOAT(struct learner_options, decay_share, FIXED, "0.1", 0, 1,
+              "wsd: share of all steps in which lr falls, where decay_steps does not say"),
+    OPT_CHOICE(struct learner_options, decay_shape, FIXED, "linear", schedule_decay_names,
+               "wsd: how lr falls; sqrt: as 1 - sqrt(u)"),
+    OPT_TEXTS(struct learner_options, no_decay, FIXED, "",
+              "tensors without weight decay beside norms and biases, as patterns of names:"
+              " \"model.embed_tokens*\""),
+    OPT_TEXTS(struct learner_options, freeze, FIXED, "",
+              "tensors that are not trained, as patterns of names: \"model.layers.0.*\""),
+    OPT_FLOAT(struct learner_options, ema, FIXED, "0", 0, 0.9999999,
+              "decay of an average of the weights over steps, written to final-ema beside final;"
+              " 0: none"),
+    OPT_CHOICE(struct learner_options, on_nonfinite, LIVE, "stop", nonfinite_names,
+               "a step whose loss or gradient is not finite changes nothing and is written to"
+               " bad-step-N.jsonl; stop: training ends there until this is set to skip"),
+    OPT_BOOL(struct learner_options, tensorboard, LIVE, "true",
+             "write an event file for TensorBoard beside metrics.jsonl (from the next start on)"),
+    OPT_PATH(struct learner_options, resume_from, FIXED, "",
+             "step-N folder of a learner on the same input that training goes on from: weights,"
+             " moments and place in the order"),
+    OPT_PATH(struct learner_options, eval_rollouts, FIXED, "",
+             "held-out rollouts, JSON lines with prompt, response, reward (ends and labels as a sink"
+             " writes them): margin, KL to the initial model, entropy, likelihood of gems"),
+    OPT_PATH(struct learner_options, eval_prompts, FIXED, "",
+             "prompts with answers, JSON lines: pass rate of answers drawn from the policy"),
+    OPT_INT(struct learner_options, eval_every, FIXED, "0", 0, 1e9,
+            "steps between evaluations; 0: before the first step and at the end alone"),
+    OPT_INT(struct learner_options, eval_samples, FIXED, "1", 1, SAMPLER_SAMPLES_MAX,
+            "answers drawn of each prompt"),
+    OPT_FLOAT(struct learner_options, eval_temperature, FIXED, "1", 0, SAMPLER_TEMPERATURE_MAX,
+              "of the draws; 0: the most probable token"),
+    OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
+            "tokens of a drawn answer"),
+    OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
+               "when an answer is right: exact, or the same number"),
     OPT_INT(struct learner_options, checkpoint_steps, LIVE, "20", 0, 1e9,
             "steps between checkpoints; 0: by time alone"),
     OPT_TIME(struct learner_options, checkpoint_every, LIVE, "60s", 0.1, 86400,
@@ -109,13 +147,34 @@ static const struct port learner_ports[] = {
 /* ---- check ---- */
 
 static int
-check_model(struct check *c, const struct learner_options *o, struct error *e)
+check_groups(struct check *c, const struct learner_options *o, const struct model_config *config,
+             struct error *e)
+{
+    struct model model = {0}; /* names alone: no weights */
+    struct error why = {0};
+    bool frozen = false;
+    int rc = model_lay(&model, config, &why);
+
+    if (rc == 0) {
+        unsigned char *groups = xarray((size_t)model.tensor_count, 1);
+
+        rc = groups_make(&model, &o->no_decay, &o->freeze, groups, &frozen, &why);
+        free(groups);
+        model_free(&model);
+    }
+    return rc < 0 ? check_fail(c, frozen ? "freeze" : "no_decay", e, "%s", why.text) : 0;
+}
+
+static int
+check_model(struct check *c, const struct learner_options *o, const struct objective *objective,
+            struct error *e)
 {
     struct model_config config;
     struct tokenizer *t;
     struct error why = {0};
     bool fresh = !o->model[0];
     int64_t size;
+    int names;
 
     if (fresh && (!o->width || !o->layers || !o->heads))
         return check_fail(c, "model", e,
@@ -128,17 +187,22 @@ check_model(struct check *c, const struct learner_options *o, struct error *e)
     if (!t)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e, "%s", why.text);
     size = tokenizer_size(t);
+    names = settings_names(o, objective, t, NULL, &why);
     tokenizer_close(t);
+    if (names < 0)
+        return check_fail(c, "objective", e, "%s", why.text);
     if (initial_config(o, &config, &why) < 0)
         return check_fail(c, fresh ? "width" : "model", e, "%s", why.text);
     if (size > config.vocab_size)
         return check_fail(c, o->tokenizer[0] ? "tokenizer" : "model", e,
                           "the tokenizer has %lld tokens, the model knows %lld", (long long)size,
                           (long long)config.vocab_size);
-    if (!objective_at(o->objective)->classes && o->eos && config.eos_token_id < 0)
+    if (!learner_classes(objective) && o->eos && config.eos_token_id < 0)
         return check_fail(c, "eos", e,
                           "the model names no stop token%s%s; say eos: false or name one",
                           fresh ? " " : "", fresh ? o->eos_token : "");
+    if (check_groups(c, o, &config, e) < 0)
+        return ERROR_topology;
     if (!fresh) {
         struct safetensors file;
         char *path = xprint("%s/model.safetensors", o->model);
@@ -169,9 +233,14 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, "passes", e, "passes belong to follow: say epochs");
     if (!o->follow && o->window)
         return check_fail(c, "window", e, "a window belongs to follow");
-    if (o->follow && o->schedule == SCHEDULE_cosine && !o->schedule_steps)
-        return check_fail(c, "schedule", e,
-                          "a cosine on a stream without end needs schedule_steps");
+    if (o->follow && o->schedule != SCHEDULE_constant && !o->schedule_steps)
+        return check_fail(c, "schedule", e, "%s on a stream without end needs schedule_steps",
+                          schedule_names[o->schedule]);
+    if (o->decay_steps && o->schedule != SCHEDULE_wsd)
+        return check_fail(c, "decay_steps", e, "decay_steps belongs to schedule: wsd");
+    if (o->follow && o->resume_from[0])
+        return check_fail(c, "resume_from", e,
+                          "windows cannot be taken up from a folder; a stopped run goes on by itself");
     if (o->lr_min > o->lr)
         return check_fail(c, "lr_min", e, "%g is above lr, %g", o->lr_min, o->lr);
     return 0;
@@ -181,7 +250,8 @@ static int
 learner_check(struct check *c, struct error *e)
 {
     const struct learner_options *o = c->options;
-    const struct objective *objective = objective_at(o->objective);
+    struct error why = {0};
+    const struct objective *objective = settings_objective(o, &why);
     bool labelled = false;
     int rc;
 
@@ -189,13 +259,19 @@ learner_check(struct check *c, struct error *e)
         labelled = labelled || c->links[i].port == LEARNER_labelled;
     if (strcmp(c->node, "final") == 0)
         return check_fail(c, NULL, e, "a learner needs another id: checkpoints/final is what leads to the final model");
+    if (!objective)
+        return check_fail(c, "objective_file", e, "%s", why.text);
     if (c->link_count == 0)
         return check_fail(c, NULL, e, "link at least one of labelled and passed");
-    if (!labelled && (objective->classes || strcmp(objective->name, "bcpg_nsa") == 0))
+    if (!labelled && (objective->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_labels)))
         return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled",
                           objective->name);
-    rc = check_course(c, o, e);
-    return rc < 0 ? rc : check_model(c, o, e);
+    rc = settings_check(c, o, objective, labelled, e);
+    if (rc == 0)
+        rc = check_course(c, o, e);
+    if (rc == 0)
+        rc = evaluate_check(c, o, learner_classes(objective), e);
+    return rc < 0 ? rc : check_model(c, o, objective, e);
 }
 
 /* ---- life ---- */
@@ -205,8 +281,10 @@ load_progress(struct learner *l, struct error *e)
 {
     struct span value;
 
-    if (!node_get(l->node, span_of("p", 1), &value))
-        return 0;
+    if (!node_get(l->node, span_of("p", 1), &value)) {
+        l->resuming = l->options->resume_from[0] != 0;
+        return l->resuming ? manifest_read(l, l->options->resume_from, &l->progress, e) : 0;
+    }
     if (value.length == sizeof(l->progress))
         memcpy(&l->progress, value.at, sizeof(l->progress));
     if (l->progress.version != LEARNER_PROGRESS_VERSION)
@@ -214,6 +292,22 @@ load_progress(struct learner *l, struct error *e)
                          "the learner's progress in the store is of another version");
     l->saved = l->progress;
     return 0;
+}
+
+/* What is written, and what is evaluated on. */
+static int
+open_files(struct learner *l, struct error *e)
+{
+    const struct progress *p = &l->progress;
+    int rc = nonfinite_check(l, e);
+
+    if (rc == 0)
+        rc = output_open(&l->output, node_run_dir(l->node), node_id(l->node),
+                         initial_tokenizer(l->options), p->metrics_length,
+                         l->options->tensorboard ? p->events_length : -1, e);
+    if (rc == 0)
+        rc = output_clean(&l->output, p->kept, p->kept_count, e);
+    return rc == 0 && !p->final_written ? evaluate_open(l, &l->evaluation, e) : rc;
 }
 
 static int
@@ -226,10 +320,17 @@ learner_start(struct node *n, struct error *e)
 
     l->node = n;
     l->options = o;
-    l->objective = objective_at(o->objective);
-    classes = l->objective->classes;
-    l->output.metrics = -1;
-    rc = o->model[0] ? origin_check(n, o->model, e) : 0;
+    l->objective = settings_objective(o, e);
+    if (!l->objective)
+        return e->code;
+    rc = settings_read(o, l->objective, &l->settings, e);
+    if (rc < 0)
+        return rc;
+    classes = learner_classes(l->objective);
+    l->output.metrics.fd = l->output.events.fd = -1;
+    rc = o->objective_file[0] ? origin_check(n, o->objective_file, e) : 0;
+    if (rc == 0 && o->model[0])
+        rc = origin_check(n, o->model, e);
     if (rc == 0 && o->tokenizer[0])
         rc = origin_check(n, o->tokenizer, e);
     if (rc < 0)
@@ -247,14 +348,22 @@ learner_start(struct node *n, struct error *e)
                                                        ? o->max_tokens
                                                        : l->config.max_position_embeddings,
                                      .eos = o->eos && !classes ? l->config.eos_token_id : -1,
+                                     .stop = l->config.eos_token_id,
                                      .labels = classes ? l->config.num_labels : 2,
-                                     .correct_above = o->correct_above};
+                                     .correct_above = o->correct_above,
+                                     .recorded = learner_recorded(l)};
+    if (o->mask == SETTINGS_mask_s2r) {
+        l->rules.verify_marks = o->s2r_verify;
+        l->rules.retry_marks = o->s2r_retry;
+    }
+    l->select = settings_select(o);
+    l->baselines.rules = settings_baseline(o);
+    rc = settings_names(o, l->objective, l->tokenizer, &l->rules.names, e);
+    if (rc < 0)
+        return rc;
     rc = load_progress(l, e);
     if (rc == 0)
-        rc = output_open(&l->output, node_run_dir(n), node_id(n), initial_tokenizer(o),
-                         l->progress.metrics_length, e);
-    if (rc == 0)
-        rc = output_clean(&l->output, l->progress.kept, l->progress.kept_count, e);
+        rc = open_files(l, e);
     if (rc == 0 && o->follow)
         rc = round_scan(l, e);
     if (rc < 0)
@@ -326,8 +435,11 @@ learner_take(struct node *n, struct unit *u, struct error *e)
     rc = sample_peek(buffer_span(&l->record), u->ordinal, &sample, e);
     if (rc < 0)
         return rc;
+    l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !sample.logps && !sample.injected);
     node_put(n, learner_key(room, 's', u->ordinal), buffer_span(&l->record));
     node_count(n, METRIC_gems, gems);
+    if (l->lacks_behaviour)
+        node_wake(n);
     entry = (struct entry){u->ordinal, u->first, u->size, (uint32_t)sample.count};
     unit_done(n, u);
     if (l->options->follow) {

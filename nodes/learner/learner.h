@@ -6,12 +6,14 @@
 
 #include "graph/node.h"
 #include "kernels/schedule.h"
+#include "nodes/learner/evaluate.h"
 #include "nodes/learner/order.h"
 #include "nodes/learner/output.h"
 #include "nodes/learner/sample.h"
+#include "nodes/learner/settings.h"
 #include "nodes/learner/train.h"
 
-#define LEARNER_PROGRESS_VERSION 1
+#define LEARNER_PROGRESS_VERSION 2
 #define LEARNER_KEEP_MAX         64 /* checkpoint directories that stay */
 #define LEARNER_SKIPPED_MAX                                                                        \
     20 /* steps in a row without a finite gradient before the node gives up */
@@ -24,18 +26,33 @@ struct learner_options {
     int64_t width, layers, heads, kv_heads, intermediate, positions;
     int objective; /* index: objective_at() */
     int64_t num_labels;
-    double beta, tau, correct_above;
+    double correct_above;
+    SETTINGS_FIELDS
     int64_t epochs, passes, batch_rollouts, batch_tokens, max_tokens;
     bool shuffle, eos;
     double lr, lr_min, weight_decay, beta1, beta2, eps, clip;
     int64_t warmup_steps, schedule_steps;
     int schedule; /* enum schedule_kind */
+    int64_t decay_steps;
+    double decay_share;
+    int decay_shape; /* enum schedule_decay */
+    struct texts no_decay, freeze;
+    double ema;
+    int on_nonfinite; /* enum on_nonfinite */
+    bool tensorboard;
+    const char *resume_from;
+    const char *eval_rollouts, *eval_prompts;
+    int64_t eval_every, eval_samples, eval_max_tokens;
+    double eval_temperature;
+    int eval_verify; /* enum verify_mode */
     int64_t checkpoint_steps, keep;
     double checkpoint_every;
     bool follow;
     int64_t window, max_windows;
     int device;
 };
+
+enum on_nonfinite { NONFINITE_stop, NONFINITE_skip };
 
 /* Where training stands. The stored one always describes the newest checkpoint directory. */
 struct progress {
@@ -49,7 +66,9 @@ struct progress {
     int64_t input_samples, input_groups;
     int64_t trained_tokens; /* response tokens with a part in the loss, all passes */
     int64_t skipped;        /* steps whose gradient was not finite */
-    int64_t metrics_length; /* bytes of metrics.jsonl */
+    int64_t evaluated;      /* 1 + the step of the last evaluation; 0: none yet */
+    int64_t metrics_length; /* bytes of metrics.jsonl ... */
+    int64_t events_length;  /* ... and of the event file */
     int64_t kept_count;
     int64_t kept[LEARNER_KEEP_MAX]; /* steps whose directories stay, oldest first */
 };
@@ -60,6 +79,7 @@ struct learner {
     struct node *node;
     const struct learner_options *options;
     const struct objective *objective;
+    struct objective_settings settings; /* of the objective, nothing left open */
     struct model_config config;
     struct tokenizer *tokenizer;
     struct sample_rules rules;
@@ -73,21 +93,54 @@ struct learner {
     enum phase phase;
     struct trainer trainer; /* open once training began */
     bool training;
+    bool resuming; /* from a folder of another run: nothing of it is in the store yet */
+    struct evaluation *evaluation; /* NULL: nothing to evaluate on */
     struct model *initial; /* the reference, while it may be needed */
     struct schedule schedule;
     int64_t round_count; /* entries of the round under way */
     int64_t reference_at;
+    struct select_rules select;
+    struct baselines baselines; /* of the steps of the round, where advantages are of steps */
+    bool lacks_behaviour;       /* a sample came without the log-probabilities that are needed */
     struct pass pass;
     bool pass_open;
     struct arena arena;     /* samples of the step under way */
     struct sample *samples; /* those that learn; NULL between steps */
-    int64_t sample_count, sample_at;
+    int64_t sample_count;
+    int64_t *order, *starts; /* their batches: indices of samples, in the arena */
+    int64_t batches, batch_at;
+    bool gathering;          /* the batches go through the statistics first */
     double reward_sum;
-    int64_t reward_count;
+    int64_t reward_count, computed; /* rollouts of the step; tokens of its batches so far */
     double loss; /* of the last step */
     double step_began, saved_at;
     int skipped_in_a_row;
 };
+
+static inline int
+learner_classes(const struct objective *o)
+{
+    return (o->needs & OBJECTIVE_needs_classes) != 0;
+}
+
+static inline bool
+learner_needs_behaviour(const struct learner *l)
+{
+    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_behaviour) != 0;
+}
+
+static inline bool
+learner_recorded(const struct learner *l)
+{
+    return l->options->behaviour == SETTINGS_recorded;
+}
+
+static inline bool
+learner_needs_reference(const struct learner *l)
+{
+    return (objective_needs(l->objective, &l->settings) & OBJECTIVE_needs_reference) ||
+           (learner_needs_behaviour(l) && !learner_recorded(l)) || l->options->stm_threshold > 0;
+}
 
 /* initial.c: the model training begins from. */
 int initial_config(const struct learner_options *o, struct model_config *config, struct error *e);
@@ -102,9 +155,25 @@ int round_end(struct learner *l, struct error *e);  /* every pass is done */
 int round_save(struct learner *l,
                struct error *e); /* a checkpoint, and the progress that names it */
 bool round_save_due(const struct learner *l);
+struct weights round_weights(const struct learner *l); /* a view: owns nothing */
 int64_t round_passes(const struct learner *l);
 /* The steps of pass `which` of this round. */
 void round_pass(struct learner *l, struct pass *pass, int64_t which);
+
+/* data.c: what the samples of the round have. */
+/* The sample of entry i, copied into the arena. */
+int data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e);
+int data_baselines(struct learner *l, struct error *e); /* fills them from every step of the round */
+/* ERROR_topology: what the objective needs and no later rollout could mend. */
+int data_check(struct learner *l, struct error *e);
+int data_lacks_behaviour(struct learner *l, struct error *e); /* that error */
+
+/* nonfinite.c: a step that a number which is not finite has spoilt. */
+/* At start: has training stopped at one, and may it go on? */
+int nonfinite_check(struct learner *l, struct error *e);
+/* Writes the step's batch aside. Then training goes on without the step, or stops: an error, and a
+ * word in the store so that a restart does not come this far again. */
+int nonfinite_step(struct learner *l, struct error *e);
 
 /* step.c: one batch of work. */
 int step_reference(struct learner *l, struct error *e); /* log-probabilities of the initial model */

@@ -1,16 +1,43 @@
 /* manifest: see manifest.h. */
 #include "nodes/learner/manifest.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <gnu/libc-version.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
+#include <math.h>
+#include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define MANIFEST_FORMAT    1
+#include "base/version.h"
+#include "kernels/isa.h"
+
+#define MANIFEST_FORMAT    2
 #define TOPOLOGY_BYTES_MAX (16 << 20)
+
+static json_t *
+texts_value(const struct texts *texts)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < texts->count; i++)
+        json_array_append_new(list, json_string(texts->at[i]));
+    return list;
+}
+
+/* What was left to the objective has no number yet. */
+static json_t *
+real_value(double value)
+{
+    return isnan(value) ? json_string("auto") : json_real(value);
+}
 
 /* A JSON value of an option that can change a byte of the checkpoint; NULL for the others and for
  * paths. */
@@ -27,13 +54,17 @@ option_value(const struct option *row, const void *options)
         return json_integer(*(const int64_t *)(const void *)field);
     case OPTION_float:
     case OPTION_time:
-        return json_real(*(const double *)(const void *)field);
+        if (isnan(*(const double *)(const void *)field))
+            return json_string("auto");
+        return real_value(*(const double *)(const void *)field);
     case OPTION_bool:
         return json_boolean(*(const bool *)(const void *)field);
     case OPTION_text:
         return json_string(*(const char *const *)(const void *)field);
     case OPTION_choice:
         return json_string(row->choices[*(const int *)(const void *)field]);
+    case OPTION_texts:
+        return texts_value((const struct texts *)(const void *)field);
     default:
         return NULL;
     }
@@ -48,21 +79,43 @@ hash_text(uint64_t hash)
     return json_string(text);
 }
 
-/* The hash of RUN/topology.yaml; null where there is none. */
-static json_t *
-topology_hash(const char *run_dir)
+/* RUN/topology.yaml and its hash; nulls where there is none. */
+static void
+put_topology(json_t *root, const char *run_dir)
 {
     char *path = xprint("%s/topology.yaml", run_dir);
     FILE *file = fopen(path, "re");
     char *text = file ? xalloc(TOPOLOGY_BYTES_MAX) : NULL;
     size_t length = file ? fread(text, 1, TOPOLOGY_BYTES_MAX, file) : 0;
-    json_t *hash = file ? hash_text(XXH3_64bits(text, length)) : json_null();
 
+    json_object_set_new(root, "topology", file ? json_stringn(text, length) : json_null());
+    json_object_set_new(root, "topology_xxh3",
+                        file ? hash_text(XXH3_64bits(text, length)) : json_null());
     if (file)
         fclose(file);
     free(text);
     free(path);
-    return hash;
+}
+
+/* What computed it: the program, and the libraries whose version can change a number. */
+static json_t *
+made_by(void)
+{
+    char pcre[64] = "";
+
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "sluice", SLUICE_VERSION, "compiler",
+                     __VERSION__, "libc", gnu_get_libc_version(), "pcre2", pcre, "utf8proc",
+                     utf8proc_version(), "device", "cpu", "kernels", isa_now()->name, "threads", 1);
+}
+
+static json_t *
+progress_value(const struct progress *p)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "step", (json_int_t)p->step, "rounds",
+                     (json_int_t)p->rounds, "pass", (json_int_t)p->pass, "batch",
+                     (json_int_t)p->batch, "window_end", (json_int_t)p->window_end, "evaluated",
+                     (json_int_t)p->evaluated);
 }
 
 void
@@ -80,9 +133,11 @@ manifest_write(struct learner *l, struct buffer *out)
     }
     json_object_set_new(root, "format", json_integer(MANIFEST_FORMAT));
     json_object_set_new(root, "node", json_string(node_id(l->node)));
-    json_object_set_new(root, "topology_xxh3", topology_hash(node_run_dir(l->node)));
+    put_topology(root, node_run_dir(l->node));
     json_object_set_new(root, "seed", json_integer((json_int_t)node_seed(l->node)));
     json_object_set_new(root, "options", options);
+    json_object_set_new(root, "made_by", made_by());
+    json_object_set_new(root, "progress", progress_value(p));
     json_object_set_new(root, "parameters", json_integer(l->trainer.model.count));
     json_object_set_new(root, "initial_xxh3", hash_text(p->initial_hash));
     json_object_set_new(root, "input_samples", json_integer(p->input_samples));
@@ -92,10 +147,82 @@ manifest_write(struct learner *l, struct buffer *out)
     json_object_set_new(root, "steps_skipped", json_integer(p->skipped));
     json_object_set_new(root, "trained_tokens", json_integer(p->trained_tokens));
     json_object_set_new(root, "windows", json_integer(l->options->follow ? p->rounds : 0));
-    json_object_set_new(root, "device", json_string("cpu"));
     text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
     buffer_text(out, text);
     buffer_text(out, "\n");
     free(text);
     json_decref(root);
+}
+
+/* ---- reading ---- */
+
+static int
+read_fields(const json_t *root, struct progress *p, struct error *e)
+{
+    const char *input, *initial;
+    json_int_t step, rounds, pass, batch, window_end, evaluated, samples, groups, tokens, skipped;
+    json_error_t why;
+
+    if (json_unpack_ex((json_t *)(uintptr_t)root, &why, 0,
+                       "{s:{s:I,s:I,s:I,s:I,s:I,s:I},s:s,s:s,s:I,s:I,s:I,s:I}", "progress", "step",
+                       &step, "rounds", &rounds, "pass", &pass, "batch", &batch, "window_end",
+                       &window_end, "evaluated", &evaluated, "input_xxh3", &input, "initial_xxh3",
+                       &initial, "input_samples", &samples, "input_groups", &groups,
+                       "trained_tokens", &tokens, "steps_skipped", &skipped) != 0)
+        return error_set(e, ERROR_model, "%s", why.text);
+    if (step < 1 || rounds < 0 || pass < 0 || batch < 0)
+        return error_set(e, ERROR_model, "its progress makes no sense");
+    *p = (struct progress){.version = LEARNER_PROGRESS_VERSION,
+                           .step = step,
+                           .rounds = rounds,
+                           .pass = pass,
+                           .batch = batch,
+                           .window_end = (uint64_t)window_end,
+                           .evaluated = evaluated,
+                           .input_hash = strtoull(input, NULL, 16),
+                           .initial_hash = strtoull(initial, NULL, 16),
+                           .input_samples = samples,
+                           .input_groups = groups,
+                           .trained_tokens = tokens,
+                           .skipped = skipped};
+    return 0;
+}
+
+/* Options and seed that decide which sample stands where. */
+static int
+check_order(const struct learner *l, const json_t *root, struct error *e)
+{
+    static const char *const names[] = {"batch_rollouts", "shuffle", "follow", "max_tokens", "eos"};
+    const json_t *options = json_object_get(root, "options");
+
+    if (json_integer_value(json_object_get(root, "seed")) != (json_int_t)node_seed(l->node))
+        return error_set(e, ERROR_model, "it was made with another seed");
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        json_t *value = option_value(option_find(learner_option_table, names[i]), l->options);
+        int same = json_equal(value, json_object_get(options, names[i]));
+
+        json_decref(value);
+        if (!same)
+            return error_set(e, ERROR_model,
+                             "it was made with another '%s': the samples stood in another order",
+                             names[i]);
+    }
+    return 0;
+}
+
+int
+manifest_read(const struct learner *l, const char *dir, struct progress *p, struct error *e)
+{
+    char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
+    json_error_t why;
+    json_t *root = json_load_file(path, 0, &why);
+    int rc = root ? check_order(l, root, e) : error_set(e, ERROR_model, "%s", why.text);
+
+    if (rc == 0)
+        rc = read_fields(root, p, e);
+    json_decref(root);
+    if (rc < 0)
+        error_wrap(e, "'%s' is no checkpoint to go on from: %s", dir, CHECKPOINT_MANIFEST);
+    free(path);
+    return rc;
 }

@@ -1,5 +1,6 @@
-/* manifest: manifest.json of a final checkpoint: what made it. Nothing in it differs between two
- * runs of the same topology on the same input: no times, no pids, no paths. */
+/* manifest: manifest.json of a checkpoint: what made it, and where in training it stands. A
+ * function of the topology, the input, the options and the program: no times, no pids, nothing that
+ * a kill or another machine's speed could change. What it says of progress is enough to go on. */
 #ifndef NODES_LEARNER_MANIFEST_H
 #define NODES_LEARNER_MANIFEST_H
 
@@ -8,5 +9,9 @@
 extern const struct option learner_option_table[];
 
 void manifest_write(struct learner *l, struct buffer *out);
+
+/* The progress of the checkpoint DIR into *p: as written, without files' lengths and kept steps.
+ * Refused when the options that decide the order of samples, or the seed, are not those of l. */
+int manifest_read(const struct learner *l, const char *dir, struct progress *p, struct error *e);
 
 #endif

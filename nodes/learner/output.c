@@ -9,13 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/durable.h"
 #include "kernels/model_file.h"
-#include "kernels/safetensors.h"
-
-#define OPTIMISER_FILE "optimizer.safetensors"
+#include "nodes/learner/events.h"
 
 static int
 file_error(struct error *e, const char *what, const char *path)
@@ -68,40 +67,33 @@ rename_folder(struct output *o, const char *making, const char *path, struct err
 
 int
 output_open(struct output *o, const char *run_dir, const char *node, const char *tokenizer_dir,
-            int64_t metrics_length, struct error *e)
+            int64_t metrics, int64_t events, struct error *e)
 {
-    char *path;
     int rc;
 
     o->root = xprint("%s/checkpoints", run_dir);
     o->dir = xprint("%s/checkpoints/%s", run_dir, node);
     o->node = node;
     o->tokenizer_dir = tokenizer_dir;
-    o->metrics = -1;
+    o->metrics.fd = o->events.fd = -1;
     rc = make_folder(o->root, e);
     if (rc == 0)
         rc = make_folder(o->dir, e);
-    if (rc < 0)
-        return rc;
-    path = xprint("%s/metrics.jsonl", o->dir);
-    o->metrics = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (o->metrics < 0 || ftruncate(o->metrics, metrics_length) != 0 ||
-        lseek(o->metrics, metrics_length, SEEK_SET) != metrics_length)
-        rc = file_error(e, "cannot open", path);
-    o->metrics_length = metrics_length;
-    free(path);
+    if (rc == 0)
+        rc = appended_open(&o->metrics, o->dir, "metrics.jsonl", metrics, e);
+    if (rc == 0 && events >= 0)
+        rc = appended_open(&o->events, o->dir, EVENTS_FILE, events, e);
     return rc;
 }
 
 void
 output_close(struct output *o)
 {
-    if (o->dir && o->metrics >= 0)
-        close(o->metrics);
+    appended_close(&o->metrics);
+    appended_close(&o->events);
     free(o->root);
     free(o->dir);
-    memset(o, 0, sizeof(*o));
-    o->metrics = -1;
+    *o = (struct output){.metrics.fd = -1, .events.fd = -1};
 }
 
 static int
@@ -149,68 +141,27 @@ output_clean(struct output *o, const int64_t *kept, int64_t count, struct error 
 }
 
 int
-output_save(struct output *o, int64_t step, const struct model *model, const float *m,
-            const float *v, struct error *e)
+output_save(struct output *o, int64_t step, const struct weights *w, struct span manifest,
+            struct error *e)
 {
     char *making = xprint("%s/step-%" PRId64 ".making", o->dir, step);
     char *path = xprint("%s/step-%" PRId64, o->dir, step);
-    char *moments = xprint("%s/%s", making, OPTIMISER_FILE);
-    struct safetensors_source sources[] = {
-        {.name = "exp_avg", .rank = 1, .shape = {model->count}, .data = m},
-        {.name = "exp_avg_sq", .rank = 1, .shape = {model->count}, .data = v},
-    };
-    int rc = model_save(model, making, o->tokenizer_dir, e);
+    int rc = checkpoint_write(making, o->tokenizer_dir, w, manifest, e);
 
-    if (rc == 0)
-        rc = safetensors_write(moments, sources, 2, e);
     if (rc == 0)
         rc = rename_folder(o, making, path, e);
     free(making);
     free(path);
-    free(moments);
     return rc < 0 ? error_wrap(e, "checkpoint of step %" PRId64, step) : 0;
 }
 
-static int
-load_moments(const char *path, int64_t count, float **m, float **v, struct error *e)
-{
-    struct safetensors file;
-    float **out[] = {m, v};
-    const char *const names[] = {"exp_avg", "exp_avg_sq"};
-    int rc = safetensors_open(&file, path, e);
-
-    if (rc < 0)
-        return rc;
-    for (int i = 0; i < 2 && rc == 0; i++) {
-        const struct safetensors_entry *entry = safetensors_find(&file, names[i]);
-
-        *out[i] = xaligned((size_t)count * sizeof(float));
-        if (!entry || entry->elements != count)
-            rc = error_set(e, ERROR_model, "'%s' does not hold %" PRId64 " numbers", names[i],
-                           count);
-        else
-            rc = safetensors_floats(entry, *out[i], e);
-    }
-    safetensors_close(&file);
-    return rc;
-}
-
 int
-output_load(struct output *o, int64_t step, struct model *model, float **m, float **v,
-            struct error *e)
+output_load(struct output *o, int64_t step, struct weights *w, bool ema, struct error *e)
 {
     char *path = xprint("%s/step-%" PRId64, o->dir, step);
-    char *moments = xprint("%s/%s", path, OPTIMISER_FILE);
-    int rc = model_open(model, path, e);
+    int rc = checkpoint_read(path, w, ema, e);
 
-    *m = *v = NULL;
-    if (rc == 0) {
-        rc = load_moments(moments, model->count, m, v, e);
-        if (rc < 0)
-            model_free(model);
-    }
     free(path);
-    free(moments);
     return rc < 0 ? error_wrap(e, "checkpoint of step %" PRId64, step) : 0;
 }
 
@@ -254,45 +205,83 @@ link_final(struct output *o, struct error *e)
     return rc == 0 ? durable_sync(o->root, e) : rc;
 }
 
-int
-output_final(struct output *o, const struct model *model, struct span manifest, struct error *e)
+/* One of the folders that remain: the model and the manifest. */
+static int
+write_final(struct output *o, const char *name, const struct model *model, struct span manifest,
+            struct error *e)
 {
-    char *making = xprint("%s/final.making", o->dir), *path = xprint("%s/final", o->dir);
-    char *file = xprint("%s/manifest.json", making);
+    char *making = xprint("%s/%s.making", o->dir, name), *path = xprint("%s/%s", o->dir, name);
+    char *file = xprint("%s/%s", making, CHECKPOINT_MANIFEST);
     int rc = model_save(model, making, o->tokenizer_dir, e);
 
     if (rc == 0)
         rc = durable_write(file, &manifest, 1, e);
     if (rc == 0)
         rc = rename_folder(o, making, path, e);
-    if (rc == 0)
-        rc = link_final(o, e);
     free(making);
     free(path);
     free(file);
-    return rc < 0 ? error_wrap(e, "final checkpoint") : 0;
+    return rc;
 }
 
 int
-output_metrics(struct output *o, struct span line, struct error *e)
+output_final(struct output *o, const struct weights *w, struct span manifest, struct error *e)
 {
-    size_t done = 0;
+    struct model average = w->model; /* the same model with other weights */
+    int rc = 0;
 
-    while (done < line.length) {
-        ssize_t n = write(o->metrics, line.at + done, line.length - done);
+    average.params = w->ema;
+    if (w->ema)
+        rc = write_final(o, "final-ema", &average, manifest, e);
+    if (rc == 0)
+        rc = write_final(o, "final", &w->model, manifest, e);
+    if (rc == 0)
+        rc = link_final(o, e);
+    return rc < 0 ? error_wrap(e, "final checkpoint") : 0;
+}
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return file_error(e, "cannot write metrics.jsonl in", o->dir);
-        done += (size_t)n;
-    }
-    o->metrics_length += (int64_t)line.length;
-    return 0;
+static double
+seconds_since_1970(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int
+output_measures(struct output *o, const struct measures *m, struct error *e)
+{
+    double now = seconds_since_1970();
+    struct buffer bytes = {0};
+    int rc;
+
+    measures_json(m, &bytes);
+    rc = appended_write(&o->metrics, buffer_span(&bytes), e);
+    buffer_clear(&bytes);
+    if (o->events.length == 0)
+        events_begin(&bytes, now);
+    measures_event(m, now, &bytes);
+    if (rc == 0 && o->events.fd >= 0)
+        rc = appended_write(&o->events, buffer_span(&bytes), e);
+    buffer_free(&bytes);
+    return rc;
 }
 
 int
 output_sync(struct output *o, struct error *e)
 {
-    return fsync(o->metrics) == 0 ? 0 : file_error(e, "cannot sync metrics.jsonl in", o->dir);
+    int rc = appended_sync(&o->metrics, e);
+
+    return rc == 0 && o->events.fd >= 0 ? appended_sync(&o->events, e) : rc;
+}
+
+int
+output_aside(struct output *o, const char *name, struct span bytes, struct error *e)
+{
+    char *path = xprint("%s/%s", o->dir, name);
+    int rc = durable_write(path, &bytes, 1, e);
+
+    free(path);
+    return rc;
 }

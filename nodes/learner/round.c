@@ -3,6 +3,7 @@
  * reference's log-probabilities of samples that lack them, then the passes, step by step. What is
  * in memory runs ahead of the store and is lost by a kill; the newest checkpoint is where the next
  * process goes on, to the same bits. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "nodes/learner/groups.h"
 #include "nodes/learner/learner.h"
 #include "nodes/learner/manifest.h"
 
@@ -82,6 +84,33 @@ initial_free(struct learner *l)
     l->initial = NULL;
 }
 
+/* What a checkpoint kept beside the weights becomes the trainer's; without one, what training
+ * begins with. */
+static int
+trainer_take(struct learner *l, const struct weights *kept, struct error *e)
+{
+    const struct learner_options *o = l->options;
+    struct trainer *t = &l->trainer;
+    size_t bytes = (size_t)t->model.count * sizeof(float);
+    bool frozen;
+
+    l->training = true;
+    if (kept->m) {
+        free(t->m);
+        free(t->v);
+        t->m = kept->m;
+        t->v = kept->v;
+    }
+    t->ema = kept->ema;
+    t->ema_decay = o->ema;
+    if (o->ema > 0 && !t->ema) {
+        t->ema = xaligned(bytes);
+        memcpy(t->ema, t->model.params, bytes);
+    }
+    t->groups = xarray((size_t)t->model.tensor_count, 1);
+    return groups_make(&t->model, &o->no_decay, &o->freeze, t->groups, &frozen, e);
+}
+
 /* Open the trainer at the newest checkpoint, or at the initial model. */
 static int
 open_trainer(struct learner *l, struct error *e)
@@ -89,12 +118,14 @@ open_trainer(struct learner *l, struct error *e)
     const struct learner_options *o = l->options;
     struct trainer *t = &l->trainer;
     struct model *start = NULL;
-    float *m = NULL, *v = NULL;
+    struct weights kept = {0};
     bool resumed = l->progress.step > 0;
+    bool reference = (learner_needs_reference(l) && (o->follow || l->resuming)) ||
+                     (l->resuming && l->evaluation);
     uint64_t hash = 0;
     int rc = 0;
 
-    if (!resumed || (o->follow && l->objective->needs_reference))
+    if (!resumed || reference)
         rc = initial_model(o, node_seed(l->node), &start, e);
     if (rc < 0)
         return rc;
@@ -103,49 +134,49 @@ open_trainer(struct learner *l, struct error *e)
     if (start && resumed && hash != l->progress.initial_hash) {
         model_free(start);
         free(start);
-        return error_set(e, ERROR_model, "'%s' has other weights than when this run began",
-                         o->model);
+        return error_set(e, ERROR_model, "'%s' has other weights than when this %s began", o->model,
+                         l->resuming ? "checkpoint's training" : "run");
     }
     l->progress.initial_hash = start ? hash : l->progress.initial_hash;
-    if (o->follow && l->objective->needs_reference)
+    if (reference)
         l->initial = resumed ? start : model_twin(start);
     if (resumed) {
+        rc = l->resuming ? checkpoint_read(o->resume_from, &kept, o->ema > 0, e)
+                         : output_load(&l->output, l->progress.step, &kept, o->ema > 0, e);
         start = xalloc(sizeof(*start));
-        rc = output_load(&l->output, l->progress.step, start, &m, &v, e);
+        *start = kept.model;
     }
     if (rc == 0 &&
-        start->head_rows != (l->objective->classes ? l->config.num_labels : l->config.vocab_size)) {
+        start->head_rows != (learner_classes(l->objective) ? l->config.num_labels : l->config.vocab_size)) {
         model_free(start);
         rc = error_set(e, ERROR_model,
                        "the checkpoint of step %lld is of another shape than the model",
                        (long long)l->progress.step);
     }
     if (rc < 0) {
+        kept.model.params = NULL;
+        weights_free(&kept);
         free(start);
-        free(m);
-        free(v);
         return rc;
     }
     t->objective = l->objective;
-    t->settings.tau = o->tau;
-    t->rules =
-        (struct pack_rules){.classes = l->objective->classes,
-                            .correct_only = strcmp(l->objective->name, "rft") == 0,
-                            .beta = strcmp(l->objective->name, "bcpg_nsa") == 0 ? o->beta : 1};
+    t->settings = l->settings;
+    t->rules = (struct pack_rules){
+        .classes = learner_classes(l->objective),
+        .correct_only = l->objective->needs & OBJECTIVE_correct_only,
+        .beta = settings_beta(o, l->objective),
+        .wrong = o->wrong_weight,
+        .correction = o->correction_weight,
+        .behaviour = learner_needs_behaviour(l),
+        .recorded = learner_recorded(l),
+        .names = l->rules.names.kind == SAMPLE_names_none ? NULL : &l->rules.names};
     t->adamw = (struct adamw){.beta1 = o->beta1,
                               .beta2 = o->beta2,
                               .eps = o->eps,
                               .weight_decay = o->weight_decay,
                               .clip = o->clip};
     trainer_init(t, &start);
-    if (resumed) {
-        free(t->m);
-        free(t->v);
-        t->m = m;
-        t->v = v;
-    }
-    l->training = true;
-    return 0;
+    return trainer_take(l, &kept, e);
 }
 
 /* ---- checkpoints ---- */
@@ -156,12 +187,35 @@ put_progress(struct learner *l)
     struct progress *p = &l->progress;
 
     p->version = LEARNER_PROGRESS_VERSION;
-    p->metrics_length = l->output.metrics_length;
+    p->metrics_length = l->output.metrics.length;
+    if (l->output.events.fd >= 0)
+        p->events_length = l->output.events.length;
     node_count(l->node, METRIC_trained_tokens, p->trained_tokens - l->saved.trained_tokens);
     node_count(l->node, METRIC_train_steps, p->step - l->saved.step);
     node_put(l->node, span_of("p", 1), span_of(p, sizeof(*p)));
     l->saved = *p;
     l->saved_at = node_now(l->node);
+}
+
+struct weights
+round_weights(const struct learner *l)
+{
+    const struct trainer *t = &l->trainer;
+
+    return (struct weights){.model = t->model, .m = t->m, .v = t->v, .ema = t->ema};
+}
+
+static int
+save_folder(struct learner *l, struct error *e)
+{
+    struct weights now = round_weights(l);
+    struct buffer manifest = {0};
+    int rc;
+
+    manifest_write(l, &manifest);
+    rc = output_save(&l->output, l->progress.step, &now, buffer_span(&manifest), e);
+    buffer_free(&manifest);
+    return rc;
 }
 
 /* Progress becomes durable: the directory first, then the store's word for it, then the old ones
@@ -175,7 +229,7 @@ round_save(struct learner *l, struct error *e)
     int rc = 0;
 
     if (p->step > 0 && !made) {
-        rc = output_save(&l->output, p->step, &l->trainer.model, l->trainer.m, l->trainer.v, e);
+        rc = save_folder(l, e);
         while (p->kept_count >= keep) {
             gone[gone_count++] = p->kept[0];
             memmove(p->kept, p->kept + 1, (size_t)--p->kept_count * sizeof(p->kept[0]));
@@ -208,9 +262,8 @@ round_save_due(const struct learner *l)
 /* Has the input recorded what the manifest says of it: a chain of hashes over the round's samples.
  */
 static int
-hash_input(struct learner *l, struct error *e)
+hash_input(struct learner *l, struct progress *p, struct error *e)
 {
-    struct progress *p = &l->progress;
     char room[LEARNER_KEY_MAX];
     struct span value;
 
@@ -260,10 +313,44 @@ set_schedule(struct learner *l)
     pass_free(&pass);
     if (total > 0 || o->follow)
         l->schedule.total = total;
+    l->schedule.decay = o->decay_steps > 0
+                            ? o->decay_steps
+                            : (int64_t)ceil(o->decay_share * (double)l->schedule.total);
+    l->schedule.shape = (enum schedule_decay)o->decay_shape;
     l->schedule.kind = (enum schedule_kind)o->schedule;
     l->schedule.lr = o->lr;
     l->schedule.lr_min = o->lr_min;
     l->schedule.warmup = o->warmup_steps;
+}
+
+/* From another run's folder: is the input the one it was trained on? */
+static int
+check_input(struct learner *l, struct error *e)
+{
+    struct progress found = {0};
+    int rc = hash_input(l, &found, e);
+
+    if (rc == 0 && (found.input_hash != l->progress.input_hash ||
+                    found.input_samples != l->progress.input_samples))
+        rc = error_set(e, ERROR_model, "'%s' was trained on another input", l->options->resume_from);
+    return rc;
+}
+
+/* The references are there: the folder becomes this run's own first checkpoint and is needed no
+ * more, nor is the initial model. */
+static int
+take_over(struct learner *l, struct error *e)
+{
+    int rc = evaluate_reference(l, e);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    rc = round_save(l, e);
+    if (rc == 0) {
+        l->resuming = false;
+        initial_free(l);
+    }
+    return rc;
 }
 
 /* What can be trained now? Sets the phase; stays in PHASE_wait when there is nothing yet. */
@@ -273,6 +360,7 @@ begin_round(struct learner *l, struct error *e)
     const struct learner_options *o = l->options;
     struct progress *p = &l->progress;
     bool resumed = o->follow ? p->window_end > 0 : p->step > 0;
+    int rc = 0;
 
     if (o->follow && !resumed) {
         l->round_count = entries_window(&l->entries, o->window, node_position(l->node), l->ended,
@@ -292,17 +380,24 @@ begin_round(struct learner *l, struct error *e)
         return 0;
     }
     if (!l->training) {
-        int rc = open_trainer(l, e);
-
+        rc = open_trainer(l, e);
         if (rc < 0)
             return rc;
         set_schedule(l);
         l->saved_at = node_now(l->node);
     }
+    if (settings_process(o))
+        rc = data_baselines(l, e);
+    if (rc == 0)
+        rc = data_check(l, e);
+    if (rc < 0)
+        return rc;
     l->reference_at = 0;
     l->pass_open = false;
-    l->phase = l->objective->needs_reference ? PHASE_reference : PHASE_train;
-    return resumed ? 0 : hash_input(l, e);
+    l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
+    if (l->resuming)
+        return check_input(l, e);
+    return resumed ? 0 : hash_input(l, p, e);
 }
 
 /* A window's samples leave the store with the progress that says so. */
@@ -335,18 +430,20 @@ static int
 finish(struct learner *l, struct error *e)
 {
     struct buffer manifest = {0};
-    int rc = 0;
+    struct weights now;
+    int rc;
 
-    if (!l->training)
-        rc = open_trainer(l, e);
-    if (rc < 0)
-        return rc;
     if (l->progress.input_samples == 0)
         node_log(l->node, LOG_warning,
                  "the input ended without a sample: the final model is the initial one");
+    else if (l->progress.trained_tokens == 0)
+        node_log(l->node, LOG_warning,
+                 "no token had a part in the loss (all masked, pruned or of the wrong kind): the "
+                 "final model has learnt nothing");
     node_why(l->node, "writing the final checkpoint");
+    now = round_weights(l);
     manifest_write(l, &manifest);
-    rc = output_final(&l->output, &l->trainer.model, buffer_span(&manifest), e);
+    rc = output_final(&l->output, &now, buffer_span(&manifest), e);
     buffer_free(&manifest);
     if (rc == 0)
         rc = output_sync(&l->output, e);
@@ -360,14 +457,26 @@ finish(struct learner *l, struct error *e)
     return node_commit(l->node, e);
 }
 
+/* Between two steps, where the trainer is this run's own: is an evaluation due? */
+static bool
+evaluates(const struct learner *l)
+{
+    return l->training && !l->resuming && !l->samples && l->phase != PHASE_reference &&
+           l->phase != PHASE_done && evaluate_due(l, l->phase == PHASE_final);
+}
+
 int
 round_pump(struct learner *l, struct error *e)
 {
     int rc = 0;
 
+    if (l->lacks_behaviour)
+        return data_lacks_behaviour(l, e);
     if (l->phase == PHASE_wait)
         rc = begin_round(l, e);
-    if (rc < 0 || l->phase == PHASE_wait || l->phase == PHASE_done)
+    if (rc == 0 && l->phase == PHASE_final && !l->training)
+        rc = open_trainer(l, e);
+    if (rc < 0 || l->phase == PHASE_done || (l->phase == PHASE_wait && !evaluates(l)))
         return rc < 0 ? rc : PUMP_IDLE;
     if (node_draining(l->node) && !l->samples) {
         if (l->training && l->progress.step > l->saved.step)
@@ -375,8 +484,12 @@ round_pump(struct learner *l, struct error *e)
         node_why(l->node, "draining: training goes on when the run does");
         return rc < 0 ? rc : PUMP_IDLE;
     }
-    if (l->phase == PHASE_reference)
+    if (evaluates(l))
+        rc = evaluate_pump(l, e);
+    else if (l->phase == PHASE_reference)
         rc = step_reference(l, e);
+    else if (l->phase == PHASE_train && l->resuming)
+        rc = take_over(l, e);
     else if (l->phase == PHASE_train)
         rc = step_train(l, e);
     else
@@ -406,10 +519,12 @@ round_follow_waits(const struct learner *l)
 void
 round_free(struct learner *l)
 {
+    evaluate_free(l->evaluation);
     if (l->training)
         trainer_free(&l->trainer);
     initial_free(l);
     pass_free(&l->pass);
+    baselines_free(&l->baselines);
     arena_free(&l->arena);
     entries_free(&l->entries);
 }

@@ -14,24 +14,17 @@
 static int
 load_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
 {
-    uint64_t ordinal = l->entries.at[i].ordinal;
     char room[LEARNER_KEY_MAX];
     struct span value;
+    int rc = data_sample(l, i, s, e);
     char *copy;
-    int rc;
 
-    if (!node_get(l->node, learner_key(room, 's', ordinal), &value))
-        return error_set(e, ERROR_store, "sample %llu is gone from the store",
-                         (unsigned long long)ordinal);
-    copy = arena_take(&l->arena, value.length);
-    memcpy(copy, value.at, value.length);
-    rc = sample_read(span_of(copy, value.length), ordinal, s, e);
-    if (rc < 0 || !l->objective->needs_reference)
+    if (rc < 0 || !learner_needs_reference(l))
         return rc;
-    if (node_get(l->node, learner_key(room, 'r', ordinal), &value)) {
+    if (node_get(l->node, learner_key(room, 'r', s->ordinal), &value)) {
         if (value.length != (size_t)(s->count - s->context) * sizeof(float))
             return error_set(e, ERROR_store, "reference of sample %llu is damaged in the store",
-                             (unsigned long long)ordinal);
+                             (unsigned long long)s->ordinal);
         copy = arena_take(&l->arena, value.length);
         memcpy(copy, value.at, value.length);
         s->reference = (const float *)(const void *)copy;
@@ -108,6 +101,65 @@ step_reference(struct learner *l, struct error *e)
 
 /* ---- steps ---- */
 
+/* Advantages of steps: a row each. */
+static void
+step_advantages(struct learner *l, struct sample *samples, int64_t count)
+{
+    for (int64_t i = 0, end; i < count; i = end) {
+        int64_t correct = 0;
+
+        for (end = i; end < count && samples[end].first == samples[i].first; end++)
+            correct += samples[end].correct;
+        for (int64_t k = i; k < end; k++) {
+            size_t learnt = (size_t)(samples[k].count - samples[k].context);
+            float *advantages = arena_take(&l->arena, learnt * sizeof(*advantages));
+
+            baselines_advantages(&l->baselines, &samples[k], (double)correct / (double)(end - i),
+                                 advantages);
+            samples[k].advantages = advantages;
+        }
+    }
+}
+
+/* Everything between the stored samples and the objective, in this order. */
+static void
+select_samples(struct learner *l)
+{
+    int64_t count = l->sample_count;
+    uint64_t epoch = (uint64_t)(l->progress.rounds * round_passes(l) + l->progress.pass);
+    double *sizes = arena_take(&l->arena, (size_t)(count + 1) * sizeof(*sizes));
+
+    select_shape(&l->select, l->samples, count);
+    select_mask(&l->select, l->samples, count, &l->arena);
+    if (settings_process(l->options))
+        step_advantages(l, l->samples, count);
+    trainer_advantages(&l->trainer, l->samples, count);
+    for (int64_t i = 0; i < count; i++)
+        sizes[i] = l->samples[i].advantage;
+    select_prune(&l->select, l->samples, sizes, count, l->progress.pass > 0, node_seed(l->node),
+                 epoch);
+    select_budget(&l->select, l->samples, count, &l->arena);
+    l->sample_count = trainer_begin(&l->trainer, l->samples, count);
+}
+
+static void
+plan_batches(struct learner *l)
+{
+    size_t count = (size_t)l->sample_count + 1;
+    int64_t *tokens = arena_take(&l->arena, count * sizeof(*tokens));
+
+    l->order = arena_take(&l->arena, count * sizeof(*l->order));
+    l->starts = arena_take(&l->arena, count * sizeof(*l->starts));
+    for (int64_t i = 0; i < l->sample_count; i++)
+        tokens[i] = l->samples[i].count;
+    l->batches = select_pack(tokens, l->sample_count, l->options->batch_tokens,
+                             l->options->pack_window, l->order, l->starts);
+    l->batch_at = 0;
+    l->gathering = trainer_needs_statistics(&l->trainer, l->batches);
+    if (l->gathering)
+        trainer_gather(&l->trainer, l->samples, l->sample_count);
+}
+
 static int
 open_step(struct learner *l, struct error *e)
 {
@@ -116,51 +168,104 @@ open_step(struct learner *l, struct error *e)
 
     arena_clear(&l->arena);
     l->samples = arena_take(&l->arena, (size_t)(to - from) * sizeof(*l->samples));
-    l->sample_count = l->sample_at = 0;
+    l->sample_count = 0;
     l->reward_sum = 0;
+    l->computed = 0;
     l->reward_count = to - from;
     l->step_began = node_now(l->node);
     for (int64_t i = from; i < to; i++) {
-        struct sample *s = &l->samples[l->sample_count];
+        struct sample *s = &l->samples[l->sample_count++];
         int rc = load_sample(l, pass->order[i], s, e);
 
         if (rc < 0)
             return rc;
         l->reward_sum += s->reward;
-        if (pack_learns(&l->trainer.rules, s))
-            l->sample_count++;
     }
-    trainer_begin(&l->trainer, l->samples, l->sample_count);
+    select_samples(l);
+    plan_batches(l);
     return 0;
 }
 
+/* The next batch of the step: forward, or forward and backward. */
+static void
+step_batch(struct learner *l)
+{
+    int64_t from = l->starts[l->batch_at], to = l->starts[l->batch_at + 1];
+    struct sample *samples = xarray((size_t)(to - from) + 1, sizeof(*samples));
+
+    for (int64_t i = from; i < to; i++) {
+        samples[i - from] = l->samples[l->order[i]];
+        l->computed += l->gathering ? 0 : samples[i - from].count;
+    }
+    if (l->gathering)
+        trainer_statistics(&l->trainer, samples, l->order + from, to - from);
+    else
+        trainer_batch(&l->trainer, samples, l->order + from, to - from);
+    free(samples);
+    l->batch_at++;
+    if (l->gathering && l->batch_at == l->batches) {
+        l->gathering = false;
+        l->batch_at = 0;
+    }
+}
+
+/* The means of what the objective reports, over its tokens or samples. */
+static void
+measure_objective(const struct learner *l, struct measures *m)
+{
+    const struct objective_report *r = &l->trainer.report;
+    double tokens = r->tokens > 0 ? r->tokens : 1, samples = r->samples > 0 ? r->samples : 1;
+    unsigned needs = objective_needs(l->objective, &l->settings);
+
+    measures_set(m, TRAINING_loss, r->loss);
+    measures_set(m, TRAINING_policy, r->policy);
+    measures_set(m, TRAINING_pull, r->pull);
+    measures_set(m, TRAINING_logp_mean, r->logp / tokens);
+    measures_set(m, TRAINING_advantage, r->advantage / samples);
+    if (l->settings.kl != OBJECTIVE_no_kl && l->settings.kl_weight > 0)
+        measures_set(m, TRAINING_kl_loss, r->kl_loss);
+    if (needs & OBJECTIVE_needs_reference) {
+        measures_set(m, TRAINING_kl, r->kl / tokens);
+        measures_set(m, TRAINING_s_largest, r->ratio_largest);
+    }
+    if (needs & OBJECTIVE_needs_entropy)
+        measures_set(m, TRAINING_entropy, r->entropy / tokens);
+    if (r->importance > 0) {
+        measures_set(m, TRAINING_clip_frac, r->clipped / tokens);
+        measures_set(m, TRAINING_ratio_mean, r->importance / tokens);
+        measures_set(m, TRAINING_ratio_max, r->importance_largest);
+    }
+}
+
 static int
-write_metrics(struct learner *l, double norm, double lr, struct error *e)
+write_measures(struct learner *l, double norm, double lr, struct error *e)
 {
     const struct trainer *t = &l->trainer;
-    const struct objective_report *r = &t->report;
-    struct buffer line = {0};
-    int rc;
+    const struct progress *p = &l->progress;
+    bool follow = l->options->follow;
+    struct measures m = {0};
+    double seconds = node_now(l->node) - l->step_began;
 
-    buffer_print(&line, "{\"step\":%lld,\"%s\":%lld,\"pass\":%lld,", (long long)l->progress.step,
-                 l->options->follow ? "window" : "round", (long long)(l->progress.rounds + 1),
-                 (long long)(l->progress.pass + 1));
-    if (isfinite(r->loss) && isfinite(norm))
-        buffer_print(&line, "\"loss\":%.9g,\"policy\":%.9g,\"pull\":%.9g,\"grad_norm\":%.9g,",
-                     r->loss, r->policy, r->pull, norm);
-    else
-        buffer_text(&line, "\"skipped\":true,");
-    buffer_print(
-        &line,
-        "\"lr\":%.9g,\"samples\":%lld,\"reward/mean\":%.9g,\"tokens\":%lld,"
-        "\"gems/token_share\":%.9g,\"logp/mean\":%.9g,\"ratio/largest\":%.9g,\"seconds\":%.3f}\n",
-        lr, (long long)l->reward_count, l->reward_sum / (double)l->reward_count,
-        (long long)t->learnt, t->learnt ? (double)t->gem_tokens / (double)t->learnt : 0.0,
-        isfinite(r->logp) && r->tokens > 0 ? r->logp / r->tokens : 0.0,
-        isfinite(r->ratio_largest) ? r->ratio_largest : 0.0, node_now(l->node) - l->step_began);
-    rc = output_metrics(&l->output, buffer_span(&line), e);
-    buffer_free(&line);
-    return rc;
+    measures_set(&m, TRAINING_step, (double)p->step);
+    if (follow)
+        measures_set(&m, TRAINING_window, (double)p->rounds + 1);
+    measures_set(&m, follow ? TRAINING_pass : TRAINING_epoch, (double)p->pass + 1);
+    if (isfinite(norm)) {
+        measure_objective(l, &m);
+        measures_set(&m, TRAINING_grad_norm, norm);
+        measures_set(&m, TRAINING_gems_share,
+                     t->learnt ? (double)t->gem_tokens / (double)t->learnt : 0);
+    } else {
+        measures_set(&m, TRAINING_skipped, 1);
+    }
+    measures_set(&m, TRAINING_lr, lr);
+    measures_set(&m, TRAINING_samples, (double)l->reward_count);
+    measures_set(&m, TRAINING_reward_mean, l->reward_sum / (double)l->reward_count);
+    measures_set(&m, TRAINING_tokens, (double)t->learnt);
+    seconds = seconds > 1e-9 ? seconds : 1e-9;
+    measures_set(&m, TRAINING_tokens_per_second, (double)l->computed / seconds);
+    measures_set(&m, TRAINING_seconds, seconds);
+    return output_measures(&l->output, &m, e);
 }
 
 static int
@@ -169,25 +274,18 @@ close_step(struct learner *l, struct error *e)
     struct progress *p = &l->progress;
     double lr = schedule_lr(&l->schedule, p->step + 1);
     double norm = trainer_end(&l->trainer, p->step + 1, lr);
-    int rc;
+    int rc = isfinite(norm) ? 0 : nonfinite_step(l, e);
 
+    if (rc < 0)
+        return rc;
+    l->skipped_in_a_row = isfinite(norm) ? 0 : l->skipped_in_a_row + 1;
     l->samples = NULL;
     p->step++;
     p->batch++;
+    p->skipped += !isfinite(norm);
     p->trained_tokens += l->trainer.learnt;
     l->loss = l->trainer.report.loss;
-    l->skipped_in_a_row = isfinite(norm) ? 0 : l->skipped_in_a_row + 1;
-    if (!isfinite(norm)) {
-        p->skipped++;
-        node_log(l->node, LOG_warning, "step %lld was skipped: %s", (long long)p->step,
-                 l->trainer.fault.text);
-    }
-    if (l->skipped_in_a_row >= LEARNER_SKIPPED_MAX)
-        return error_set(
-            e, ERROR_model,
-            "%d steps in a row were skipped (%s): the model is broken or lr is too high",
-            LEARNER_SKIPPED_MAX, l->trainer.fault.text);
-    rc = write_metrics(l, norm, lr, e);
+    rc = write_measures(l, norm, lr, e);
     return rc == 0 && round_save_due(l) ? round_save(l, e) : rc;
 }
 
@@ -210,7 +308,6 @@ int
 step_train(struct learner *l, struct error *e)
 {
     struct progress *p = &l->progress;
-    int64_t from, tokens = 0;
     int rc = 0;
 
     if (!l->pass_open) {
@@ -226,12 +323,7 @@ step_train(struct learner *l, struct error *e)
         rc = open_step(l, e);
         tell(l);
     }
-    from = l->sample_at;
-    while (rc == 0 && l->sample_at < l->sample_count &&
-           (l->sample_at == from ||
-            tokens + l->samples[l->sample_at].count <= l->options->batch_tokens))
-        tokens += l->samples[l->sample_at++].count;
-    if (rc == 0 && l->sample_at > from)
-        trainer_batch(&l->trainer, l->samples + from, l->sample_at - from);
-    return rc == 0 && l->sample_at == l->sample_count ? close_step(l, e) : rc;
+    if (rc == 0 && l->batch_at < l->batches)
+        step_batch(l);
+    return rc == 0 && l->batch_at == l->batches ? close_step(l, e) : rc;
 }

@@ -17,6 +17,39 @@ trainer_init(struct trainer *t, struct model **model)
     t->work = head_work_new();
 }
 
+static void
+rows_free(struct rows *r)
+{
+    free(r->logp);
+    free(r->lse);
+    free(r->entropy);
+    free(r->c);
+    free(r->e);
+    free(r->h);
+    free(r->entries);
+    memset(r, 0, sizeof(*r));
+}
+
+/* Room for so many rows and named logits; what was there is gone. */
+static void
+rows_reserve(struct rows *r, int64_t rows, int64_t entries)
+{
+    float **const arrays[] = {&r->logp, &r->lse, &r->entropy, &r->c, &r->e, &r->h};
+
+    if (rows > r->room || !r->logp) {
+        r->room = rows + rows / 8 + 1;
+        for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
+            free(*arrays[i]);
+            *arrays[i] = xaligned((size_t)r->room * sizeof(float));
+        }
+    }
+    if (entries > r->entry_room) {
+        free(r->entries);
+        r->entry_room = entries;
+        r->entries = xarray((size_t)entries, sizeof(*r->entries));
+    }
+}
+
 void
 trainer_free(struct trainer *t)
 {
@@ -25,42 +58,75 @@ trainer_free(struct trainer *t)
     free(t->grads);
     free(t->m);
     free(t->v);
+    free(t->ema);
+    free(t->groups);
     decoder_free(t->decoder);
     head_work_free(t->work);
-    free(t->logp);
-    free(t->lse);
-    free(t->c);
+    rows_free(&t->rows);
+    rows_free(&t->whole_rows);
     free(t->dhidden);
+    free(t->named);
+    free(t->whole_named);
     pack_free(&t->pack);
+    pack_free(&t->whole);
     memset(t, 0, sizeof(*t));
+}
+
+static float *
+named_reserve(float *named, int64_t *room, int64_t count)
+{
+    if (count <= *room)
+        return named;
+    free(named);
+    *room = count;
+    return xarray((size_t)count, sizeof(float));
 }
 
 /* Room for the rows of the batch in t->pack. A larger decoder computes the same bits. */
 static void
 reserve(struct trainer *t)
 {
-    int64_t rows = t->pack.batch.tokens;
+    int64_t rows = t->pack.batch.tokens, names = t->pack.rows.named * t->pack.rows.samples;
 
     if (rows > t->decoder_tokens) {
         decoder_free(t->decoder);
         t->decoder_tokens = rows + rows / 8;
         t->decoder = decoder_new(&t->model, t->decoder_tokens, 1);
     }
-    if (rows > t->rows_room) {
-        free(t->logp);
-        free(t->lse);
-        free(t->c);
+    if (rows > t->dhidden_room) {
         free(t->dhidden);
-        t->rows_room = rows + rows / 8;
-        t->logp = xaligned((size_t)t->rows_room * sizeof(float));
-        t->lse = xaligned((size_t)t->rows_room * sizeof(float));
-        t->c = xaligned((size_t)t->rows_room * sizeof(float));
+        t->dhidden_room = rows + rows / 8;
         t->dhidden =
-            xaligned((size_t)t->rows_room * (size_t)t->model.config.hidden_size * sizeof(float));
+            xaligned((size_t)t->dhidden_room * (size_t)t->model.config.hidden_size * sizeof(float));
     }
+    rows_reserve(&t->rows, rows, names);
+    t->named = named_reserve(t->named, &t->named_room, names);
 }
 
-/* Fills logp and lse of the packed batch under `model`; returns its hidden states. */
+/* Raw logits of the names at each sample's named row. */
+static void
+named_logits(struct trainer *t, const struct head *head, const float *hidden)
+{
+    const struct objective_batch *b = &t->pack.rows;
+    int64_t *rows = xarray((size_t)b->samples + 1, sizeof(*rows));
+
+    for (int64_t i = 0; i < b->samples; i++)
+        rows[i] = b->sample[i].named_row;
+    head_named(t->work, head, b->samples, hidden, rows, b->named, b->named_columns, t->named);
+    free(rows);
+}
+
+/* The objective's view of statistics that are in `r`. */
+static void
+show(const struct trainer *t, struct objective_batch *b, const struct rows *r, const float *named)
+{
+    b->logp = r->logp;
+    b->lse = r->lse;
+    b->entropy = t->needs & OBJECTIVE_needs_entropy ? r->entropy : NULL;
+    b->named_logits = b->named > 0 ? named : NULL;
+}
+
+/* Fills the statistics of the packed batch under `model`; returns its hidden states. */
 static const float *
 statistics(struct trainer *t, const struct model *model, struct head *head)
 {
@@ -68,27 +134,45 @@ statistics(struct trainer *t, const struct model *model, struct head *head)
     const float *hidden = decoder_forward(t->decoder, model, &p->batch);
 
     *head = head_of(model);
-    head_statistics(t->work, head, p->batch.tokens, hidden, p->targets, t->logp, t->lse, NULL);
-    t->pack.rows.logp = t->logp;
+    head_statistics(t->work, head, p->batch.tokens, hidden, p->targets, t->rows.logp, t->rows.lse,
+                    t->needs & OBJECTIVE_needs_entropy ? t->rows.entropy : NULL);
+    if (p->rows.named > 0)
+        named_logits(t, head, hidden);
+    show(t, &t->pack.rows, &t->rows, t->named);
     return hidden;
+}
+
+void
+trainer_score(struct trainer *t, const struct model *model, const struct sample *samples,
+              int64_t count, float *logp, float *entropy)
+{
+    struct pack_rules rules = {.classes = t->rules.classes};
+    struct head head;
+
+    pack_fill(&t->pack, &rules, samples, count);
+    reserve(t);
+    t->needs = entropy ? OBJECTIVE_needs_entropy : 0;
+    statistics(t, model, &head);
+    for (int64_t i = 0; i < count; i++) {
+        const struct objective_sample *s = &t->pack.samples[i];
+
+        memcpy(logp, t->rows.logp + s->first, (size_t)s->count * sizeof(*logp));
+        logp += s->count;
+        if (entropy) {
+            memcpy(entropy, t->rows.entropy + s->first, (size_t)s->count * sizeof(*entropy));
+            entropy += s->count;
+        }
+    }
 }
 
 void
 trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
                   int64_t count, float *out)
 {
-    struct head head;
-
-    pack_fill(&t->pack, &t->rules, samples, count);
-    reserve(t);
-    statistics(t, model, &head);
-    for (int64_t i = 0; i < count; i++) {
-        const struct objective_sample *s = &t->pack.samples[i];
-
-        memcpy(out, t->logp + s->first, (size_t)s->count * sizeof(*out));
-        out += s->count;
-    }
+    trainer_score(t, model, samples, count, out, NULL);
 }
+
+/* ---- the step ---- */
 
 /* A group counts once, and its G are the rollouts it emitted, however many of them were closed on
  * the way. */
@@ -103,45 +187,198 @@ count_groups(const struct sample *samples, int64_t count)
 }
 
 void
-trainer_begin(struct trainer *t, const struct sample *samples, int64_t count)
+trainer_advantages(struct trainer *t, struct sample *samples, int64_t count)
 {
+    pack_rows(&t->whole, &t->rules, samples, count);
+    objective_advantages(&t->whole.rows, &t->settings, t->whole.samples);
+    for (int64_t i = 0; i < count; i++) {
+        struct sample *s = &samples[i];
+        int64_t rows = s->count - s->context;
+        double sum = 0;
+
+        for (int64_t k = 0; s->advantages && k < rows; k++)
+            sum += (double)s->advantages[k];
+        s->advantage = s->advantages ? sum / (double)rows : t->whole.samples[i].advantage;
+    }
+}
+
+static int
+has_target(const struct pack *p, int64_t i)
+{
+    const struct objective_sample *s = &p->samples[i];
+
+    for (int64_t row = s->first; row < s->first + s->count; row++)
+        if (p->targets[row] >= 0)
+            return 1;
+    return 0;
+}
+
+int64_t
+trainer_begin(struct trainer *t, struct sample *samples, int64_t count)
+{
+    int64_t kept = 0;
+
     memset(&t->step, 0, sizeof(t->step));
     memset(&t->report, 0, sizeof(t->report));
     memset(t->grads, 0, (size_t)t->model.count * sizeof(float));
-    t->gem_tokens = t->learnt = 0;
+    t->gem_tokens = t->learnt = t->gathered = 0;
     t->broken = 0;
-    for (int64_t i = 0; i < count; i++) { /* one at a time: the sum does not know the batches */
-        pack_fill(&t->pack, &t->rules, &samples[i], 1);
-        objective_measure(t->objective, &t->pack.rows, &t->step);
-    }
+    t->needs = objective_needs(t->objective, &t->settings);
+    pack_rows(&t->whole, &t->rules, samples, count);
+    objective_measure(t->objective, &t->whole.rows, &t->settings, &t->step);
     t->step.groups = count_groups(samples, count);
+    for (int64_t i = 0; i < count; i++)
+        if (!samples[i].pruned && has_target(&t->whole, i))
+            samples[kept++] = samples[i];
+    return kept;
+}
+
+int
+trainer_needs_statistics(const struct trainer *t, int64_t batches)
+{
+    return batches > 1 && t->objective->scope >= OBJECTIVE_group;
 }
 
 void
-trainer_batch(struct trainer *t, const struct sample *samples, int64_t count)
+trainer_gather(struct trainer *t, const struct sample *samples, int64_t count)
+{
+    pack_rows(&t->whole, &t->rules, samples, count);
+    rows_reserve(&t->whole_rows, t->whole.rows.rows, t->whole.rows.named * count);
+    t->whole_named =
+        named_reserve(t->whole_named, &t->whole_named_room, t->whole.rows.named * count);
+    show(t, &t->whole.rows, &t->whole_rows, t->whole_named);
+    t->gathered = 0;
+}
+
+void
+trainer_statistics(struct trainer *t, const struct sample *samples, const int64_t *place,
+                   int64_t count)
+{
+    struct head head;
+    int64_t named;
+
+    pack_fill(&t->pack, &t->rules, samples, count);
+    reserve(t);
+    statistics(t, &t->model, &head);
+    named = t->pack.rows.named;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t from = t->pack.samples[i].first, to = t->whole.samples[place[i]].first;
+        size_t bytes = (size_t)t->pack.samples[i].count * sizeof(float);
+
+        memcpy(t->whole_rows.logp + to, t->rows.logp + from, bytes);
+        memcpy(t->whole_rows.lse + to, t->rows.lse + from, bytes);
+        if (t->needs & OBJECTIVE_needs_entropy)
+            memcpy(t->whole_rows.entropy + to, t->rows.entropy + from, bytes);
+        if (named > 0)
+            memcpy(t->whole_named + place[i] * named, t->named + i * named,
+                   (size_t)named * sizeof(float));
+    }
+    t->gathered += count;
+}
+
+/* Coefficients of the rows of a batch or of the whole step; `broken` when a number is not finite.
+ */
+static void
+solve(struct trainer *t, const struct objective_batch *b, struct rows *r)
+{
+    r->out = (struct objective_output){
+        .c = r->c,
+        .e = t->needs & (OBJECTIVE_needs_lse | OBJECTIVE_needs_named) ? r->e : NULL,
+        .h = t->needs & OBJECTIVE_needs_entropy ? r->h : NULL,
+        .entries = b->named > 0 ? r->entries : NULL};
+    if (objective_check(t->objective, b, &t->settings, &t->fault) < 0)
+        t->broken = 1;
+    else
+        objective_run(t->objective, b, &t->settings, &t->step, &r->out, &t->report);
+}
+
+/* The batch's share of the whole step's coefficients. */
+static void
+copy_solution(struct trainer *t, const int64_t *place)
+{
+    const struct rows *whole = &t->whole_rows;
+    struct rows *r = &t->rows;
+    size_t all = (size_t)t->pack.batch.tokens * sizeof(float);
+
+    r->out = (struct objective_output){.c = r->c,
+                                       .e = whole->out.e ? r->e : NULL,
+                                       .h = whole->out.h ? r->h : NULL,
+                                       .entries = whole->out.entries ? r->entries : NULL};
+    memset(r->c, 0, all);
+    memset(r->e, 0, all);
+    memset(r->h, 0, all);
+    for (int64_t i = 0; i < t->pack.rows.samples; i++) {
+        const struct objective_sample *from = &t->whole.samples[place[i]],
+                                      *to = &t->pack.samples[i];
+        size_t bytes = (size_t)to->count * sizeof(float);
+
+        memcpy(r->c + to->first, whole->c + from->first, bytes);
+        if (r->out.e)
+            memcpy(r->e + to->first, whole->e + from->first, bytes);
+        if (r->out.h)
+            memcpy(r->h + to->first, whole->h + from->first, bytes);
+        for (int64_t k = 0; k < whole->out.entry_count; k++) {
+            struct objective_entry entry = whole->entries[k];
+
+            if (entry.row < from->first || entry.row >= from->first + from->count)
+                continue;
+            entry.row += to->first - from->first;
+            r->entries[r->out.entry_count++] = entry;
+        }
+    }
+}
+
+void
+trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *place, int64_t count)
 {
     struct pack *p = &t->pack;
     struct head head;
     const float *hidden;
     float *bias;
 
+    if (t->gathered > 0 && t->gathered == t->whole.rows.samples) {
+        solve(t, &t->whole.rows, &t->whole_rows);
+        t->gathered = -1; /* done */
+    }
     pack_fill(p, &t->rules, samples, count);
     reserve(t);
     hidden = statistics(t, &t->model, &head);
-    if (objective_check(t->objective, &p->rows, &t->fault) < 0)
-        t->broken = 1;
+    if (t->gathered < 0 && !t->broken)
+        copy_solution(t, place);
+    else if (!t->broken)
+        solve(t, &p->rows, &t->rows);
     if (t->broken)
         return;
-    objective_run(t->objective, &p->rows, &t->settings, &t->step, t->c, NULL, NULL, &t->report);
     t->gem_tokens += p->gem_tokens;
     t->learnt += p->learnt;
 
-    struct head_gradient gradient = {.c = t->c};
+    struct head_gradient gradient = {
+        .c = t->rows.c,
+        .e = t->rows.out.e,
+        .h = t->rows.out.h,
+        .entries = (const struct head_entry *)(const void *)t->rows.out.entries,
+        .entry_count = t->rows.out.entry_count};
 
     bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
-    head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->lse, NULL, &gradient,
-                  t->dhidden, t->grads + t->model.head, bias);
+    head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.lse,
+                  t->rows.out.h ? t->rows.entropy : NULL, &gradient, t->dhidden,
+                  t->grads + t->model.head, bias);
     decoder_backward(t->decoder, &t->model, t->dhidden, t->grads);
+}
+
+/* Says which gradient is not finite. */
+static void
+blame_gradient(struct trainer *t)
+{
+    for (int i = 0; i < t->model.tensor_count; i++) {
+        const struct model_tensor *tensor = &t->model.tensors[i];
+
+        if (!isfinite(adamw_norm(t->grads + tensor->offset, tensor->count))) {
+            error_set(&t->fault, ERROR_model, "the gradient of %s is not finite", tensor->name);
+            return;
+        }
+    }
+    error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
 }
 
 double
@@ -151,9 +388,16 @@ trainer_end(struct trainer *t, int64_t step, double lr)
 
     if (t->broken)
         return NAN;
+    if (!isfinite(t->report.loss)) {
+        error_set(&t->fault, ERROR_model, "the loss is not finite");
+        return NAN;
+    }
     t->adamw.lr = lr;
+    t->adamw.groups = t->groups;
     norm = adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
     if (!isfinite(norm))
-        error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
+        blame_gradient(t);
+    else if (t->ema)
+        adamw_average(t->model.count, t->ema_decay, t->model.params, t->ema);
     return norm;
 }

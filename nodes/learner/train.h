@@ -1,8 +1,14 @@
 /* train: the order of kernels in one optimiser step, over as many batches as its samples need.
  *
- *   trainer_begin   the step's normalisers, from its samples alone; gradients to zero
- *   trainer_batch   decoder, statistics, objective, head and decoder backward, for some of the
- * samples trainer_end     clip, AdamW
+ *   trainer_advantages   of the step's samples, before any of them is left out
+ *   trainer_begin        the step's normalisers, from its samples alone; gradients to zero
+ *   trainer_batch        decoder, statistics, objective, head and decoder backward, for some of
+ * them trainer_end          clip, AdamW
+ *
+ * An objective that couples the samples of a group or of the step needs every sample's statistics
+ * before any coefficient is known. Where such a step has several batches, each is first given to
+ * trainer_statistics (forward only), which keeps a few floats a token; the batches come again
+ * for their gradients, and the second forward pass gives the bits of the first.
  *
  * The same path gives reference log-probabilities (trainer_reference), so that with an unchanged
  * model the log-ratio of every token is exactly zero. */
@@ -16,6 +22,14 @@
 #include "kernels/objective.h"
 #include "nodes/learner/pack.h"
 
+/* Per-row numbers of the head and the objective. */
+struct rows {
+    float *logp, *lse, *entropy, *c, *e, *h; /* (room) */
+    struct objective_entry *entries;         /* (entry_room) */
+    int64_t room, entry_room;
+    struct objective_output out; /* of the last run: what of it the objective wrote */
+};
+
 struct trainer {
     const struct objective *objective;
     struct objective_settings settings;
@@ -23,12 +37,23 @@ struct trainer {
     struct adamw adamw;   /* lr is set for each step */
     struct model model;   /* what is trained; owned */
     float *grads, *m, *v; /* laid out like model.params */
+    float *ema;           /* average of the weights; NULL: none is kept */
+    double ema_decay;
+    unsigned char *groups; /* adamw.groups, owned; NULL: the tensors' own */
     struct decoder *decoder;
     int64_t decoder_tokens;
     struct head_work *work;
-    float *logp, *lse, *c, *dhidden; /* (rows_room), dhidden times hidden */
-    int64_t rows_room;
-    struct pack pack;
+    struct rows rows; /* of the batch */
+    float *dhidden;   /* (rows.room, hidden) */
+    float *named;     /* (named_room): logits of the batch's named rows */
+    int64_t dhidden_room, named_room;
+    struct pack pack;  /* the batch */
+    struct pack whole; /* the rows to learn of the step's samples that have a part */
+    struct rows whole_rows;
+    float *whole_named;
+    int64_t whole_named_room;
+    int64_t gathered; /* samples whose statistics are in whole_rows */
+    unsigned needs;   /* of the objective under these settings */
     struct objective_step step;
     struct objective_report report; /* of the step under way or just ended */
     int64_t gem_tokens, learnt;     /* of it */
@@ -45,10 +70,30 @@ void trainer_free(struct trainer *t);
 void trainer_reference(struct trainer *t, const struct model *model, const struct sample *samples,
                        int64_t count, float *out);
 
-void trainer_begin(struct trainer *t, const struct sample *samples, int64_t count);
+/* The same with the entropy of each row beside it (NULL: not wanted). */
+void trainer_score(struct trainer *t, const struct model *model, const struct sample *samples,
+                   int64_t count, float *logp, float *entropy);
 
-/* Some of the samples given to trainer_begin, each in exactly one batch. */
-void trainer_batch(struct trainer *t, const struct sample *samples, int64_t count);
+/* Fills samples[i].advantage by the settings' rule, of samples that are whole groups; with `given`
+ * it becomes the mean of samples[i].advantages. */
+void trainer_advantages(struct trainer *t, struct sample *samples, int64_t count);
+
+/* Opens a step of these samples, whose advantages are there. Those that have a part in the loss are
+ * moved to the front, in order; returns how many: only they are given to what follows. */
+int64_t trainer_begin(struct trainer *t, struct sample *samples, int64_t count);
+
+/* Must every batch of the step go through trainer_statistics first? `batches`: how many it has. */
+int trainer_needs_statistics(const struct trainer *t, int64_t batches);
+
+/* Before trainer_statistics: room for all the samples that trainer_begin left. */
+void trainer_gather(struct trainer *t, const struct sample *samples, int64_t count);
+
+/* Some of the samples that trainer_begin left, in their order, each in exactly one batch. `place`
+ * (count): the index of each among them; NULL where trainer_gather was not called. */
+void trainer_statistics(struct trainer *t, const struct sample *samples, const int64_t *place,
+                        int64_t count);
+void trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *place,
+                   int64_t count);
 
 /* Ends step number `step` (from 1). Returns the gradient's norm; when it is not finite nothing was
  * changed. */

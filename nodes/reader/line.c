@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "base/verify.h"
+#include "nodes/reader/recorded.h"
 
 #define PATH_BYTES_MAX 256
 
@@ -49,8 +50,8 @@ static const char *const reward_fields[] = {
 };
 static const char *const id_fields[] = {"id", "uuid", "custom_id", "request_id", NULL};
 
-static const char *
-kind_of(const json_t *v)
+const char *
+line_kind(const json_t *v)
 {
     switch (json_typeof(v)) {
     case JSON_OBJECT:  return "an object";
@@ -95,6 +96,13 @@ find(const json_t *root, const char *named, const char *const *standard, const c
     }
     *name = standard[0];
     return NULL;
+}
+
+const json_t *
+line_find(const json_t *root, const char *named, const char *const *standard, const char **name)
+{
+    *name = named && named[0] ? named : standard[0];
+    return strcmp(*name, "none") == 0 ? NULL : find(root, named, standard, name);
 }
 
 static struct span
@@ -161,7 +169,7 @@ read_prompt(const json_t *v, const char *name, struct arena *arena, struct span 
     }
     if (!json_is_array(v) || count == 0)
         return error_set(e, ERROR_input, "field '%s' is %s; a prompt is text or a list of messages",
-                         name, json_is_array(v) ? "an empty list" : kind_of(v));
+                         name, json_is_array(v) ? "an empty list" : line_kind(v));
     json_array_foreach(v, i, message) {
         const json_t *role = json_object_get(message, "role"),
                      *content = json_object_get(message, "content");
@@ -230,9 +238,8 @@ read_response(const json_t *v, struct arena *arena, struct span *out)
     return good;
 }
 
-/* A whole server's answer as a response: its choices are the responses. */
-static const json_t *
-unwrap(const json_t *v)
+const json_t *
+line_unwrap(const json_t *v)
 {
     const json_t *choices = json_object_get(v, "choices"), *body = json_object_get(v, "body");
 
@@ -250,7 +257,7 @@ read_responses(const json_t *v, const char *name, struct arena *arena, struct li
 {
     bool many;
 
-    v = unwrap(v);
+    v = line_unwrap(v);
     many = json_is_array(v) && !is_conversation(v);
     line->count = many ? (int)json_array_size(v) : 1;
     if (many && (json_array_size(v) == 0 || json_array_size(v) > LINE_RESPONSES_MAX))
@@ -263,7 +270,7 @@ read_responses(const json_t *v, const char *name, struct arena *arena, struct li
             continue;
         if (!many)
             return error_set(e, ERROR_input, "field '%s' is %s; a response is text or messages",
-                             name, kind_of(one));
+                             name, line_kind(one));
         line->items[i].why = "this response is neither text nor messages";
     }
     return 0;
@@ -287,7 +294,7 @@ read_reward(const json_t *v, double *reward)
 static const json_t *
 inner_reward(const json_t *responses, int i)
 {
-    const json_t *one = json_array_get(unwrap(responses), (size_t)i);
+    const json_t *one = json_array_get(line_unwrap(responses), (size_t)i);
 
     for (int k = 0; json_is_object(one) && reward_fields[k]; k++) {
         const json_t *v = json_object_get(one, reward_fields[k]);
@@ -336,7 +343,7 @@ read_rewards(const struct line_how *how, const json_t *responses, bool has_answe
                                           &line->items[i].rollout.reward);
             if (why && line->count == 1)
                 return error_set(e, ERROR_input, "field '%s': %s; it is %s", name, why,
-                                 kind_of(list ? json_array_get(v, 0) : v));
+                                 line_kind(list ? json_array_get(v, 0) : v));
             if (why)
                 line->items[i].why = line->items[i].why ? line->items[i].why : why;
         }
@@ -344,7 +351,7 @@ read_rewards(const struct line_how *how, const json_t *responses, bool has_answe
     }
     if (how->reward_field && how->reward_field[0] && how->verify == LINE_verify_none)
         return error_set(e, ERROR_input, "field '%s' is missing", name);
-    if (json_is_array(unwrap(responses)) && inner_reward(responses, 0)) {
+    if (json_is_array(line_unwrap(responses)) && inner_reward(responses, 0)) {
         for (int i = 0; i < line->count; i++) {
             const json_t *inner = inner_reward(responses, i);
             const char *why = inner ? read_reward(inner, &line->items[i].rollout.reward)
@@ -385,7 +392,7 @@ read_answer(const struct line_how *how, const json_t *root, struct arena *arena,
             *out = span_text(text);
         } else if (named && v && !json_is_null(v)) {
             return error_set(e, ERROR_input, "field '%s' is %s; an answer is text or a number",
-                             name, kind_of(v));
+                             name, line_kind(v));
         } else {
             continue;
         }
@@ -400,8 +407,7 @@ read_ids(const struct line_how *how, struct span source, struct arena *arena, st
          struct error *e)
 {
     const char   *name;
-    const json_t *v = how->id_field && strcmp(how->id_field, "none") == 0 ? NULL
-                      : find(line->root, how->id_field, id_fields, &name);
+    const json_t *v = line_find(line->root, how->id_field, id_fields, &name);
     struct span   id = source;
 
     if (json_is_integer(v)) {
@@ -415,7 +421,7 @@ read_ids(const struct line_how *how, struct span source, struct arena *arena, st
                              name, LINE_ID_BYTES_MAX, id.length);
     } else if (v && !json_is_null(v)) {
         return error_set(e, ERROR_input, "field '%s' is %s; an id is text or a whole number", name,
-                         kind_of(v));
+                         line_kind(v));
     } else {
         line->id_made = true;
     }
@@ -475,7 +481,7 @@ parse(struct span text, json_t **root, struct error *e)
         return error_set(e, ERROR_input, "%s at byte %d: %s", what, why.position, why.text);
     }
     if (!json_is_object(*root)) {
-        error_set(e, ERROR_input, "the line is %s, not an object", kind_of(*root));
+        error_set(e, ERROR_input, "the line is %s, not an object", line_kind(*root));
         json_decref(*root);
         *root = NULL;
         return ERROR_input;
@@ -521,6 +527,8 @@ line_read(const struct line_how *how, struct span text, struct span source, stru
     }
     if (rc == 0)
         rc = read_rewards(how, v, has_answer, line, e);
+    if (rc == 0)
+        rc = recorded_read(how, v, arena, line, e);
     if (rc == 0)
         rc = read_ids(how, source, arena, line, e);
     if (rc == 0)

@@ -13,6 +13,16 @@
  *   reward    reward, score, rewards, scores, acc, is_correct, correct
  *   id        id, uuid, custom_id, request_id
  *
+ * What a sampler may have recorded beside them, and where several responses are listed, in lists of
+ * equal length or in the responses' own objects (nodes/reader/recorded.h):
+ *
+ *   logps     rollout_log_probs, generation_log_probs, generation_logprobs, response_logprobs,
+ *             old_log_probs, logprobs, log_probs
+ *   ids       response_token_ids, generation_token_ids, response_ids, token_ids
+ *   weight    sample_weight, weight
+ *   finish    finish_reason, stop_reason, truncated (true is "length")
+ *   injected  injected
+ *
  * A prompt is text, or a list of {role, content}: a lone message is its content, several are
  * written as ChatML up to the assistant's turn. A response is text, a message, a list of messages
  * (what the assistant says in them), or a list of such; then rewards are a list of equal length,
@@ -36,6 +46,7 @@ enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 struct line_how {
     const char *prompt_field, *response_field, *answer_field;   /* "": the standard names */
     const char *reward_field, *id_field;
+    const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
     enum line_verify verify;
     enum line_group  group;
     const char      *group_field;   /* LINE_group_field */
@@ -63,5 +74,13 @@ struct line {
 int line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena,
               struct line *line, struct error *e);
 void line_free(struct line *line);
+
+/* The field the user named ("none": no field), else the first standard one that is there and not
+ * null; *name is the one looked at. NULL: absent. */
+const struct json_t *line_find(const struct json_t *root, const char *named,
+                               const char *const *standard, const char **name);
+const char *line_kind(const struct json_t *v);      /* "an object", "a list" ... */
+/* A whole server's answer as a list of responses: its choices, or its body. */
+const struct json_t *line_unwrap(const struct json_t *v);
 
 #endif

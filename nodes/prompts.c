@@ -1,4 +1,4 @@
-#include "commands/prompts.h"
+#include "nodes/prompts.h"
 
 #include <jansson.h>
 #include <stdlib.h>

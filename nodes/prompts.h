@@ -1,8 +1,8 @@
 /* prompts: a file of prompts, one JSON object a line: {"prompt": text, "answer": text or number,
  * "id": text or number}. Plain, gzip or zstd. Only prompt is required; other keys are ignored.
  * Everything is checked before the first is used. */
-#ifndef COMMANDS_PROMPTS_H
-#define COMMANDS_PROMPTS_H
+#ifndef NODES_PROMPTS_H
+#define NODES_PROMPTS_H
 
 #include <stdint.h>
 

@@ -1,0 +1,101 @@
+/* data: what the samples of a round say as a whole, before any of them is trained: whether they
+ * have what the objective needs, and the baselines of their steps. */
+#include <string.h>
+
+#include "nodes/learner/learner.h"
+
+/* The sample of an entry, copied into the arena. */
+int
+data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
+{
+    uint64_t ordinal = l->entries.at[i].ordinal;
+    char room[LEARNER_KEY_MAX], *copy;
+    struct span value;
+
+    if (!node_get(l->node, learner_key(room, 's', ordinal), &value))
+        return error_set(e, ERROR_store, "sample %llu is gone from the store",
+                         (unsigned long long)ordinal);
+    copy = arena_take(&l->arena, value.length);
+    memcpy(copy, value.at, value.length);
+    return sample_read(span_of(copy, value.length), ordinal, s, e);
+}
+
+/* The end of the group at entry i, and the share of its samples here that are correct. */
+static int
+group_look(struct learner *l, int64_t i, int64_t *end, int64_t *correct, struct error *e)
+{
+    uint64_t first = l->entries.at[i].first;
+    struct sample s;
+
+    *correct = 0;
+    for (*end = i; *end < l->round_count && l->entries.at[*end].first == first; ++*end) {
+        int rc = data_sample(l, *end, &s, e);
+
+        if (rc < 0)
+            return rc;
+        *correct += s.correct;
+        l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !s.logps && !s.injected);
+    }
+    return 0;
+}
+
+/* Every step of the round, in ordinal order. */
+int
+data_baselines(struct learner *l, struct error *e)
+{
+    struct sample s;
+    int64_t correct;
+    int rc = 0;
+
+    baselines_free(&l->baselines);
+    l->baselines.rules = settings_baseline(l->options);
+    for (int64_t i = 0, end; rc == 0 && i < l->round_count; i = end) {
+        arena_clear(&l->arena);
+        rc = group_look(l, i, &end, &correct, e);
+        for (int64_t k = i; rc == 0 && k < end; k++) {
+            rc = data_sample(l, k, &s, e);
+            if (rc == 0)
+                baselines_add(&l->baselines, &s, (double)correct / (double)(end - i));
+        }
+    }
+    arena_clear(&l->arena);
+    return rc;
+}
+
+int
+data_lacks_behaviour(struct learner *l, struct error *e)
+{
+    return error_set(
+        e, ERROR_topology,
+        "objective %s with behaviour: recorded needs the field 'logps' (at the reader: "
+        "logps_field), which a rollout lacks; say behaviour: initial if the initial "
+        "model sampled the data",
+        l->objective->name);
+}
+
+/* What no later rollout could mend: refused once, before anything is trained. */
+int
+data_check(struct learner *l, struct error *e)
+{
+    unsigned needs = objective_needs(l->objective, &l->settings);
+    bool pair = !(needs & OBJECTIVE_needs_pairs);
+    int64_t correct;
+    int rc = 0;
+
+    for (int64_t i = 0, end; rc == 0 && i < l->round_count; i = end) {
+        if (pair && !learner_recorded(l))
+            break;
+        arena_clear(&l->arena);
+        rc = group_look(l, i, &end, &correct, e);
+        pair = pair || (correct > 0 && correct < end - i);
+    }
+    arena_clear(&l->arena);
+    if (rc == 0 && l->lacks_behaviour)
+        return data_lacks_behaviour(l, e);
+    if (rc == 0 && !pair)
+        return error_set(e, ERROR_topology,
+                         "objective %s needs groups with a correct and a wrong answer; no group "
+                         "has both (field 'reward', correct above %g)",
+                         l->objective->name, l->options->correct_above);
+    return rc;
+}

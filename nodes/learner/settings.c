@@ -1,0 +1,263 @@
+/* settings: see settings.h. */
+#include "nodes/learner/settings.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "nodes/learner/learner.h"
+
+/* The order of the enums of kernels/objective_kind.h after "auto". */
+const char *const settings_aggregation_names[] = {"auto",       "sequence_mean", "sequence_sum",
+                                                  "token_mean", "constant",      NULL};
+const char *const settings_advantages_names[] = {"auto",          "reward", "mean",    "mean_std",
+                                                 "leave_one_out", "gdepo",  "process", NULL};
+const char *const settings_ratio_names[] = {"auto", "token", "sequence", "geometric", NULL};
+const char *const settings_kl_names[] = {"none", "k1", "k2", "k3", NULL};
+const char *const settings_kl_in_names[] = {"loss", "reward", NULL};
+const char *const settings_behaviour_names[] = {"initial", "recorded", NULL};
+const char *const settings_baseline_names[] = {"ctx", "acc_pos", "acc_ctx", NULL};
+const char *const settings_mask_names[] = {"none", "s2r", NULL};
+
+static const struct {
+    const char *name, *objective;
+    int number;
+} variants[] = {
+    {"auto", "", -1},          {"weighted", "ranknet", 0},   {"plain", "ranknet", 1},
+    {"listnet", "ranknet", 2}, {"lambdarank", "ranknet", 3}, {"paper", "aspo", 0},
+    {"code", "aspo", 1},       {"mean", "opmd", 0},          {"log_mean_exp", "opmd", 1},
+};
+const char *const settings_variant_names[] = {"auto",         "weighted", "plain", "listnet",
+                                              "lambdarank",   "paper",    "code",  "mean",
+                                              "log_mean_exp", NULL};
+
+const struct objective *
+settings_objective(const struct learner_options *o, struct error *e)
+{
+    const struct objective *objective = objective_at(o->objective);
+
+    if (o->objective_file[0] && objective_load(o->objective_file, &objective, e) < 0)
+        return NULL;
+    return objective;
+}
+
+bool
+settings_process(const struct learner_options *o)
+{
+    return o->advantages == OBJECTIVE_given + 1;
+}
+
+double
+settings_beta(const struct learner_options *o, const struct objective *objective)
+{
+    if (!isnan(o->beta))
+        return o->beta;
+    return objective->needs & OBJECTIVE_needs_labels ? 0.5 : 1;
+}
+
+int
+settings_read(const struct learner_options *o, const struct objective *objective,
+              struct objective_settings *s, struct error *e)
+{
+    *s = objective_settings_none();
+    s->aggregation = (enum objective_aggregation)(o->aggregation - 1);
+    s->advantages = (enum objective_advantages)(o->advantages - 1);
+    s->ratio = (enum objective_ratio)(o->ratio - 1);
+    s->variant = variants[o->variant].number;
+    s->tau = o->tau;
+    s->clip_low = o->clip_low;
+    s->clip_high = o->clip_high;
+    s->clip_dual = o->clip_dual;
+    s->soften_positive = o->soften_positive;
+    s->soften_negative = o->soften_negative;
+    s->lambda = o->lambda;
+    s->kl = (enum objective_kl)o->kl;
+    s->kl_weight = o->kl_weight;
+    s->kl_in_reward = o->kl_in;
+    s->entropy_weight = o->entropy_weight;
+    s->constant = (double)(o->constant_tokens ? o->constant_tokens : o->max_tokens);
+    if (o->token_budget > 0) {
+        s->aggregation = OBJECTIVE_constant;
+        s->budget = (double)o->token_budget;
+    }
+    return objective_settings_fill(objective, s, e);
+}
+
+int
+settings_names(const struct learner_options *o, const struct objective *objective,
+               struct tokenizer *t, struct sample_names *names, struct error *e)
+{
+    struct sample_names room = {0};
+    int rc = 0;
+
+    if (objective->needs & OBJECTIVE_needs_named)
+        rc = sample_names_find(
+            t, strcmp(objective->name, "ranknet") == 0 ? SAMPLE_names_rank : SAMPLE_names_score,
+            o->score_digits, &room, e);
+    if (names)
+        *names = room;
+    return rc < 0 ? error_wrap(e, "objective %s", objective->name) : 0;
+}
+
+struct select_rules
+settings_select(const struct learner_options *o)
+{
+    return (struct select_rules){.overlong_length = o->overlong_length,
+                                 .overlong_buffer = o->overlong_buffer,
+                                 .overlong_factor = o->overlong_factor,
+                                 .rlr_ratio = o->rlr_ratio,
+                                 .rlr_base = o->rlr_base,
+                                 .rlr_low = o->rlr_low,
+                                 .rlr_high = o->rlr_high,
+                                 .repetition_penalty = o->repetition_penalty,
+                                 .repetition_ngram = o->repetition_ngram,
+                                 .stm_threshold = o->stm_threshold,
+                                 .stm_positive_only = o->stm_positive_only,
+                                 .prune_prompts = o->prune_prompts,
+                                 .prune_completions = o->prune_completions,
+                                 .token_budget = o->token_budget};
+}
+
+struct baseline_rules
+settings_baseline(const struct learner_options *o)
+{
+    return (struct baseline_rules){.kind = (enum baseline_kind)o->baseline,
+                                   .bins = o->baseline_bins,
+                                   .least = o->baseline_min};
+}
+
+/* ---- check ---- */
+
+static int
+check_numbers(struct check *c, const struct learner_options *o, const struct objective *objective,
+              struct error *e)
+{
+    const struct objective_settings *own = &objective->standard;
+    const struct {
+        const char *name;
+        double given, own;
+    } rows[] = {
+        {"tau", o->tau, own->tau},
+        {"clip_low", o->clip_low, own->clip_low},
+        {"clip_high", o->clip_high, own->clip_high},
+        {"clip_dual", o->clip_dual, own->clip_dual},
+        {"soften_positive", o->soften_positive, own->soften_positive},
+        {"soften_negative", o->soften_negative, own->soften_negative},
+        {"lambda", o->lambda, own->lambda},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (!isnan(rows[i].given) && isnan(rows[i].own))
+            return check_fail(c, rows[i].name, e, "%s has no %s", objective->name, rows[i].name);
+    if (!isnan(o->kl_weight) && o->kl == OBJECTIVE_no_kl)
+        return check_fail(c, "kl_weight", e, "it weighs a KL: say which, kl: k1, k2 or k3");
+    if (o->kl_in && o->kl == OBJECTIVE_no_kl)
+        return check_fail(c, "kl_in", e, "there is no KL: say which, kl: k1, k2 or k3");
+    if (o->constant_tokens && o->aggregation != OBJECTIVE_constant + 1)
+        return check_fail(c, "constant_tokens", e, "it belongs to aggregation: constant");
+    return 0;
+}
+
+static int
+check_choices(struct check *c, const struct learner_options *o, const struct objective *objective,
+              struct error *e)
+{
+    const struct objective_settings *own = &objective->standard;
+    int aggregation = o->aggregation - 1;
+
+    if (aggregation >= 0 && aggregation != (int)own->aggregation &&
+        !(objective->aggregations >> aggregation & 1))
+        return check_fail(c, "aggregation", e, "%s is not aggregated as %s", objective->name,
+                          settings_aggregation_names[o->aggregation]);
+    if (o->advantages && (int)own->advantages < 0)
+        return check_fail(c, "advantages", e, "%s has no advantages", objective->name);
+    if (o->ratio && (int)own->ratio < 0)
+        return check_fail(c, "ratio", e, "%s has no choice of ratio", objective->name);
+    if (o->variant && strcmp(variants[o->variant].objective, objective->name) != 0)
+        return check_fail(c, "variant", e, "%s is a variant of %s, not of %s",
+                          variants[o->variant].name, variants[o->variant].objective,
+                          objective->name);
+    return 0;
+}
+
+static int
+check_weights(struct check *c, const struct learner_options *o, const struct objective *objective,
+              bool labelled, struct error *e)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } rows[] = {
+        {"beta", !isnan(o->beta)},
+        {"wrong_weight", o->wrong_weight != 1},
+        {"correction_weight", o->correction_weight != 1},
+    };
+    bool takes = (objective->needs & OBJECTIVE_takes_weights) &&
+                 !(objective->needs & OBJECTIVE_needs_classes);
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].given && !takes)
+            return check_fail(c, rows[i].name, e, "%s weighs no tokens", objective->name);
+        if (rows[i].given && strcmp(objective->name, "bcpg") == 0)
+            return check_fail(c, rows[i].name, e, "bcpg takes every token alike: say bcpg_nsa");
+        if (rows[i].given && !labelled)
+            return check_fail(c, rows[i].name, e,
+                              "it weighs tokens by labels of steps: link labelled");
+    }
+    if (settings_process(o) && !labelled)
+        return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled");
+    if (settings_process(o) && o->kl && o->kl_in)
+        return check_fail(c, "kl_in", e, "process has no reward of an answer to lower");
+    return 0;
+}
+
+static int
+check_stages(struct check *c, const struct learner_options *o, const struct objective *objective,
+             struct error *e)
+{
+    bool classes = objective->needs & OBJECTIVE_needs_classes;
+    bool couples = objective->scope >= OBJECTIVE_group;
+
+    if (o->token_budget && o->aggregation && o->aggregation != OBJECTIVE_constant + 1)
+        return check_fail(c, "aggregation", e, "a token_budget divides by itself: constant");
+    if (o->token_budget && !(objective->aggregations >> OBJECTIVE_constant & 1))
+        return check_fail(c, "token_budget", e, "%s cannot divide by a constant", objective->name);
+    if (o->prune_completions > 0 && couples)
+        return check_fail(
+            c, "prune_completions", e,
+            "%s compares the answers of a group; prune_prompts leaves whole groups out",
+            objective->name);
+    if (classes && (o->stm_threshold > 0 || o->mask || o->token_budget))
+        return check_fail(c,
+                          o->mask           ? "mask"
+                          : o->token_budget ? "token_budget"
+                                            : "stm_threshold",
+                          e, "%s learns classes of steps, not tokens", objective->name);
+    if (o->overlong_length && o->overlong_length < o->overlong_buffer)
+        return check_fail(c, "overlong_buffer", e, "%lld is above overlong_length, %lld",
+                          (long long)o->overlong_buffer, (long long)o->overlong_length);
+    return 0;
+}
+
+int
+settings_check(struct check *c, const struct learner_options *o, const struct objective *objective,
+               bool labelled, struct error *e)
+{
+    struct objective_settings s;
+    struct error why = {0};
+    int rc = check_numbers(c, o, objective, e);
+
+    if (rc == 0)
+        rc = check_choices(c, o, objective, e);
+    if (rc == 0)
+        rc = check_weights(c, o, objective, labelled, e);
+    if (rc == 0)
+        rc = check_stages(c, o, objective, e);
+    if (rc < 0)
+        return rc;
+    if (settings_read(o, objective, &s, &why) < 0)
+        return check_fail(c, "objective", e, "%s", why.text);
+    if (o->behaviour && !(objective_needs(objective, &s) & OBJECTIVE_needs_behaviour))
+        return check_fail(c, "behaviour", e, "%s does not compare with the policy that sampled",
+                          objective->name);
+    return 0;
+}

@@ -1,0 +1,464 @@
+/* Evaluation while training: every number against its definition computed another way on the same
+ * weights, when it happens, and that it changes nothing. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/verify.h"
+#include "commands/answers.h"
+#include "commands/margin.h"
+#include "kernels/decoder.h"
+#include "kernels/head.h"
+#include "kernels/model_file.h"
+#include "tests/harness.h"
+#include "tests/tiny_model.h"
+
+#define GROUP       4
+#define GROUPS      5  /* held out */
+#define SECONDS     30.0
+#define OPTIONS_MAX 60
+
+static char folder[] = "/tmp/sluice-evaluate-XXXXXX";
+static char base[128], rollouts[128], prompts[128];
+
+/* ---- files ---- */
+
+static void
+write_files(void)
+{
+    FILE *r = fopen(rollouts, "w"), *p = fopen(prompts, "w");
+
+    assert_non_null(r);
+    assert_non_null(p);
+    for (int g = 0; g < GROUPS; g++) {
+        fprintf(p, "{\"prompt\":\"%d+%d=\",\"answer\":%d}\n", g, g, 2 * g);
+        for (int k = 0; k < GROUP - (g == 4 ? 2 : 0); k++) { /* the last has no wrong one */
+            int wrong = k >= 2;
+
+            fprintf(r, "{\"prompt\":\"%d+%d=\",\"response\":\"%d%s\",\"reward\":%d", g, g, 2 * g,
+                    wrong ? "-x" : "", !wrong);
+            if (wrong && g % 2) /* "2-" is right, "x" is not */
+                fprintf(r, ",\"ends\":[2,3],\"labels\":[1,0]");
+            fprintf(r, "}\n");
+        }
+    }
+    fprintf(r, "{\"prompt\":\"1\",\"response\":\"\\u4e2d\",\"reward\":true}\n"); /* no such tokens */
+    fclose(r);
+    fclose(p);
+}
+
+static int
+make_base(void **state)
+{
+    struct tokenizer *t;
+    struct error e = {0};
+    struct model m;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(base, sizeof(base), "%s/base", folder);
+    snprintf(rollouts, sizeof(rollouts), "%s/rollouts.jsonl", folder);
+    snprintf(prompts, sizeof(prompts), "%s/prompts.jsonl", folder);
+    tiny_model_make(base, 0, 5);
+    t = tokenizer_open(base, &e);
+    assert_non_null(t);
+    assert_int_equal(model_open(&m, base, &e), 0);
+    m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
+    assert_int_equal(model_save(&m, base, base, &e), 0);
+    model_free(&m);
+    tokenizer_close(t);
+    write_files();
+    return 0;
+}
+
+static int
+remove_base(void **state)
+{
+    (void)state;
+    tiny_model_remove(folder);
+    return 0;
+}
+
+/* ---- a learner on 24 rollouts: 3 steps ---- */
+
+static struct harness *
+start(const char *const *more, struct error *e)
+{
+    static const char *const links[] = {"passed", "rollouts", NULL};
+    const char *options[OPTIONS_MAX] = {"model", base,  "lr",        "3e-3", "batch_rollouts",   "8",
+                                        "tau",   "0.05", "objective", "bcpg", "checkpoint_steps", "1"};
+    int n = 12;
+
+    for (int i = 0; more && more[i]; i++)
+        options[n++] = more[i];
+    options[n] = NULL;
+    return harness_open("learner", links, options, e);
+}
+
+static struct harness *
+fed(const char *const *more)
+{
+    struct harness *h = start(more, NULL);
+
+    for (uint64_t i = 0; i < 24; i++) {
+        char prompt[32], response[32], id[24];
+        int a = (int)(i / GROUP % 5), wrong = i % GROUP >= 2;
+
+        snprintf(id, sizeof(id), "r%" PRIu64, i);
+        snprintf(prompt, sizeof(prompt), "%d+%d=", a, a);
+        snprintf(response, sizeof(response), "%d%s", 2 * a, wrong ? "-x" : "");
+        harness_give(h, 0, i, i / GROUP * GROUP, GROUP,
+                     &(struct rollout){.id = span_text(id),
+                                       .prompt = span_text(prompt),
+                                       .response = span_text(response),
+                                       .reward = !wrong,
+                                       .group_mean = 0.5,
+                                       .group_std = 0.5});
+    }
+    harness_end(h);
+    return h;
+}
+
+static void
+finish(struct harness *h)
+{
+    struct error e = {0};
+
+    if (harness_run(h, SECONDS, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_true(harness_finished(h));
+}
+
+static char *
+path_of(struct harness *h, const char *name)
+{
+    return xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
+}
+
+/* The number `name` of the evaluation after `step`; *lines: how many such lines there are. */
+static double
+number(struct harness *h, int step, const char *name, int *lines)
+{
+    char *path = path_of(h, "metrics.jsonl"), room[4096];
+    FILE *file = fopen(path, "r");
+    double value = NAN;
+
+    assert_non_null(file);
+    for (*lines = 0; fgets(room, sizeof(room), file);) {
+        json_t *row = json_loads(room, 0, NULL);
+
+        if (json_integer_value(json_object_get(row, "step")) == step &&
+            !json_object_get(row, "loss")) {
+            (*lines)++;
+            if (json_object_get(row, name))
+                value = json_number_value(json_object_get(row, name));
+        }
+        json_decref(row);
+    }
+    fclose(file);
+    free(path);
+    return value;
+}
+
+static void
+near(double got, double wanted, const char *what)
+{
+    if (!(fabs(got - wanted) <= 1e-6 * (1 + fabs(wanted))))
+        fail_msg("%s: %.12g, not %.12g", what, got, wanted);
+}
+
+/* ---- the same numbers another way ---- */
+
+struct truth {
+    double kl, entropy, logp, gems, tokens, gem_tokens;
+};
+
+/* log p and entropy of the last count - context tokens, one sequence alone. */
+static void
+score(const struct model *m, const struct margin_rollout *r, float *logp, float *entropy)
+{
+    struct decoder *d = decoder_new(m, r->count, 0);
+    struct head_work *work = head_work_new();
+    struct head head = head_of(m);
+    int32_t *targets = xarray((size_t)r->count, sizeof(*targets));
+    float *lse = xarray((size_t)r->count, sizeof(*lse));
+
+    for (int64_t k = 0; k < r->count; k++)
+        targets[k] = k + 1 < r->count ? r->ids[k + 1] : -1;
+    head_statistics(work, &head, r->count,
+                    decoder_forward(d, m, &(struct batch){r->count, r->ids, 1,
+                                                          (int64_t[]){0, r->count}}),
+                    targets, logp, lse, entropy);
+    decoder_free(d);
+    head_work_free(work);
+    free(targets);
+    free(lse);
+}
+
+static struct truth
+truth_of(const struct margin *m, const struct model *now, const struct model *initial)
+{
+    struct truth t = {0};
+    float logp[64], entropy[64], before[64], unused[64];
+
+    for (int64_t i = 0; i < m->count; i++) {
+        const struct margin_rollout *r = &m->at[i];
+        int gems = !r->correct && r->group % 2;
+
+        score(now, r, logp, entropy);
+        score(initial, r, before, unused);
+        for (int64_t k = r->context - 1; k + 1 < r->count; k++) {
+            double ratio = exp((double)before[k] - (double)logp[k]);
+
+            t.kl += ratio - 1 - ((double)before[k] - (double)logp[k]);
+            t.entropy += (double)entropy[k];
+            t.logp += (double)logp[k];
+            t.tokens++;
+            if (gems && k < r->context + 1) { /* two characters, a token each */
+                t.gems += (double)logp[k];
+                t.gem_tokens++;
+            }
+        }
+    }
+    return t;
+}
+
+static int
+grade(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+{
+    char gold[8];
+
+    (void)sample;
+    (void)e;
+    snprintf(gold, sizeof(gold), "%d", (int)(2 * prompt));
+    *(double *)context += verify_answer(VERIFY_numeric, text, span_text(gold));
+    return 0;
+}
+
+static const char *const all[] = {"eval_rollouts", rollouts, "eval_prompts", prompts,
+                                  "eval_samples", "6", "eval_max_tokens", "7", "eval_every", "2",
+                                  NULL};
+
+static void
+check_numbers(struct harness *h, int step, const char *dir)
+{
+    struct answers_how how = {.label = "x", .temperature = 1, .samples = 6, .max_tokens = 7};
+    struct speaker s, first;
+    struct prompts given;
+    struct margin m;
+    struct truth t;
+    struct error e = {0};
+    double values[GROUPS], mean = 0, passed = 0;
+    int lines;
+    int64_t n;
+
+    how.seed = (long)node_seed(harness_node(h));
+    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, base, &e) < 0 ||
+        margin_read(&m, &s, rollouts, &e) < 0 || prompts_read(&given, prompts, 1, &e) < 0)
+        fail_msg("%s", e.text);
+    margin_measure(&m, &s, "test");
+    n = margin_values(&m, values);
+    assert_int_equal(n, GROUPS - 1);
+    for (int64_t i = 0; i < n; i++)
+        mean += values[i] / (double)n;
+    t = truth_of(&m, &s.model, &first.model);
+    near(number(h, step, "eval/margin", &lines), mean, "margin");
+    assert_int_equal(lines, 1);
+    near(number(h, step, "eval/kl", &lines), t.kl / t.tokens, "kl");
+    near(number(h, step, "eval/entropy", &lines), t.entropy / t.tokens, "entropy");
+    near(number(h, step, "eval/logp", &lines), t.logp / t.tokens, "logp");
+    near(number(h, step, "eval/gems_logp", &lines), t.gems / t.gem_tokens, "gems");
+    near(number(h, step, "eval/rollouts", &lines), GROUP * GROUPS - 2, "rollouts");
+    if (answers_make(&s, &how, &given, grade, &passed, &e) < 0)
+        fail_msg("%s", e.text);
+    near(number(h, step, "eval/pass_rate", &lines), passed / (6 * GROUPS), "pass rate");
+    margin_free(&m);
+    prompts_free(&given);
+    speaker_close(&s);
+    speaker_close(&first);
+}
+
+/* ---- tests ---- */
+
+static void
+every_number_is_its_definition(void **state)
+{
+    struct harness *h = fed(all);
+    char *final, *second;
+    int lines;
+
+    (void)state;
+    finish(h);
+    final = path_of(h, "final");
+    second = path_of(h, "step-2");
+    check_numbers(h, 0, base);
+    check_numbers(h, 2, second);
+    check_numbers(h, 3, final);
+    number(h, 1, "eval/kl", &lines);
+    assert_int_equal(lines, 0);
+    assert_true(number(h, 0, "eval/kl", &lines) == 0); /* the initial model, to the bit */
+    assert_true(number(h, 3, "eval/kl", &lines) > 0);
+    assert_true(number(h, 3, "eval/pass_rate", &lines) > 0); /* something was right */
+    free(final);
+    free(second);
+    harness_close(h);
+}
+
+static char *
+text_of(struct harness *h, const char *name, size_t *length)
+{
+    char *path = path_of(h, name), *text;
+    FILE *f = fopen(path, "rb");
+
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *length = (size_t)ftell(f);
+    rewind(f);
+    text = xalloc(*length + 1);
+    assert_int_equal(fread(text, 1, *length, f), *length);
+    fclose(f);
+    free(path);
+    return text;
+}
+
+/* Lines without times, those of evaluations too. */
+static char *
+steady_lines(struct harness *h)
+{
+    size_t length;
+    char *text = text_of(h, "metrics.jsonl", &length), *out = xalloc(length + 1), *to = out;
+
+    for (char *line = text; *line; line = strchr(line, '\n') + 1) {
+        char *end = strstr(line, ",\"tokens_per_second\"");
+
+        assert_non_null(end);
+        memcpy(to, line, (size_t)(end - line));
+        to += end - line;
+        *to++ = '\n';
+    }
+    free(text);
+    return out;
+}
+
+static void
+kills_and_evaluation_change_nothing(void **state)
+{
+    static const char *const none[] = {NULL};
+    struct harness *h = fed(all), *killed = fed(all), *plain = fed(none);
+    struct error e = {0};
+    size_t a, b, c;
+    char *one, *two, *three;
+    double seconds = 0.0005;
+    int crashes = 0;
+
+    (void)state;
+    finish(h);
+    finish(plain);
+    while (!harness_finished(killed)) {
+        if (harness_run(killed, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+        if (!harness_finished(killed)) {
+            harness_crash(killed);
+            crashes++;
+        }
+        seconds *= 1.15;
+    }
+    assert_true(crashes > 3);
+    one = text_of(h, "final/model.safetensors", &a);
+    two = text_of(killed, "final/model.safetensors", &b);
+    three = text_of(plain, "final/model.safetensors", &c);
+    assert_true(a == b && a == c && memcmp(one, two, a) == 0 && memcmp(one, three, a) == 0);
+    free(one);
+    free(two);
+    free(three);
+    one = steady_lines(h);
+    two = steady_lines(killed);
+    assert_string_equal(one, two);
+    free(one);
+    free(two);
+    harness_close(h);
+    harness_close(killed);
+    harness_close(plain);
+}
+
+/* From a checkpoint of another run the KL is still that to the initial model. */
+static void
+a_checkpoint_taken_over_knows_the_initial_model(void **state)
+{
+    struct harness *h = fed(all), *other;
+    char *link, *from;
+    int lines;
+
+    (void)state;
+    finish(h);
+    link = path_of(h, "step-2");
+    from = realpath(link, NULL);
+    assert_non_null(from);
+    const char *again[] = {"eval_rollouts", rollouts, "eval_every", "2", "resume_from", from, NULL};
+
+    other = fed(again);
+    finish(other);
+    assert_true(number(other, 3, "eval/kl", &lines) == number(h, 3, "eval/kl", &lines));
+    assert_true(number(other, 2, "eval/kl", &lines) == number(h, 2, "eval/kl", &lines));
+    free(link);
+    free(from);
+    harness_close(h);
+    harness_close(other);
+}
+
+static void
+refused(const char *const *options, const char *words)
+{
+    struct error e = {0};
+
+    assert_null(start(options, &e));
+    if (!strstr(e.text, words))
+        fail_msg("'%s' does not say '%s'", e.text, words);
+}
+
+static void
+what_cannot_be_evaluated_is_refused(void **state)
+{
+    char bad[160];
+    FILE *f;
+    const char *nothing[] = {"eval_every", "2", NULL};
+    const char *missing[] = {"eval_prompts", "/nonexistent/prompts", NULL};
+    const char *lines[] = {"eval_rollouts", bad, NULL};
+    const char *answers[] = {"eval_prompts", rollouts, NULL};
+
+    (void)state;
+    snprintf(bad, sizeof(bad), "%s/bad.jsonl", folder);
+    refused(nothing, "eval_rollouts or eval_prompts");
+    refused(missing, "/nonexistent/prompts");
+    refused(answers, "'answer' is missing");
+    f = fopen(bad, "w");
+    fputs("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}\n{\"prompt\":\"1\",\"response\":\"2\"}\n", f);
+    fclose(f);
+    refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
+    f = fopen(bad, "w");
+    fputs("{\"prompt\":\"1\",\"response\":\"23\",\"reward\":1,\"ends\":[1,2],\"labels\":[3,0]}\n", f);
+    fclose(f);
+    refused(lines, "'labels' holds something");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_number_is_its_definition),
+        cmocka_unit_test(kills_and_evaluation_change_nothing),
+        cmocka_unit_test(a_checkpoint_taken_over_knows_the_initial_model),
+        cmocka_unit_test(what_cannot_be_evaluated_is_refused),
+    };
+
+    return cmocka_run_group_tests_name("evaluate", tests, make_base, remove_base);
+}

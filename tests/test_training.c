@@ -1,0 +1,574 @@
+/* What a learner does beside the gradient, and what it leaves: frozen tensors, an average of the
+ * weights, schedules, measures, going on from a kept checkpoint, numbers that are not finite. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "graph/core.h"
+#include "kernels/model.h"
+#include "kernels/model_file.h"
+#include "kernels/safetensors.h"
+#include "kernels/tokenizer.h"
+#include "nodes/learner/events.h"
+#include "tests/harness.h"
+#include "tests/tiny_model.h"
+
+#define GROUP       4
+#define SECONDS     30.0
+#define OPTIONS_MAX 60
+
+static char folder[] = "/tmp/sluice-training-XXXXXX";
+static char base[128];
+
+static void
+give_stop_token(const char *dir)
+{
+    struct tokenizer *t = tokenizer_open(dir, NULL);
+    struct error e = {0};
+    struct model m;
+
+    assert_non_null(t);
+    assert_int_equal(model_open(&m, dir, &e), 0);
+    m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
+    if (model_save(&m, dir, dir, &e) < 0)
+        fail_msg("%s", e.text);
+    model_free(&m);
+    tokenizer_close(t);
+}
+
+static int
+make_base(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(base, sizeof(base), "%s/base", folder);
+    tiny_model_make(base, 0, 5);
+    give_stop_token(base);
+    return 0;
+}
+
+static int
+remove_base(void **state)
+{
+    (void)state;
+    tiny_model_remove(folder);
+    return 0;
+}
+
+/* ---- a learner on `count` rollouts, two of four right ---- */
+
+static const char *const link_passed[] = {"passed", "rollouts", NULL};
+
+static void
+give(struct harness *h, uint64_t i)
+{
+    char prompt[32], response[32], id[24];
+    int a = (int)(i / GROUP % 5), b = (int)(i / GROUP % 3), wrong = i % GROUP >= 2;
+
+    snprintf(id, sizeof(id), "r%" PRIu64, i);
+    snprintf(prompt, sizeof(prompt), "%d+%d=", a, b);
+    snprintf(response, sizeof(response), "%d%s", a + b, wrong ? "x" : "");
+    harness_give(h, 0, i, i / GROUP * GROUP, GROUP,
+                 &(struct rollout){.id = span_text(id),
+                                   .prompt = span_text(prompt),
+                                   .response = span_text(response),
+                                   .reward = !wrong,
+                                   .group_mean = 0.5,
+                                   .group_std = 0.5});
+}
+
+static struct harness *
+start(const char *const *more, struct error *e)
+{
+    const char *options[OPTIONS_MAX] = {"model",     base,   "lr",           "3e-3", "batch_rollouts", "8",
+                                        "objective", "bcpg", "batch_tokens", "64",   "tau", "0.05"};
+    int n = 12;
+
+    if (more && strcmp(more[0], "model") == 0) { /* another model */
+        options[1] = more[1];
+        more += 2;
+    }
+    for (int i = 0; more && more[i]; i++)
+        if (strcmp(more[i], "sft") == 0) /* which has no tau */
+            n = 10;
+    for (int i = 0; more && more[i]; i++)
+        options[n++] = more[i];
+    options[n] = NULL;
+    return harness_open("learner", link_passed, options, e);
+}
+
+static void
+run(struct harness *h)
+{
+    struct error e = {0};
+
+    if (harness_run(h, SECONDS, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static struct harness *
+fed(const char *const *options, uint64_t count)
+{
+    struct harness *h = start(options, NULL);
+
+    for (uint64_t i = 0; i < count; i++)
+        give(h, i);
+    harness_end(h);
+    return h;
+}
+
+static struct harness *
+trained(const char *const *options, uint64_t count)
+{
+    struct harness *h = fed(options, count);
+
+    run(h);
+    assert_true(harness_finished(h));
+    return h;
+}
+
+/* A file below checkpoints/NODE. */
+static char *
+text_of(struct harness *h, const char *name, size_t *length)
+{
+    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name), *text;
+    FILE *f = fopen(path, "rb");
+
+    if (!f)
+        fail_msg("no file %s", path);
+    fseek(f, 0, SEEK_END);
+    *length = (size_t)ftell(f);
+    rewind(f);
+    text = xalloc(*length + 1);
+    assert_int_equal(fread(text, 1, *length, f), *length);
+    fclose(f);
+    free(path);
+    return text;
+}
+
+static bool
+is_there(struct harness *h, const char *name)
+{
+    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
+    bool there = access(path, F_OK) == 0;
+
+    free(path);
+    return there;
+}
+
+static void
+same_file(struct harness *a, struct harness *b, const char *name)
+{
+    size_t x, y;
+    char *one = text_of(a, name, &x), *two = text_of(b, name, &y);
+
+    if (x != y || memcmp(one, two, x) != 0)
+        fail_msg("%s differs", name);
+    free(one);
+    free(two);
+}
+
+static void
+open_final(struct harness *h, const char *name, struct model *m)
+{
+    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
+    struct error e = {0};
+
+    if (model_open(m, path, &e) < 0)
+        fail_msg("%s", e.text);
+    free(path);
+}
+
+/* Line `index` of metrics.jsonl, from 0; negative: from the end. NULL past it. */
+static json_t *
+line_of(struct harness *h, int index)
+{
+    size_t length;
+    char *text = text_of(h, "metrics.jsonl", &length), *at = text;
+    int lines = 0;
+    json_t *row = NULL;
+
+    for (size_t i = 0; i < length; i++)
+        lines += text[i] == '\n';
+    index = index < 0 ? lines + index : index;
+    for (int i = 0; i < index && at; i++)
+        at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL;
+    if (index >= 0 && index < lines)
+        row = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+    free(text);
+    return row;
+}
+
+static double
+number(struct harness *h, int index, const char *name)
+{
+    json_t *row = line_of(h, index);
+    double value = json_number_value(json_object_get(row, name));
+
+    if (!json_object_get(row, name))
+        fail_msg("line %d has no %s", index, name);
+    json_decref(row);
+    return value;
+}
+
+static void
+refused(const char *const *options, const char *words)
+{
+    struct error e = {0};
+
+    assert_null(start(options, &e));
+    if (!strstr(e.text, words))
+        fail_msg("'%s' does not say '%s'", e.text, words);
+}
+
+/* ---- groups of tensors, the average ---- */
+
+static void
+frozen_tensors_keep_their_bits(void **state)
+{
+    static const char *const options[] = {"freeze", "model.layers.0.*", "no_decay",
+                                          "model.embed_tokens*", "weight_decay", "0.1", NULL};
+    static const char *const two[] = {"freeze", "model.embed_tokens*", "freeze",
+                                      "model.layers.?.self_attn*", NULL};
+    struct harness *h[] = {trained(options, 32), trained(two, 32)};
+    struct model before, after[2];
+    struct error e = {0};
+
+    (void)state;
+    assert_int_equal(model_open(&before, base, &e), 0);
+    for (int k = 0; k < 2; k++)
+        open_final(h[k], "final", &after[k]);
+    for (int i = 0; i < before.tensor_count; i++) {
+        const struct model_tensor *t = &before.tensors[i];
+        size_t bytes = (size_t)t->count * sizeof(float);
+        int frozen[] = {strstr(t->name, "layers.0.") != NULL,
+                        strstr(t->name, "embed") || strstr(t->name, "self_attn")};
+
+        for (int k = 0; k < 2; k++)
+            if ((memcmp(before.params + t->offset, after[k].params + t->offset, bytes) == 0) !=
+                frozen[k])
+                fail_msg("%s is %sfrozen", t->name, frozen[k] ? "" : "not ");
+    }
+    for (int k = 0; k < 2; k++) {
+        model_free(&after[k]);
+        harness_close(h[k]);
+    }
+    model_free(&before);
+}
+
+static void
+patterns_that_match_nothing_are_refused(void **state)
+{
+    static const char *const freeze[] = {"freeze", "model.layers.7.*", NULL};
+    static const char *const decay[] = {"no_decay", "model.embedding", NULL};
+    static const char *const all[] = {"freeze", "*", NULL};
+
+    (void)state;
+    refused(freeze, "'model.layers.7.*' matches no tensor");
+    refused(decay, "'model.embedding' matches no tensor");
+    refused(all, "every tensor is frozen");
+}
+
+/* The average after three steps is what its definition says of the kept checkpoints. */
+static void
+the_average_is_kept_and_exact(void **state)
+{
+    static const char *const options[] = {"ema", "0.75", "checkpoint_steps", "1", "keep", "9", NULL};
+    struct harness *h = trained(options, 24), *killed = fed(options, 24);
+    struct model m, average, now;
+    struct error e = {0};
+    double seconds = 0.001;
+
+    (void)state;
+    assert_int_equal(model_open(&m, base, &e), 0);
+    for (int step = 1; step <= 3; step++) {
+        char name[20];
+
+        snprintf(name, sizeof(name), "step-%d", step);
+        open_final(h, name, &now);
+        for (int64_t i = 0; i < m.count; i++)
+            m.params[i] += 0.25f * (now.params[i] - m.params[i]);
+        model_free(&now);
+    }
+    open_final(h, "final-ema", &average);
+    assert_memory_equal(m.params, average.params, (size_t)m.count * sizeof(float));
+    while (!harness_finished(killed)) {
+        if (harness_run(killed, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+        if (!harness_finished(killed))
+            harness_crash(killed);
+        seconds *= 1.2;
+    }
+    same_file(h, killed, "final-ema/model.safetensors");
+    same_file(h, killed, "final/model.safetensors");
+    same_file(h, killed, "step-2/optimizer.safetensors");
+    same_file(h, killed, "step-2/manifest.json");
+    model_free(&average);
+    model_free(&m);
+    harness_close(h);
+    harness_close(killed);
+}
+
+static void
+the_rate_follows_its_schedule(void **state)
+{
+    static const char *const options[] = {"schedule", "wsd", "warmup_steps", "2", "decay_share",
+                                          "0.4", "lr_min", "1e-3", "epochs", "2", NULL};
+    static const char *const endless[] = {"schedule", "linear", "follow", "true", "window", "8",
+                                          NULL};
+    struct harness *h = trained(options, 40); /* 10 steps, the last 4 fall */
+
+    (void)state;
+    assert_true(fabs(number(h, 0, "lr") - 1.5e-3) < 1e-12);
+    assert_true(fabs(number(h, 5, "lr") - 3e-3) < 1e-12);
+    assert_true(fabs(number(h, 7, "lr") - 2e-3) < 1e-12);
+    assert_true(fabs(number(h, 9, "lr") - 1e-3) < 1e-12);
+    assert_false(is_there(h, "final-ema"));
+    harness_close(h);
+    refused(endless, "needs schedule_steps");
+}
+
+/* ---- measures ---- */
+
+static void
+measures_are_in_both_files(void **state)
+{
+    static const char *const quiet[] = {"tensorboard", "false", NULL};
+    static const char *const names[] = {"step",   "epoch",   "loss",    "policy", "pull",
+                                        "kl",     "lr",      "grad_norm", "reward/mean", "tokens",
+                                        "samples", "advantage/mean_abs", "s/largest",
+                                        "tokens_per_second", "seconds"};
+    struct harness *h = trained(NULL, 24), *without = trained(quiet, 24);
+    size_t length, at = 0;
+    char *events;
+    int records = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        number(h, 0, names[i]);
+    assert_true(number(h, 0, "kl") == 0 && number(h, 2, "kl") > 0);
+    assert_true(number(h, 0, "advantage/mean_abs") == 0.5);
+    assert_null(line_of(h, 3));
+    events = text_of(h, EVENTS_FILE, &length);
+    while (at + 12 <= length) { /* records end to end: a version, then one a step */
+        uint64_t size;
+
+        memcpy(&size, events + at, 8);
+        at += 16 + size;
+        records++;
+    }
+    assert_int_equal(at, length);
+    assert_int_equal(records, 1 + 3);
+    free(events);
+    assert_false(is_there(without, EVENTS_FILE));
+    same_file(h, without, "final/model.safetensors");
+    harness_close(h);
+    harness_close(without);
+}
+
+/* ---- going on from a kept checkpoint ---- */
+
+static char *
+kept(struct harness *h, int step)
+{
+    char *link = xprint("%s/checkpoints/final/../step-%d", harness_dir(h), step);
+    char *path = realpath(link, NULL);
+
+    assert_non_null(path);
+    free(link);
+    return path;
+}
+
+static void
+any_kept_checkpoint_leads_to_the_same_bytes(void **state)
+{
+    static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", "epochs", "3",
+                                          "schedule", "cosine", "ema", "0.9", NULL};
+    struct harness *h = trained(options, 40); /* 15 steps */
+
+    (void)state;
+    for (int step = 1; step < 15; step += 4) {
+        char *from = kept(h, step);
+        const char *again[] = {"resume_from", from, "checkpoint_steps", "2", "epochs", "3",
+                               "schedule", "cosine", "ema", "0.9", NULL};
+        struct harness *other = fed(again, 40);
+        struct error e = {0};
+        char newest[20];
+
+        harness_run(other, 0.002, &e);
+        if (!harness_finished(other))
+            harness_crash(other);
+        run(other);
+        assert_true(harness_finished(other));
+        same_file(h, other, "final/model.safetensors");
+        same_file(h, other, "final-ema/model.safetensors");
+        same_file(h, other, "final/manifest.json");
+        assert_true(number(other, 0, "step") == step + 1);
+        assert_true(number(other, -1, "step") == 15);
+        assert_true(number(other, 0, "loss") == number(h, step, "loss"));
+        snprintf(newest, sizeof(newest), "step-%d", 14);
+        same_file(h, other, "step-14/optimizer.safetensors");
+        harness_close(other);
+        free(from);
+    }
+    harness_close(h);
+}
+
+static void
+another_input_or_order_is_no_place_to_go_on(void **state)
+{
+    static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", NULL};
+    struct harness *h = trained(options, 24), *other;
+    char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", folder);
+    const char *resume[] = {"resume_from", from, NULL};
+    const char *order[] = {"resume_from", from, "shuffle", "false", NULL};
+    const char *missing[] = {"resume_from", nowhere, NULL};
+    const char *windows[] = {"resume_from", from, "follow", "true", "window", "8", NULL};
+    struct error e = {0};
+
+    (void)state;
+    refused(order, "another 'shuffle'");
+    refused(missing, "no checkpoint to go on from");
+    refused(windows, "windows");
+    other = fed(resume, 28);
+    assert_true(harness_run(other, SECONDS, &e) < 0);
+    assert_non_null(strstr(e.text, "was trained on another input"));
+    harness_close(other);
+    harness_close(h);
+    free(from);
+    free(nowhere);
+}
+
+/* The file's numbers cut to bf16. */
+static void
+make_bf16(const char *from, const char *to)
+{
+    struct safetensors file;
+    struct error e = {0};
+    struct buffer header = {0}, data = {0};
+    FILE *out;
+
+    if (safetensors_open(&file, from, &e) < 0)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < file.count; i++) {
+        const struct safetensors_entry *entry = &file.entries[i];
+        float *values = xarray((size_t)entry->elements, sizeof(*values));
+        char shape[60];
+        size_t begin = data.length;
+
+        assert_int_equal(safetensors_floats(entry, values, &e), 0);
+        for (int64_t j = 0; j < entry->elements; j++)
+            buffer_add(&data, (const char *)&values[j] + 2, 2);
+        safetensors_shape(entry->shape, entry->rank, shape, sizeof(shape));
+        buffer_print(&header, "%c\"%s\":{\"dtype\":\"BF16\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                     i ? ',' : '{', entry->name, shape, begin, data.length);
+        free(values);
+    }
+    safetensors_close(&file);
+    buffer_text(&header, "}");
+    out = fopen(to, "wb");
+    assert_non_null(out);
+    fwrite(&(uint64_t){header.length}, 8, 1, out);
+    fwrite(header.at, 1, header.length, out);
+    fwrite(data.at, 1, data.length, out);
+    assert_int_equal(fclose(out), 0);
+    buffer_free(&header);
+    buffer_free(&data);
+}
+
+/* A model kept in bf16: whatever its own files round, training goes on from the bits it had. */
+static void
+a_rounded_model_goes_on_exactly(void **state)
+{
+    char *half = xprint("%s/half", folder), *from = xprint("%s/model.safetensors", base);
+    char *to = xprint("%s/model.safetensors", half);
+    const char *plain[] = {"model", half, "checkpoint_steps", "1", "epochs", "2", NULL};
+    struct harness *h, *killed;
+    struct error e = {0};
+    double seconds = 0.001;
+
+    (void)state;
+    tiny_model_make(half, 0, 5);
+    give_stop_token(half);
+    make_bf16(from, to);
+    h = trained(plain, 32);
+    killed = fed(plain, 32);
+    for (int crashes = 0; !harness_finished(killed); crashes++) {
+        if (harness_run(killed, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+        if (!harness_finished(killed))
+            harness_crash(killed);
+        seconds *= 1.2;
+    }
+    same_file(h, killed, "final/model.safetensors");
+    same_file(h, killed, "step-7/optimizer.safetensors");
+    harness_close(h);
+    harness_close(killed);
+    free(half);
+    free(from);
+    free(to);
+}
+
+/* ---- numbers that are not finite ---- */
+
+static const char *const explosive[] = {"lr", "1", "clip", "0", "eps", "1e-30", "weight_decay",
+                                        "10", "epochs", "30", "objective", "sft", NULL};
+
+static void
+a_bad_step_stops_training_and_is_kept_to_look_at(void **state)
+{
+    struct harness *h = fed(explosive, 16);
+    struct error e = {0}, again = {0};
+    char name[40], *path;
+    long long step = 0;
+    json_t *row;
+
+    (void)state;
+    assert_true(harness_run(h, SECONDS, &e) < 0);
+    if (sscanf(e.text, "step %lld was not applied", &step) != 1)
+        fail_msg("%s", e.text);
+    assert_non_null(strstr(e.text, "not finite"));
+    assert_non_null(strstr(e.text, "(rollouts "));
+    assert_non_null(strstr(e.text, "on_nonfinite=skip"));
+    assert_false(is_there(h, "final"));
+    snprintf(name, sizeof(name), "bad-step-%lld.jsonl", step);
+    path = xprint("%s/checkpoints/%s/%s", harness_dir(h), node_id(harness_node(h)), name);
+    row = json_load_file(path, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_non_null(row);
+    free(path);
+    assert_true(json_is_integer(json_object_get(row, "ordinal")));
+    assert_true(json_is_number(json_object_get(row, "reward")));
+    assert_non_null(json_object_get(row, "logp"));
+    json_decref(row);
+    assert_true(harness_restart_try(h, &again) < 0); /* at once, with the same words */
+    assert_string_equal(again.text, e.text);
+    harness_close(h);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frozen_tensors_keep_their_bits),
+        cmocka_unit_test(patterns_that_match_nothing_are_refused),
+        cmocka_unit_test(the_average_is_kept_and_exact),
+        cmocka_unit_test(the_rate_follows_its_schedule),
+        cmocka_unit_test(measures_are_in_both_files),
+        cmocka_unit_test(any_kept_checkpoint_leads_to_the_same_bytes),
+        cmocka_unit_test(another_input_or_order_is_no_place_to_go_on),
+        cmocka_unit_test(a_rounded_model_goes_on_exactly),
+        cmocka_unit_test(a_bad_step_stops_training_and_is_kept_to_look_at),
+    };
+
+    return cmocka_run_group_tests_name("training", tests, make_base, remove_base);
+}
