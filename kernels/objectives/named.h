@@ -8,8 +8,8 @@
 
 #define OBJECTIVE_RANK_SMALL 1e-10
 
-/* tract (arXiv 2503.04381; read in its released code): (yhat - y)^2, yhat = sum_k value_k p_k with p
- * the softmax over the whole vocabulary, not renormalised; dyhat/dz_v = p_v (k_v 1[v named] -
+/* tract (arXiv 2503.04381; read in its released code): (yhat - y)^2, yhat = sum_k value_k p_k with
+ * p the softmax over the whole vocabulary, not renormalised; dyhat/dz_v = p_v (k_v 1[v named] -
  * yhat). lambda 1. The likelihood leaves the score's token out, as that code does; the squared
  * error is a plain mean over samples (the code divides once more, which its authors mark). */
 OBJECTIVE_FUNCTION double
@@ -161,8 +161,8 @@ objective_rank_gains(const struct objective_ranking *r, double *gain, double *gr
     return fmax(dcg, least);
 }
 
-/* LambdaRank as FIRST names it: LambdaLoss's NDCG-Loss2 (same code): -mean over pairs with y_i > y_j
- * of log2(sigmoid(s_i - s_j)^w), w = |1/D_d - 1/D_(d+1)| |G_i - G_j|, d the distance of their
+/* LambdaRank as FIRST names it: LambdaLoss's NDCG-Loss2 (same code): -mean over pairs with y_i >
+ * y_j of log2(sigmoid(s_i - s_j)^w), w = |1/D_d - 1/D_(d+1)| |G_i - G_j|, d the distance of their
  * places by score, G = (2^y - 1) / maxDCG; sigmoid and its power at least 1e-10, |s_i - s_j| at
  * most 1e8, y at least 0 in the gains. The targets' slope is kept. */
 OBJECTIVE_FUNCTION double
