@@ -29,8 +29,8 @@ int objective_settings_fill(const struct objective *o, struct objective_settings
  * bonus, groups for advantages that compare. */
 unsigned objective_needs(const struct objective *o, const struct objective_settings *s);
 
-/* Fills sample[i].advantage; with `given` leaves it. With kl_in_reward, b must hold whole groups and
- * r_i is first lowered by kl_weight times the sum over its rows of k (behaviour against
+/* Fills sample[i].advantage; with `given` leaves it. With kl_in_reward, b must hold whole groups
+ * and r_i is first lowered by kl_weight times the sum over its rows of k (behaviour against
  * reference); the group's mean and spread are then those of the samples that are here. */
 void objective_advantages(const struct objective_batch *b, const struct objective_settings *s,
                           struct objective_sample *sample);
@@ -42,8 +42,8 @@ int objective_check(const struct objective *o, const struct objective_batch *b,
 void objective_measure(const struct objective *o, const struct objective_batch *b,
                        const struct objective_settings *s, struct objective_step *step);
 
-/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. Advantages must
- * be there (objective_advantages), and weights, 1 where nothing else is meant. */
+/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. Advantages
+ * must be there (objective_advantages), and weights, 1 where nothing else is meant. */
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);

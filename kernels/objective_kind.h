@@ -79,7 +79,7 @@ enum objective_need {
     OBJECTIVE_needs_labels    = 256, /* labels of steps: `weight` is made from them */
     OBJECTIVE_correct_only    = 512, /* wrong responses have no part */
     OBJECTIVE_takes_weights   = 1024, /* batch.weight matters to it */
-    OBJECTIVE_likelihood      = 2048, /* rows of weight 0 are as if masked; tokens: sum of weights */
+    OBJECTIVE_likelihood      = 2048, /* rows of weight 0 are as if masked; tokens: their sum */
     OBJECTIVE_shapes_injected = 4096, /* an injected sample has a loss of its own, see clip.h */
     OBJECTIVE_named_apart     = 8192, /* the named row's token has no part in the likelihood */
     OBJECTIVE_adds_terms      = 16384, /* its run() adds the KL term and the entropy bonus itself */
