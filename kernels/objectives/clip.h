@@ -142,9 +142,10 @@ OBJECTIVE_TERM(sapo)
 }
 
 /* aspo (arXiv 2510.06062; code Archer2.0 b08d963, core_algos.py): positive advantages take 1/r in
- * place of r; tokens outside the clip drop out; the weight is held at dual (3.0 in the code, no
- * number in the paper) with its slope kept. variant 0, paper: one clip, 0.2. variant 1, code:
- * tokens with more entropy than the 0.8 quantile of their response have twice the clip (0.4).
+ * place of r; tokens outside the clip drop out but stay in |y|; the weight is held at dual (3.0 in
+ * the code, no number in the paper) with its slope kept. variant 0, paper: one clip, 0.2.
+ * variant 1, code: tokens with more entropy than the 0.8 quantile of their response have twice the
+ * clip (0.4).
  *      A > 0:  c = -A min(1/r, dual) if r <= 1 + eps else 0
  *      A < 0:  c = -A min(r, dual)   if r >= 1 - eps else 0
  * token_mean. The value of a token is that of its branch in the code. */
