@@ -10,6 +10,7 @@
 #define KERNELS_OBJECTIVES_CLIP_H
 
 #include "kernels/objective_term.h"
+#include "kernels/objectives/math.h"
 
 #define OBJECTIVE_LOG_RATIO_MAX 20.0
 
@@ -18,7 +19,7 @@ OBJECTIVE_FUNCTION double
 objective_importance(double log_ratio, int *moves)
 {
     *moves = fabs(log_ratio) <= OBJECTIVE_LOG_RATIO_MAX;
-    return exp(fmin(fmax(log_ratio, -OBJECTIVE_LOG_RATIO_MAX), OBJECTIVE_LOG_RATIO_MAX));
+    return objective_exp(fmin(fmax(log_ratio, -OBJECTIVE_LOG_RATIO_MAX), OBJECTIVE_LOG_RATIO_MAX));
 }
 
 OBJECTIVE_FUNCTION struct objective_term
@@ -119,12 +120,6 @@ OBJECTIVE_TERM(cispo)
     };
 }
 
-OBJECTIVE_FUNCTION double
-objective_sigmoid(double x)
-{
-    return x >= 0 ? 1.0 / (1.0 + exp(-x)) : exp(x) / (1.0 + exp(x));
-}
-
 /* sapo (arXiv 2511.20347; TRL and verl sapo): l = -A (4 / t) sigma(t (r - 1)), t = 1.0 for A > 0,
  * 1.05 else; slope -4 A sigma (1 - sigma) r; sequence_mean. */
 OBJECTIVE_TERM(sapo)
@@ -181,7 +176,7 @@ OBJECTIVE_TERM(aspo)
  * the other samples' ratios unclipped; here they keep their objective's own formula. */
 OBJECTIVE_TERM(injected)
 {
-    double p = exp(x->logp), shape = p + 0.1;
+    double p = objective_exp(x->logp), shape = p + 0.1;
 
     (void)q;
     (void)s;

@@ -6,7 +6,7 @@
 #define KERNELS_OBJECTIVES_PREFERENCE_H
 
 #include "kernels/objective_term.h"
-#include "kernels/objectives/clip.h"
+#include "kernels/objectives/math.h"
 
 /* dpo (arXiv 2305.18290, Eq 7; TRL f2cd577 dpo_trainer.py "sigmoid"): -log sigma(tau D),
  * D = S_w - S_l, sums without a length; tau 0.1 as TRL (BCPG-NSA's baseline: 0.5). */
@@ -16,7 +16,7 @@ objective_pair_dpo(double difference, const struct objective_settings *s, double
     double x = s->tau * difference;
 
     *slope = -s->tau * objective_sigmoid(-x);
-    return x >= 0 ? log1p(exp(-x)) : log1p(exp(x)) - x;
+    return objective_log_sigmoid(x);
 }
 
 /* ipo (arXiv 2310.12036, Eq 17; TRL "ipo"): (D - 1/(2 tau))^2. ratio geometric: D of S / |y|, as
