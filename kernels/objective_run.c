@@ -148,7 +148,9 @@ sum_group(const struct objective_batch *b, const struct objective_settings *s, i
         q[i].mean_reference = all.mean_reference / weights;
         q[i].mean_behaviour = all.mean_behaviour / weights;
         q[i].mean_reward = all.mean_reward / weights;
-        q[i].soft_reward = s->tau > 0 ? largest + s->tau * objective_log(soft / all.members) : largest;
+        q[i].soft_reward = largest;
+        if (s->tau > 0)
+            q[i].soft_reward += s->tau * objective_log(soft / all.members);
     }
 }
 

@@ -1,5 +1,5 @@
-/* The table of objectives and what is chosen for one: by hand on a group of two, the numbers to log,
- * settings that are filled or refused, needs, advantages, batches that are refused. Slopes are
+/* The table of objectives and what is chosen for one: by hand on a group of two, the numbers to
+ * log, settings that are filled or refused, needs, advantages, batches that are refused. Slopes are
  * test_objective_slopes.c's, outside values test_objective_golden.c's. */
 #include <math.h>
 #include <setjmp.h>

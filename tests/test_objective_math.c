@@ -45,7 +45,9 @@ log_is_the_librarys(void **state)
     assert_true(objective_log2(2.0) == 1.0 && objective_log2(1024.0) == 10.0);
     for (uint64_t i = 0; i < 200000; i++) {
         double u = random_unit(2, RANDOM_test, i);
-        double x = i % 3 == 0 ? exp(600 * (2 * u - 1)) : i % 3 == 1 ? 0.5 + u : 1 + 1e-6 * (u - 0.5);
+        double x = i % 3 == 0   ? exp(600 * (2 * u - 1))
+                   : i % 3 == 1 ? 0.5 + u
+                                : 1 + 1e-6 * (u - 0.5);
 
         close_to("log", x, objective_log(x), log(x), fabs(log(x)));
         close_to("log2", x, objective_log2(x), log2(x), 2 * fabs(log2(x)));
