@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "kernels/normalizer.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -27,12 +28,13 @@ struct added_tokens {
     int count;
     int *sets[2]; /* indices sorted by pattern: raw, normalised */
     int set_counts[2];
+    unsigned char begins[2][256]; /* does a pattern of the set begin with the byte? */
     struct arena strings;
 };
 
-/* Reads the "added_tokens" list (NULL: none). NORMALISE: patterns of the normalised set go through
- * NFC. */
-int added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e);
+/* Reads the "added_tokens" list (NULL: none). Patterns of the normalised set go through N. */
+int added_tokens_read(struct added_tokens *a, const json_t *list, const struct normalizer *n,
+                      struct error *e);
 void added_tokens_free(struct added_tokens *a);
 
 /* A stretch of text: bytes [start, end), a token or (-1) plain. */

@@ -1,13 +1,17 @@
 /* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json of byte-level BPE
  * says.
  *
- * Understood: added tokens with all their flags; normalizer NFC or none; pre-tokenizers ByteLevel,
- * Split, Digits and Sequences of them (ByteLevel last); model BPE; decoder ByteLevel or none;
- * post-processors ByteLevel and TemplateProcessing. Every other type is refused by its name.
+ * Understood: added tokens with all their flags; normalizers NFC, NFD, NFKC, NFKD, Lowercase, Strip,
+ * StripAccents, Replace, Prepend; pre-tokenizers ByteLevel (last), Split, Digits, Punctuation,
+ * Whitespace, WhitespaceSplit, Metaspace; model BPE without dropout; decoders ByteLevel,
+ * ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder or none; post-processors ByteLevel,
+ * TemplateProcessing, RobertaProcessing, BertProcessing; Sequences of each. Every other type is
+ * refused by its name. The Unicode versions are the reference's (unicode.h), and so are its regular
+ * expressions where pattern.h does not refuse them.
  * Differences from the reference, all in offsets: they are bytes of the text given, never trimmed;
- * and where NFC changed characters the offsets of the result cover all of the changed ones. A token
- * that holds a part of a character spans the whole character. One tokenizer serves one thread (it
- * caches). */
+ * and where a normalizer changed characters the offsets of the result cover all of the changed
+ * ones. A token that holds a part of a character spans the whole character. One tokenizer serves
+ * one thread (it caches). */
 #ifndef KERNELS_TOKENIZER_H
 #define KERNELS_TOKENIZER_H
 
@@ -31,6 +35,15 @@ struct tokens {
 };
 
 void tokens_free(struct tokens *t);
+void tokens_grow(struct tokens *t, int64_t more);
+
+/* Room for so many more. */
+static inline void
+tokens_reserve(struct tokens *t, int64_t more)
+{
+    if (t->count + more > t->room)
+        tokens_grow(t, more);
+}
 
 enum tokenizer_flags {
     TOKENIZER_SPECIAL = 1,  /* special tokens in the text become ids: unsafe for foreign text */

@@ -218,17 +218,25 @@ test_refused(void **state)
     refused("{}", "model");
     refused("{\"model\":{\"type\":\"Unigram\"}}", "'Unigram'");
     refused("{\"model\":{\"type\":\"WordPiece\"}}", "'WordPiece'");
-    refused("{\"normalizer\":{\"type\":\"Lowercase\"}," MODEL("") "}",
-            "normalizer: type 'Lowercase'");
-    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"}]}," MODEL(
+    refused("{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}",
+            "normalizer: type 'Precompiled'");
+    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nmt\"}]}," MODEL(
                 "") "}",
-            "'NFKC'");
-    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\"}," MODEL("") "}",
-            "pre_tokenizer: type 'Metaspace'");
-    refused("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("") "}", "'BertProcessing'");
+            "'Nmt'");
+    refused("{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"},"
+            MODEL("") "}", "empty string");
+    refused("{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("") "}",
+            "pre_tokenizer: type 'UnicodeScripts'");
+    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}," MODEL("") "}",
+            "one character");
+    refused("{\"post_processor\":{\"type\":\"Odd\"}," MODEL("") "}", "'Odd'");
+    refused("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("") "}", "'cls'");
+    refused("{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"z\",9]},"
+            MODEL("") "}", "no token has id 9");
     refused("{\"decoder\":{\"type\":\"CTC\"}," MODEL("") "}", "decoder: type 'CTC'");
     refused("{" MODEL(",\"dropout\":0.1") "}", "dropout");
-    refused("{" MODEL(",\"end_of_word_suffix\":\"</w>\"") "}", "end_of_word_suffix");
+    refused("{" MODEL(",\"end_of_word_suffix\":\"12345678901234567890123456789012345678901234567890123"
+                      "456789012345\"") "}", "end_of_word_suffix");
     refused("{" MODEL(",\"unk_token\":\"u\"") "}", "'u'");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", "same id");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "'a'");
