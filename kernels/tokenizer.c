@@ -96,45 +96,39 @@ emit(struct tokens *out, int32_t id, size_t start, size_t end)
     out->ends[out->count++] = (int64_t)end;
 }
 
-/* Where the pieces being encoded lie: in the text that the pre-tokenizer wrote, which came from
- * the normalised text of a stretch at INSIDE, and that from the stretch, which begins at BASE of
- * ALL. */
+/* Where the text being encoded lies: at INSIDE of the normalised text of a stretch, which begins at
+ * BASE of what was given. */
 struct place {
-    struct span all;
     size_t base, inside;
 };
 
+/* Text that the pre-tokenizer cuts by a known pattern: most of the world's. */
 static void
-emit_word(struct tokenizer *t, const struct place *p, size_t piece, struct tokens *out)
-{
-    const struct bpe_word *w = &t->word;
-
-    for (size_t i = 0; i < w->count; i++) {
-        size_t from = p->inside + rewrite_chain_start(&t->written, piece + w->starts[i]);
-        size_t to = p->inside + rewrite_chain_end(&t->written, piece + w->ends[i]);
-        size_t start = p->base + rewrite_chain_start(&t->normalised, from);
-        size_t end = p->base + rewrite_chain_end(&t->normalised, to);
-
-        while (start < p->all.length && start > p->base &&
-               ((unsigned char)p->all.at[start] & 0xc0) == 0x80)
-            start--;
-        while (end < p->all.length && end > start && ((unsigned char)p->all.at[end] & 0xc0) == 0x80)
-            end++;
-        emit(out, w->ids[i], start, end < start ? start : end);
-    }
-    out->dropped += (int64_t)w->dropped;
-}
-
-/* Text that the pre-tokenizer cuts by a known pattern and nothing rewrites: most of the world's. */
-static void
-encode_known(struct tokenizer *t, const struct place *p, struct span text, struct tokens *out)
+encode_known(struct tokenizer *t, struct span text, int64_t at, struct tokens *out)
 {
     const struct pretokenizer *pre = &t->pretokenizer;
 
-    for (size_t at = 0, end; at < text.length; at = end) {
-        end = scanner_next(pre->scanner, (const unsigned char *)text.at, at, text.length,
+    t->written.count = 0;
+    for (size_t start = 0, end; start < text.length; start = end) {
+        end = scanner_next(pre->scanner, (const unsigned char *)text.at, start, text.length,
                            pre->flags);
-        bpe_append(&t->bpe, text, at, end, (int64_t)(p->base + p->inside), &t->word, out);
+        bpe_append(&t->bpe, text, start, end, at, &t->word, out);
+    }
+}
+
+/* Offsets of the tokens from COUNT on, which are places in the text that was written: back to the
+ * bytes that were given. */
+static void
+map_back(const struct tokenizer *t, const struct place *p, int64_t count, struct tokens *out)
+{
+    for (int64_t i = count; i < out->count; i++) {
+        size_t from = p->inside + rewrite_chain_start(&t->written, (size_t)out->starts[i]);
+        size_t to = p->inside + rewrite_chain_end(&t->written, (size_t)out->ends[i]);
+        size_t start = p->base + rewrite_chain_start(&t->normalised, from);
+        size_t end = p->base + rewrite_chain_end(&t->normalised, to);
+
+        out->starts[i] = (int64_t)start;
+        out->ends[i] = (int64_t)(end < start ? start : end);
     }
 }
 
@@ -143,18 +137,21 @@ encode_plain(struct tokenizer *t, const struct place *p, struct span text, struc
              struct error *e)
 {
     int first = p->base == 0 && rewrite_chain_start(&t->normalised, p->inside) == 0, rc;
+    int64_t count = out->count;
 
     if (t->pretokenizer.scanner && t->normalised.count == 0) {
-        encode_known(t, p, text, out);
+        encode_known(t, text, (int64_t)(p->base + p->inside), out);
+        return 0;
+    }
+    if (t->pretokenizer.scanner) {
+        encode_known(t, text, 0, out);
+        map_back(t, p, count, out);
         return 0;
     }
     rc = pretokenizer_cut(&t->pretokenizer, &text, first, &t->written, &t->pieces, e);
-    for (size_t i = 0; i < t->pieces.count && rc == 0; i++) {
-        const struct piece *piece = &t->pieces.at[i];
-
-        bpe_encode(&t->bpe, span_of(text.at + piece->start, piece->end - piece->start), &t->word);
-        emit_word(t, p, piece->start, out);
-    }
+    for (size_t i = 0; i < t->pieces.count && rc == 0; i++)
+        bpe_append(&t->bpe, text, t->pieces.at[i].start, t->pieces.at[i].end, 0, &t->word, out);
+    map_back(t, p, count, out);
     return rc;
 }
 
@@ -172,7 +169,7 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, i
     added_tokens_cut(&t->added, 1, text, special, &t->inner);
     for (size_t i = 0; i < t->inner.count && rc == 0; i++) {
         const struct added_stretch *s = &t->inner.at[i];
-        struct place p = {all, start, s->start};
+        struct place p = {start, s->start};
 
         if (s->id >= 0)
             emit(out, s->id, start + rewrite_chain_start(&t->normalised, s->start),
