@@ -187,16 +187,48 @@ stands_alone(struct span text, size_t start, size_t end)
            (end == text.length || !is_word(unicode_at(text, end, &ignored)));
 }
 
+/* The end of the foreign bytes that a match would hold, in the text being cut; 0: none. */
+static size_t
+guarded(const struct added_token *t, size_t start, size_t end, const struct added_scope *scope)
+{
+    const struct tokenizer_guard *g = scope->guard;
+    int found = t->special;
+    int64_t from = (int64_t)start, to = (int64_t)end, low = 0, high;
+
+    if (!g)
+        return 0;
+    for (int i = 0; i < g->id_count; i++)
+        found |= g->ids[i] == t->id;
+    if (!found)
+        return 0;
+    if (scope->chain) {
+        from = (int64_t)(scope->base + rewrite_chain_start(scope->chain, start));
+        to = (int64_t)(scope->base + rewrite_chain_end(scope->chain, end));
+    }
+    for (high = g->range_count; low < high;) { /* the first that ends behind the match's start */
+        int64_t middle = (low + high) / 2;
+
+        if (g->ranges[middle].end <= from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == g->range_count || g->ranges[low].start >= to)
+        return 0;
+    /* the foreign bytes are not looked at again; what follows them is, were it in the match */
+    return scope->chain ? start + 1 : (size_t)(g->ranges[low].end < to ? g->ranges[low].end : to);
+}
+
 void
-added_tokens_cut(const struct added_tokens *a, int normalised, struct span text, int special,
-                 struct added_stretches *out)
+added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
+                 const struct added_scope *scope, struct added_stretches *out)
 {
     size_t plain = 0, at = 0, length, before;
 
     out->count = 0;
     while (a->set_counts[normalised] && at < text.length) {
         const struct added_token *t;
-        size_t start, end;
+        size_t start, end, foreign;
 
         while (at < text.length && !a->begins[normalised][(unsigned char)text.at[at]])
             at++;
@@ -208,7 +240,12 @@ added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
             continue;
         }
         end = at = at + t->pattern.length; /* a match that is given up below is not tried again */
-        if ((t->special && !special) || (t->single_word && !stands_alone(text, start, end)))
+        foreign = guarded(t, start, end, scope);
+        if (foreign) {
+            at = foreign;
+            continue;
+        }
+        if ((t->special && !scope->special) || (t->single_word && !stands_alone(text, start, end)))
             continue;
         while (t->lstrip && start > plain && unicode_is_space(unicode_before(text, start, &before)))
             start = before;

@@ -50,9 +50,18 @@ struct added_stretches {
 
 void added_stretches_free(struct added_stretches *s);
 
-/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. SPECIAL 0: special tokens
- * are left in the text. */
-void added_tokens_cut(const struct added_tokens *a, int normalised, struct span text, int special,
-                      struct added_stretches *out);
+struct tokenizer_guard;
+
+/* Which tokens are matched, and where. Places in a normalised text are BASE + what CHAIN says. */
+struct added_scope {
+    int special;                         /* 0: special tokens are left in the text */
+    const struct tokenizer_guard *guard; /* NULL: none */
+    size_t base;
+    const struct rewrite_chain *chain; /* NULL: the text is as it was given */
+};
+
+/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. */
+void added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
+                      const struct added_scope *scope, struct added_stretches *out);
 
 #endif

@@ -157,16 +157,17 @@ encode_plain(struct tokenizer *t, const struct place *p, struct span text, struc
 
 /* A stretch without raw added tokens: normalised, cut by the other added tokens, encoded. */
 static int
-encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, int special,
-               struct tokens *out, struct error *e)
+encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end,
+               const struct added_scope *raw, struct tokens *out, struct error *e)
 {
+    struct added_scope scope = {raw->special, raw->guard, start, &t->normalised};
     struct span text;
     int rc = normalizer_run(&t->normalizer, span_of(all.at + start, end - start), &t->normalised,
                             &text, e);
 
     if (rc < 0)
         return rc;
-    added_tokens_cut(&t->added, 1, text, special, &t->inner);
+    added_tokens_cut(&t->added, 1, text, &scope, &t->inner);
     for (size_t i = 0; i < t->inner.count && rc == 0; i++) {
         const struct added_stretch *s = &t->inner.at[i];
         struct place p = {start, s->start};
@@ -181,10 +182,11 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end, i
 }
 
 int
-tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
-                 struct error *e)
+tokenizer_encode_guarded(struct tokenizer *t, struct span text, int flags,
+                         const struct tokenizer_guard *guard, struct tokens *out, struct error *e)
 {
-    int special = flags & TOKENIZER_SPECIAL, rc = 0;
+    struct added_scope scope = {.special = flags & TOKENIZER_SPECIAL, .guard = guard};
+    int rc = 0;
 
     out->count = out->dropped = 0;
     if (text.length > TOKENIZER_TEXT_MAX)
@@ -194,18 +196,25 @@ tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens
         return error_set(e, ERROR_input, "the text is not UTF-8");
     for (int i = 0; (flags & TOKENIZER_TEMPLATE) && i < t->before_count; i++)
         emit(out, t->before[i], 0, 0);
-    added_tokens_cut(&t->added, 0, text, special, &t->raw);
+    added_tokens_cut(&t->added, 0, text, &scope, &t->raw);
     for (size_t i = 0; i < t->raw.count && rc == 0; i++) {
         const struct added_stretch *s = &t->raw.at[i];
 
         if (s->id >= 0)
             emit(out, s->id, s->start, s->end);
         else
-            rc = encode_stretch(t, text, s->start, s->end, special, out, e);
+            rc = encode_stretch(t, text, s->start, s->end, &scope, out, e);
     }
     for (int i = 0; (flags & TOKENIZER_TEMPLATE) && i < t->after_count; i++)
         emit(out, t->after[i], 0, 0);
     return rc;
+}
+
+int
+tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
+                 struct error *e)
+{
+    return tokenizer_encode_guarded(t, text, flags, NULL, out, e);
 }
 
 void

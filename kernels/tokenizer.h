@@ -62,6 +62,24 @@ void tokenizer_close(struct tokenizer *t);
 int tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
                      struct error *e);
 
+/* Bytes [start, end) of a text. */
+struct tokenizer_range {
+    int64_t start, end;
+};
+
+/* Where a text is foreign: no special token, and none of IDS, is matched that would hold a byte of the
+ * ranges, which rise and do not overlap. */
+struct tokenizer_guard {
+    const struct tokenizer_range *ranges;
+    int64_t range_count;
+    const int32_t *ids;
+    int id_count;
+};
+
+int tokenizer_encode_guarded(struct tokenizer *t, struct span text, int flags,
+                             const struct tokenizer_guard *guard, struct tokens *out,
+                             struct error *e);
+
 /* Appends the text of IDS to OUT, always valid UTF-8 (U+FFFD where bytes are not). SKIP_SPECIAL
  * leaves special tokens out. Ids outside the vocabulary add nothing. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count,
