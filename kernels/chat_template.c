@@ -85,7 +85,8 @@ recognise(struct chat_template *c, const char *text)
     }
     if (has(text, "<|start_header_id|>") && has(text, "<|eot_id|>") && has(text, "trim")) {
         c->format = has(text, "Cutting Knowledge Date: December 2023") ? CHAT_llama31 : CHAT_llama3;
-        return c->format == CHAT_llama31 || has(text, "loop.index0 == 0");
+        return c->format == CHAT_llama31 ||
+               (has(text, "loop.index0 == 0") && !has(text, "function"));
     }
     return 0;
 }
