@@ -77,7 +77,8 @@ ids_check(const struct sample_rules *rules, const struct tokens *t, const char *
 static int
 tokenise(struct sample_rules *rules, const struct rollout *r, struct error *e)
 {
-    int rc = tokenizer_encode(rules->tokenizer, r->prompt, SPANS_PROMPT_FLAGS, &rules->prompt, e);
+    int rc = chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt,
+                         e);
 
     if (rc < 0)
         return error_wrap(e, "prompt");
@@ -189,6 +190,7 @@ sample_read(struct span record, uint64_t ordinal, struct sample *s, struct error
 void
 sample_rules_free(struct sample_rules *rules)
 {
+    chat_template_free(&rules->chat);
     tokens_free(&rules->prompt);
     tokens_free(&rules->response);
 }

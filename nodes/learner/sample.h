@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "graph/node.h"
+#include "kernels/chat.h"
 #include "kernels/tokenizer.h"
 
 #define SAMPLE_VERSION 1
@@ -43,6 +44,8 @@ struct sample_rules {
     int64_t bos, eos; /* -1: none is put before / after */
     int64_t labels;   /* classes; a label at or above it, but for unknown, is refused */
     double correct_above;
+    struct chat_template chat; /* how a prompt is put; zero: as it stands */
+    const char *system;        /* before it; NULL or "": none */
     struct tokens prompt, response; /* scratch */
 };
 
