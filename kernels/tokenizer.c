@@ -242,6 +242,64 @@ tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count, i
     free(texts.at);
 }
 
+/* Bytes that begin alike. */
+static size_t
+common(struct span a, struct span b)
+{
+    size_t n = 0;
+
+    while (n < a.length && n < b.length && a.at[n] == b.at[n])
+        n++;
+    return n;
+}
+
+/* The first byte of TEXT, normalised stretch by stretch, that DECODED lacks; -1: none. */
+static int64_t
+first_loss(struct tokenizer *t, struct span text, int flags, struct span decoded)
+{
+    struct added_scope scope = {.special = flags & TOKENIZER_SPECIAL};
+
+    added_tokens_cut(&t->added, 0, text, &scope, &t->raw);
+    for (size_t i = 0; i < t->raw.count; i++) {
+        const struct added_stretch *s = &t->raw.at[i];
+        struct span part = span_of(text.at + s->start, s->end - s->start);
+        size_t alike;
+
+        t->normalised.count = 0;
+        if (s->id < 0 && normalizer_run(&t->normalizer, part, &t->normalised, &part, NULL) < 0)
+            return (int64_t)s->start;
+        alike = common(part, decoded);
+        if (alike < part.length)
+            return (int64_t)(s->start + rewrite_chain_start(&t->normalised, alike));
+        decoded = span_of(decoded.at + alike, decoded.length - alike);
+    }
+    return decoded.length ? (int64_t)text.length : -1;
+}
+
+int
+tokenizer_round_trips(struct tokenizer *t, struct span text, int flags,
+                      const struct tokens *tokens, int64_t *where)
+{
+    struct buffer decoded = {0};
+    struct span back;
+    int64_t lost = -1, other = -1;
+
+    if (t->decoder.count == 0)
+        return 1;
+    tokenizer_decode(t, tokens->ids, tokens->count, 0, &decoded);
+    back = buffer_span(&decoded);
+    if (back.length != text.length || common(back, text) < text.length)
+        lost = first_loss(t, text, flags, back);
+    if (lost >= 0 && back.length && back.at[0] == ' ') { /* add_prefix_space, and its like */
+        other = first_loss(t, text, flags, span_of(back.at + 1, back.length - 1));
+        lost = other < 0 || other > lost ? other : lost;
+    }
+    buffer_free(&decoded);
+    if (lost >= 0)
+        *where = lost;
+    return lost < 0;
+}
+
 int32_t
 tokenizer_id(const struct tokenizer *t, const char *token)
 {

@@ -85,6 +85,14 @@ int tokenizer_encode_guarded(struct tokenizer *t, struct span text, int flags,
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count,
                       int skip_special, struct buffer *out);
 
+/* Do the tokens of TEXT, made with FLAGS, decode to TEXT? 0, and *WHERE the first byte of TEXT that is
+ * lost or another: a character that became unk_token, white space that an added token or a
+ * pre-tokenizer took. What a normalizer changed is no loss (the ids say the normalised text, and a
+ * model that is taught them says that), nor is one blank that the decoder puts in front. A
+ * tokenizer without a decoder has no way back and is not asked. */
+int tokenizer_round_trips(struct tokenizer *t, struct span text, int flags,
+                          const struct tokens *tokens, int64_t *where);
+
 int32_t tokenizer_id(const struct tokenizer *t, const char *token); /* -1: no such token */
 const char *tokenizer_token(const struct tokenizer *t, int32_t id); /* NULL: no such id */
 int tokenizer_is_special(const struct tokenizer *t, int32_t id);

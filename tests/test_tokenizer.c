@@ -288,6 +288,43 @@ test_bad_text(void **state)
     tokenizer_close(t);
 }
 
+/* decode(encode(text)) is the text, but for what the normalizer did; else the first byte is named. */
+static void
+test_round_trips(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        int64_t where; /* -1: it comes back */
+    } cases[] = {
+        {"qwen", "Hello <think> 19\n", -1},
+        {"qwen", "e\xcc\x81 \xe2\x84\xab", -1}, /* NFC is no loss */
+        {"qwen", "a  <left>", 1},                    /* lstrip took the blanks */
+        {"qwen", "e\xcc\x81 <right>  b", 11},    /* the bytes given, not the normalised ones */
+        {"qwen", "<|endoftext|>", -1},
+        {"gpt2", "no blank in front", -1}, /* add_prefix_space */
+        {"gpt2", " a blank in front", -1},
+        {"invert", "a b", 1},         /* Removed */
+        {"unknown", "the \xe2\x82\xac", -1}, /* no decoder */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tokenizer *t = open_golden(cases[i].name);
+        struct tokens out = {0};
+        struct error e = {0};
+        int64_t where = -1;
+        int back;
+
+        assert_int_equal(tokenizer_encode(t, span_text(cases[i].text), 0, &out, &e), 0);
+        back = tokenizer_round_trips(t, span_text(cases[i].text), 0, &out, &where);
+        if (where != cases[i].where || back != (where < 0))
+            fail_msg("%s '%s': byte %lld, not %lld", cases[i].name, cases[i].text, (long long)where,
+                     (long long)cases[i].where);
+        tokens_free(&out);
+        tokenizer_close(t);
+    }
+}
+
 /* A pattern that explodes is given up with a reason, not waited for. */
 static void
 test_explosion(void **state)
@@ -472,6 +509,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),    cmocka_unit_test(test_offsets),
         cmocka_unit_test(test_refused),   cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_explosion), cmocka_unit_test(test_long),
         cmocka_unit_test(test_queries),   cmocka_unit_test(test_write_bytes),
         cmocka_unit_test(test_damage),

@@ -77,6 +77,7 @@ ids_check(const struct sample_rules *rules, const struct tokens *t, const char *
 static int
 tokenise(struct sample_rules *rules, const struct rollout *r, struct error *e)
 {
+    int64_t where = 0;
     int rc = chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt,
                          e);
 
@@ -86,7 +87,14 @@ tokenise(struct sample_rules *rules, const struct rollout *r, struct error *e)
     if (rc < 0)
         return error_wrap(e, "response");
     rc = ids_check(rules, &rules->prompt, "prompt", e);
-    return rc < 0 ? rc : ids_check(rules, &rules->response, "response", e);
+    if (rc == 0)
+        rc = ids_check(rules, &rules->response, "response", e);
+    if (rc == 0 && !tokenizer_round_trips(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS,
+                                          &rules->response, &where))
+        rc = error_set(e, ERROR_input,
+                       "the response does not tokenise back: byte %lld of it is lost or another",
+                       (long long)where);
+    return rc;
 }
 
 int
