@@ -351,9 +351,10 @@ static void
 test_long(void **state)
 {
     static const char *const units[] = {
-        "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<"};
+        "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<", "?"};
     struct tokenizer *t = open_golden("qwen"), *whole = open_golden("fused");
-    size_t length = 1 << 19;
+    size_t length = 1 << 20;
+    uint32_t random = 1;
     char *text = xalloc(length);
     struct tokens out = {0};
     struct error e = {0};
@@ -364,6 +365,8 @@ test_long(void **state)
 
         for (size_t i = 0; i < used; i++)
             text[i] = units[u][i % unit];
+        for (size_t i = 0; i < used && *units[u] == '?'; i++) /* one word of a million letters */
+            text[i] = (char)('a' + ((random = random * 1664525 + 1013904223) >> 24) % 26);
         assert_int_equal(tokenizer_encode(t, span_of(text, used), 1, &out, &e), 0);
         assert_int_equal(out.ends[out.count - 1], used);
         assert_int_equal(tokenizer_encode(whole, span_of(text, used), 1, &out, &e), 0);
