@@ -43,12 +43,11 @@ add_ranges(struct buffer *out, const struct set *s, int negative, uint16_t only)
 }
 
 /* PCRE2's own property where that plus what is newer makes the same set: shorter and faster than
- * ranges. Mn and Mc exchanged a member since Unicode 14, and C loses what is newer. */
+ * ranges. U+1171E went from Mn to Mc after Unicode 14, and C loses what is newer. */
 static int
 is_native(const char *name)
 {
-    return strcasecmp(name, "Mn") && strcasecmp(name, "Mc") && strcasecmp(name, "Cn") &&
-           strcasecmp(name, "C");
+    return strcmp(name, "Mn") && strcmp(name, "Mc") && strcmp(name, "Cn") && strcmp(name, "C");
 }
 
 static uint32_t

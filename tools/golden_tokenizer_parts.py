@@ -162,4 +162,5 @@ def main():
     write(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "../tests/golden/tokenizer/fuzz.json.zst"), docs)
 
 
-main()
+if __name__ == "__main__":
+    main()
