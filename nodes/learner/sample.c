@@ -162,7 +162,9 @@ take_given(struct sample_rules *rules, const struct rollout *r, int *ended, stru
 static int
 tokenise(struct sample_rules *rules, const struct rollout *r, int *ended, struct error *e)
 {
-    int rc = tokenizer_encode(rules->tokenizer, r->prompt, SPANS_PROMPT_FLAGS, &rules->prompt, e);
+    int64_t where = 0;
+    int rc = chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt,
+                         e);
 
     *ended = 0;
     if (rc < 0)
@@ -175,7 +177,13 @@ tokenise(struct sample_rules *rules, const struct rollout *r, int *ended, struct
                               &rules->response, e);
     if (rc < 0)
         return error_wrap(e, "response");
-    return ids_check(rules, &rules->response, "response", e);
+    rc = ids_check(rules, &rules->response, "response", e);
+    if (rc == 0 && !tokenizer_round_trips(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS,
+                                          &rules->response, &where))
+        rc = error_set(e, ERROR_input,
+                       "the response does not tokenise back: byte %lld of it is lost or another",
+                       (long long)where);
+    return rc;
 }
 
 /* Does a stop token follow the response? The recorded log-probabilities, where they are kept, must
@@ -470,6 +478,7 @@ sample_read(struct span record, uint64_t ordinal, struct sample *s, struct error
 void
 sample_rules_free(struct sample_rules *rules)
 {
+    chat_template_free(&rules->chat);
     tokens_free(&rules->prompt);
     tokens_free(&rules->response);
 }
