@@ -101,7 +101,7 @@ refused(const struct rollout *r, const char *words)
 static void
 steps_leave_their_marks(void **state)
 {
-    const struct rollout r = {
+    struct rollout r = {
         .prompt = span_text("1"), .response = span_text("12345"), .group_std = 0.25};
     const uint64_t ends[] = {2, 3, 5};
     const uint8_t labels[] = {0, 1, 1}; /* the second corrects the first, the third does not */
@@ -119,6 +119,12 @@ steps_leave_their_marks(void **state)
     assert_int_equal(s.marks[3], SAMPLE_correct | SAMPLE_begins);
     assert_int_equal(s.marks[5], 0); /* the stop token */
     assert_true(s.std == 0.25 && s.weight == 1 && !s.logps && s.named == -1);
+    r.weight = 0.5;
+    r.injected = 1;
+    r.finish = span_text("length");
+    made(&r, NULL, NULL, 0, &out, &s);
+    assert_true(s.weight == 0.5 && s.injected && s.truncated && s.marks[0] == 0);
+    assert_int_equal(s.count - s.context, 5); /* cut off: no stop token */
     buffer_free(&out);
 }
 

@@ -230,6 +230,8 @@ choices_that_do_not_belong_are_refused(void **state)
     refused(learning_both, "gvpo", "prune_completions", "0.5", "compares the answers of a group");
     refused(learning_both, "token_class", "mask", "s2r", "learns classes of steps");
     refused(learning_both, "token_class", "entropy_weight", "0.1", "trains classes");
+    refused(learning_both, "grpo", "rlr_low", "-1", "belongs to rlr_base");
+    refused(learning_both, "grpo", "baseline", "ctx", "belongs to advantages: process");
     refused(learning_both, "grpo", "overlong_length", "100", "above overlong_length");
     refused(learning_both, "tract", "score_digits", "1Z",
             "the tokenizer does not make 'Z' one token");

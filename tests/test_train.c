@@ -230,6 +230,39 @@ the_loss_does_not_depend_on_the_batches(void **state)
     }
 }
 
+/* A sample's log-probabilities are the same bits alone, and between any others in any order. */
+static void
+packing_changes_no_log_probability(void **state)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES], packed[SAMPLES];
+    float alone[SAMPLES][LENGTH], logp[SAMPLES * LENGTH];
+    struct trainer t;
+
+    (void)state;
+    make_samples(made, samples);
+    open_trainer(&t, "bcpg", 1);
+    for (int i = 0; i < SAMPLES; i++)
+        trainer_reference(&t, &t.model, &samples[i], 1, alone[i]);
+    for (uint64_t n = 0; n < 200; n++) {
+        uint64_t order[SAMPLES];
+        int count = 1 + (int)(random_bits(8, RANDOM_test, n) % SAMPLES);
+        float *at = logp;
+
+        random_permutation(9, RANDOM_test, n, SAMPLES, order);
+        for (int i = 0; i < count; i++)
+            packed[i] = samples[order[i]];
+        trainer_reference(&t, &t.model, packed, count, logp);
+        for (int i = 0; i < count; i++) {
+            size_t learnt = (size_t)(packed[i].count - packed[i].context);
+
+            assert_memory_equal(at, alone[order[i]], learnt * sizeof(*at));
+            at += learnt;
+        }
+    }
+    trainer_free(&t);
+}
+
 /* G is what the group emitted: the loss of two of four is half of what two of two give. */
 static void
 closed_rollouts_count_in_their_group(void **state)
@@ -345,6 +378,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(the_loss_does_not_depend_on_the_batches),
+        cmocka_unit_test(packing_changes_no_log_probability),
         cmocka_unit_test(closed_rollouts_count_in_their_group),
         cmocka_unit_test(a_broken_number_changes_nothing),
         cmocka_unit_test(windows_take_whole_groups_below_what_is_settled),

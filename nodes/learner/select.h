@@ -41,7 +41,7 @@ struct select_rules {
 void select_shape(const struct select_rules *rules, struct sample *samples, int64_t count);
 
 /* Masks by perplexity and by the flag of the record; samples without either keep mask NULL. A
- * sample needs its reference for the first. */
+ * sample needs its reference for the first. A named token is never masked. */
 void select_mask(const struct select_rules *rules, struct sample *samples, int64_t count,
                  struct arena *arena);
 
