@@ -139,7 +139,18 @@ unlikely_tokens_are_masked(void **state)
     select_mask(&rules, samples, 2, &arena);
     assert_memory_equal(samples[0].mask, ((uint8_t[]){1, 1, 1, 0}), 4);
     assert_memory_equal(samples[1].mask, ((uint8_t[]){1, 1, 0, 1}), 4);
+    make(2, 2, 4);
+    samples[0].truncated = 1;
+    select_mask(&rules, samples, 2, &arena);
+    assert_true(!samples[0].mask && !samples[1].mask);
+    rules.mask_truncated = true;
+    select_mask(&rules, samples, 2, &arena);
+    assert_int_equal(select_rows(&samples[0]), 0);
+    assert_null(samples[1].mask);
     make(1, 1, 4);
+    samples[0].named = 2; /* a named token is not masked */
+    samples[0].correct = 1;
+    reference[0][2] = -9;
     select_mask(&rules, samples, 1, &arena);
     assert_null(samples[0].mask);
 }

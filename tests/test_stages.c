@@ -85,38 +85,15 @@ stages_choose_tokens(void **state)
     free(b.at);
 }
 
-/* Crashes in the middle of a step with all stages on: the same bytes. */
 static void
-stages_survive_crashes(void **state)
+survives(const char *objective, const char *const *options)
 {
-    static const char *const options[] = {"epochs",
-                                          "4",
-                                          "advantages",
-                                          "process",
-                                          "baseline_min",
-                                          "1",
-                                          "stm_threshold",
-                                          "200",
-                                          "token_budget",
-                                          "40",
-                                          "prune_completions",
-                                          "0.3",
-                                          "prune_prompts",
-                                          "0.3",
-                                          "pack_window",
-                                          "8",
-                                          "batch_tokens",
-                                          "60",
-                                          "checkpoint_steps",
-                                          "1",
-                                          NULL};
-    struct learning_bytes plain = learning_trained("grpo", options, 32, NULL), killed;
-    struct harness *h = learning_open(learning_both, "grpo", options, NULL);
+    struct learning_bytes plain = learning_trained(objective, options, 32, NULL), killed;
+    struct harness *h = learning_open(learning_both, objective, options, NULL);
     double seconds = 0.001;
     struct learning_made m;
     int crashes = 0;
 
-    (void)state;
     for (uint64_t i = 0; i < 32; i++) {
         learning_make(&m, i);
         learning_give(h, &m, i, true);
@@ -139,6 +116,40 @@ stages_survive_crashes(void **state)
     harness_close(h);
     free(plain.at);
     free(killed.at);
+}
+
+/* Crashes in the middle of a step: with all stages on, and between the two passes of an objective
+ * that couples samples. The same bytes. */
+static void
+stages_survive_crashes(void **state)
+{
+    static const char *const stages[] = {"epochs",
+                                         "4",
+                                         "advantages",
+                                         "process",
+                                         "baseline_min",
+                                         "1",
+                                         "stm_threshold",
+                                         "200",
+                                         "token_budget",
+                                         "40",
+                                         "prune_completions",
+                                         "0.3",
+                                         "prune_prompts",
+                                         "0.3",
+                                         "pack_window",
+                                         "8",
+                                         "batch_tokens",
+                                         "60",
+                                         "checkpoint_steps",
+                                         "1",
+                                         NULL};
+    static const char *const twice[] = {
+        "epochs", "3", "batch_tokens", "30", "prune_prompts", "0.3", "checkpoint_steps", "1", NULL};
+
+    (void)state;
+    survives("grpo", stages);
+    survives("kto", twice);
 }
 
 int

@@ -95,8 +95,8 @@ struct sample_source {
  * a reason a person can act on: not tokenisable, too long, a reward that is no number, steps that
  * do not tile, recorded ids that are not the response, log-probabilities that are not one a token.
  *
- * The stop token is put after a response, unless the sampler cut it off (finish: length) or the
- * recorded log-probabilities end before it. */
+ * The stop token is put after a response, or the special token that its own ids end with, unless
+ * the sampler cut it off (finish: length) or the recorded log-probabilities end before it. */
 int sample_make(struct sample_rules *rules, const struct sample_source *source,
                 const struct unit *unit, struct buffer *out, int64_t *gems, struct error *e);
 

@@ -30,6 +30,7 @@ struct select_rules {
      * initial model is above the threshold is left out. 0: off. */
     double stm_threshold;
     bool stm_positive_only; /* only in responses that are correct */
+    bool mask_truncated;    /* answers that were cut off are not learnt */
     /* Unbiased pruning (arXiv 2603.04135): P from the rank of |A|, Bernoulli, weight 1 / (1 - P).
      * The rates are the mean P. 0: off. */
     double prune_prompts, prune_completions;

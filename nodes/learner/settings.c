@@ -112,6 +112,7 @@ settings_select(const struct learner_options *o)
                                  .repetition_ngram = o->repetition_ngram,
                                  .stm_threshold = o->stm_threshold,
                                  .stm_positive_only = o->stm_positive_only,
+                                 .mask_truncated = o->mask_truncated,
                                  .prune_prompts = o->prune_prompts,
                                  .prune_completions = o->prune_completions,
                                  .token_budget = o->token_budget};

@@ -21,7 +21,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
     const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                            \
     double stm_threshold, prune_prompts, prune_completions;                                        \
-    bool stm_positive_only;                                                                        \
+    bool stm_positive_only, mask_truncated;                                                        \
     int64_t token_budget, pack_window;                                                             \
     int64_t overlong_length, overlong_buffer, repetition_ngram;                                    \
     double overlong_factor, rlr_ratio, rlr_base, rlr_low, rlr_high, repetition_penalty;
@@ -108,6 +108,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
               "(2501.14315: 2.5); 0: all are"),                                                    \
     OPT_BOOL(struct learner_options, stm_positive_only, FIXED, "false",                            \
              "stm_threshold in correct answers only"),                                             \
+    OPT_BOOL(struct learner_options, mask_truncated, FIXED, "false",                               \
+             "answers that were cut off (finish: length) are not learnt; they count in their "     \
+             "group"),                                                                             \
     OPT_INT(struct learner_options, token_budget, FIXED, "0", 0, 1e12,                             \
             "C3PO (2506.14731): tokens of a step that are learnt, the first in its order, the "    \
             "last answer cut; also what the loss is divided by; 0: all"),                          \
