@@ -1,5 +1,5 @@
-/* learning: see learning.h. */
-#include "tests/learning.h"
+/* lessons: see lessons.h. */
+#include "tests/lessons.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -20,11 +20,11 @@
 #include "tests/tiny_model.h"
 
 static char folder[] = "/tmp/sluice-samples-XXXXXX";
-char learning_base[128];
+char lesson_base[128];
 static char tokens[128];
 
 int
-learning_begin(void **state)
+lesson_begin(void **state)
 {
     static const char *const specials[] = {"<|endoftext|>"};
     struct model_config config = model_config_default();
@@ -33,14 +33,14 @@ learning_begin(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(folder));
-    snprintf(learning_base, sizeof(learning_base), "%s/base", folder);
+    snprintf(lesson_base, sizeof(lesson_base), "%s/base", folder);
     snprintf(tokens, sizeof(tokens), "%s/tokens", folder);
     assert_int_equal(mkdir(tokens, 0777), 0);
-    if (tokenizer_write_bytes(tokens, span_text(LEARNING_CHARACTERS), specials, 1, specials[0],
-                              &e) < 0)
+    if (tokenizer_write_bytes(tokens, span_text(LESSON_CHARACTERS), specials, 1, specials[0], &e) <
+        0)
         fail_msg("%s", e.text);
     strcpy(config.family, "qwen2");
-    config.vocab_size = (1 + (int)strlen(LEARNING_CHARACTERS));
+    config.vocab_size = (1 + (int)strlen(LESSON_CHARACTERS));
     config.hidden_size = 16;
     config.intermediate_size = 32;
     config.num_hidden_layers = 2;
@@ -53,14 +53,14 @@ learning_begin(void **state)
     if (model_init(&model, &config, &e) < 0)
         fail_msg("%s", e.text);
     model_randomise(&model, 5);
-    if (model_save(&model, learning_base, tokens, &e) < 0)
+    if (model_save(&model, lesson_base, tokens, &e) < 0)
         fail_msg("%s", e.text);
     model_free(&model);
     return 0;
 }
 
 int
-learning_end(void **state)
+lesson_end(void **state)
 {
     (void)state;
     tiny_model_remove(folder);
@@ -69,15 +69,15 @@ learning_end(void **state)
 
 /* ---- a learner and its rollouts ---- */
 
-const char *const learning_both[] = {"labelled", "gems", "passed", "steps", NULL};
-const char *const learning_passed[] = {"passed", "rollouts", NULL};
+const char *const lesson_both[] = {"labelled", "gems", "passed", "steps", NULL};
+const char *const lesson_passed[] = {"passed", "rollouts", NULL};
 
 struct harness *
-learning_open(const char *const *links, const char *objective, const char *const *more,
-              struct error *e)
+lesson_open(const char *const *links, const char *objective, const char *const *more,
+            struct error *e)
 {
-    const char *options[48] = {"model",          learning_base, "lr",        "3e-3",
-                               "batch_rollouts", "8",           "objective", objective};
+    const char *options[48] = {"model",          lesson_base, "lr",        "3e-3",
+                               "batch_rollouts", "8",         "objective", objective};
     int n = 8;
 
     for (int i = 0; more && more[i]; i++)
@@ -87,10 +87,10 @@ learning_open(const char *const *links, const char *objective, const char *const
 }
 
 struct rollout *
-learning_make(struct learning_made *m, uint64_t i)
+lesson_make(struct lesson_made *m, uint64_t i)
 {
     struct rollout *r = &m->labelled.rollout;
-    int a = (int)(i / LEARNING_GROUP % 5), right = i % LEARNING_GROUP < 2;
+    int a = (int)(i / LESSON_GROUP % 5), right = i % LESSON_GROUP < 2;
 
     memset(m, 0, sizeof(*m));
     snprintf(m->id, sizeof(m->id), "r%" PRIu64, i);
@@ -112,32 +112,32 @@ learning_make(struct learning_made *m, uint64_t i)
 
 /* Wrong answers with labels on link 0, correct ones on link 1; with one link all as they are. */
 void
-learning_give(struct harness *h, struct learning_made *m, uint64_t i, bool labels)
+lesson_give(struct harness *h, struct lesson_made *m, uint64_t i, bool labels)
 {
-    uint64_t first = i / LEARNING_GROUP * LEARNING_GROUP;
+    uint64_t first = i / LESSON_GROUP * LESSON_GROUP;
 
     if (!labels) {
-        harness_give(h, 0, i, first, LEARNING_GROUP, &m->labelled.rollout);
-    } else if (i % LEARNING_GROUP < 2) {
-        harness_give_closing(h, 0, i, first, LEARNING_GROUP, "routed");
-        harness_give(h, 1, i, first, LEARNING_GROUP, &m->labelled.rollout);
+        harness_give(h, 0, i, first, LESSON_GROUP, &m->labelled.rollout);
+    } else if (i % LESSON_GROUP < 2) {
+        harness_give_closing(h, 0, i, first, LESSON_GROUP, "routed");
+        harness_give(h, 1, i, first, LESSON_GROUP, &m->labelled.rollout);
     } else {
-        harness_give(h, 0, i, first, LEARNING_GROUP, &m->labelled);
-        harness_give_closing(h, 1, i, first, LEARNING_GROUP, "routed");
+        harness_give(h, 0, i, first, LESSON_GROUP, &m->labelled);
+        harness_give_closing(h, 1, i, first, LESSON_GROUP, "routed");
     }
 }
 
 void
-learning_run(struct harness *h)
+lesson_run(struct harness *h)
 {
     struct error e = {0};
 
-    if (harness_run(h, LEARNING_SECONDS, &e) < 0)
+    if (harness_run(h, LESSON_SECONDS, &e) < 0)
         fail_msg("%s", e.text);
 }
 
 char *
-learning_file(struct harness *h, const char *name, size_t *length)
+lesson_file(struct harness *h, const char *name, size_t *length)
 {
     char *path = xprint("%s/checkpoints/final/%s", harness_dir(h), name), *text;
     FILE *f = fopen(path, "rb");
@@ -154,27 +154,27 @@ learning_file(struct harness *h, const char *name, size_t *length)
     return text;
 }
 
-struct learning_bytes
-learning_weights(struct harness *h)
+struct lesson_bytes
+lesson_weights(struct harness *h)
 {
-    struct learning_bytes w;
+    struct lesson_bytes w;
 
     assert_true(harness_finished(h));
-    w.at = learning_file(h, "model.safetensors", &w.length);
+    w.at = lesson_file(h, "model.safetensors", &w.length);
     return w;
 }
 
 bool
-learning_same(struct learning_bytes a, struct learning_bytes b)
+lesson_same(struct lesson_bytes a, struct lesson_bytes b)
 {
     return a.length == b.length && memcmp(a.at, b.at, a.length) == 0;
 }
 
 double
-learning_metric(struct harness *h, const char *name)
+lesson_metric(struct harness *h, const char *name)
 {
     size_t length;
-    char *text = learning_file(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
+    char *text = lesson_file(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
     char *at = strstr(text, key);
     double value = at ? atof(at + strlen(key)) : NAN;
 
@@ -185,21 +185,21 @@ learning_metric(struct harness *h, const char *name)
     return value;
 }
 
-struct learning_bytes
-learning_trained(const char *objective, const char *const *options, uint64_t count,
-                 struct harness **kept)
+struct lesson_bytes
+lesson_trained(const char *objective, const char *const *options, uint64_t count,
+               struct harness **kept)
 {
-    struct harness *h = learning_open(learning_both, objective, options, NULL);
-    struct learning_bytes w;
-    struct learning_made m;
+    struct harness *h = lesson_open(lesson_both, objective, options, NULL);
+    struct lesson_bytes w;
+    struct lesson_made m;
 
     for (uint64_t i = 0; i < count; i++) {
-        learning_make(&m, i);
-        learning_give(h, &m, i, true);
+        lesson_make(&m, i);
+        lesson_give(h, &m, i, true);
     }
     harness_end(h);
-    learning_run(h);
-    w = learning_weights(h);
+    lesson_run(h);
+    w = lesson_weights(h);
     if (kept)
         *kept = h;
     else
@@ -208,7 +208,7 @@ learning_trained(const char *objective, const char *const *options, uint64_t cou
 }
 
 void
-learning_dead(struct harness *h, int index, const char *words)
+lesson_dead(struct harness *h, int index, const char *words)
 {
     char text[400];
 
