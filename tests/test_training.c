@@ -35,14 +35,17 @@ give_stop_token(const char *dir)
 {
     struct tokenizer *t = tokenizer_open(dir, NULL);
     struct error e = {0};
-    struct model m;
+    struct model m, made;
 
     assert_non_null(t);
     assert_int_equal(model_open(&m, dir, &e), 0);
     m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
-    if (model_save(&m, dir, dir, &e) < 0)
+    assert_int_equal(model_init(&made, &m.config, &e), 0);
+    memcpy(made.params, m.params, (size_t)m.count * sizeof(float));
+    if (model_save(&made, dir, dir, &e) < 0)
         fail_msg("%s", e.text);
     model_free(&m);
+    model_free(&made);
     tokenizer_close(t);
 }
 
@@ -486,6 +489,23 @@ make_bf16(const char *from, const char *to)
     buffer_free(&data);
 }
 
+/* Are all tensors of the file kept in bf16? Or else: are the float32 weights there? */
+static void
+is_bf16(struct harness *h, const char *name, int all)
+{
+    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
+    struct safetensors file;
+    struct error e = {0};
+
+    if (safetensors_open(&file, path, &e) < 0)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < file.count; i++)
+        assert_int_equal(file.entries[i].type == SAFETENSORS_BF16, all);
+    assert_int_equal(safetensors_find(&file, "master/model.norm.weight") == NULL, all);
+    safetensors_close(&file);
+    free(path);
+}
+
 /* A model kept in bf16: whatever its own files round, training goes on from the bits it had. */
 static void
 a_rounded_model_goes_on_exactly(void **state)
@@ -512,6 +532,9 @@ a_rounded_model_goes_on_exactly(void **state)
     }
     same_file(h, killed, "final/model.safetensors");
     same_file(h, killed, "step-7/optimizer.safetensors");
+    is_bf16(h, "final/model.safetensors", 1);
+    is_bf16(h, "step-7/model.safetensors", 1);
+    is_bf16(h, "step-7/optimizer.safetensors", 0);
     harness_close(h);
     harness_close(killed);
     free(half);
