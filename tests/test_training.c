@@ -436,12 +436,14 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     const char *resume[] = {"resume_from", from, NULL};
     const char *order[] = {"resume_from", from, "shuffle", "false", NULL};
     const char *missing[] = {"resume_from", nowhere, NULL};
+    const char *batches[] = {"resume_from", from, "batch_rollouts", "4", NULL};
     const char *windows[] = {"resume_from", from, "follow", "true", "window", "8", NULL};
     struct error e = {0};
 
     (void)state;
     refused(order, "another 'shuffle'");
     refused(missing, "no checkpoint to go on from");
+    refused(batches, "another 'batch_rollouts'");
     refused(windows, "windows");
     other = fed(resume, 28);
     assert_true(harness_run(other, SECONDS, &e) < 0);
@@ -487,6 +489,46 @@ make_bf16(const char *from, const char *to)
     assert_int_equal(fclose(out), 0);
     buffer_free(&header);
     buffer_free(&data);
+}
+
+/* The newest checkpoint is damaged: the run says which one is left, and that one will do. */
+static void
+a_damaged_checkpoint_is_not_the_end(void **state)
+{
+    static const char *const once[] = {"checkpoint_steps", "0", "epochs", "12", NULL};
+    static const char *const often[] = {"checkpoint_steps", "2", "epochs", "12", NULL};
+    struct harness *h = trained(once, 40), *cut = fed(often, 40), *other; /* 60 steps */
+    struct error e = {0};
+    char *from, *two, *damage;
+
+    (void)state;
+    two = xprint("[ $(ls -d %s/checkpoints/*/step-*[0-9] 2>/dev/null | wc -l) = 2 ]", harness_dir(cut));
+    damage = xprint("truncate -s -100 $(ls -d %s/checkpoints/*/step-* | sort -V | tail -1)"
+                    "/optimizer.safetensors", harness_dir(cut));
+    while (system(two) != 0) /* a few slices of 1 ms */
+        if (harness_run(cut, 0.001, &e) < 0)
+            fail_msg("%s", e.text);
+    assert_false(harness_finished(cut));
+    assert_int_equal(system(damage), 0);
+    harness_crash(cut);
+    assert_true(harness_run(cut, SECONDS, &e) < 0);
+    assert_int_equal(e.code, ERROR_topology);
+    assert_non_null(strstr(e.text, "optimizer.safetensors"));
+    from = strstr(e.text, "resume_from=");
+    assert_non_null(from);
+    from = xtext(from + strlen("resume_from="));
+    *strchr(from, ' ') = 0;
+    const char *again[] = {"resume_from", from, "epochs", "12", "checkpoint_steps", "0", NULL};
+
+    other = fed(again, 40);
+    run(other);
+    same_file(h, other, "final/model.safetensors");
+    harness_close(other);
+    free(two);
+    free(damage);
+    free(from);
+    harness_close(h);
+    harness_close(cut);
 }
 
 /* Are all tensors of the file kept in bf16? Or else: are the float32 weights there? */
@@ -589,6 +631,7 @@ main(void)
         cmocka_unit_test(measures_are_in_both_files),
         cmocka_unit_test(any_kept_checkpoint_leads_to_the_same_bytes),
         cmocka_unit_test(another_input_or_order_is_no_place_to_go_on),
+        cmocka_unit_test(a_damaged_checkpoint_is_not_the_end),
         cmocka_unit_test(a_rounded_model_goes_on_exactly),
         cmocka_unit_test(a_bad_step_stops_training_and_is_kept_to_look_at),
     };
