@@ -287,6 +287,33 @@ kills_and_evaluation_change_nothing(void **state)
     harness_close(plain);
 }
 
+/* Windows of a stream: between them too, and the last is not done twice at the end. */
+static void
+windows_are_evaluated_between(void **state)
+{
+    const char *const options[] = {"follow", "true", "window", "8", "passes", "2", "eval_every", "2",
+                                   "checkpoint_steps", "1", "eval_rollouts", rollouts, NULL};
+    struct harness *h = fed(options), *killed = fed(options); /* 3 windows of 2 steps */
+    char *one, *two;
+    int lines;
+
+    (void)state;
+    finish(h);
+    assert_true(learning_killed(killed) > 3);
+    learning_same(h, killed, "final/model.safetensors");
+    one = steady_lines(h);
+    two = steady_lines(killed);
+    assert_string_equal(one, two);
+    for (int step = 0; step <= 6; step++) {
+        number(h, step, "eval/kl", &lines);
+        assert_int_equal(lines, step % 2 == 0);
+    }
+    free(one);
+    free(two);
+    harness_close(h);
+    harness_close(killed);
+}
+
 /* From a checkpoint of another run the KL is still that to the initial model. */
 static void
 a_checkpoint_taken_over_knows_the_initial_model(void **state)
@@ -343,6 +370,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_is_its_definition),
         cmocka_unit_test(kills_and_evaluation_change_nothing),
+        cmocka_unit_test(windows_are_evaluated_between),
         cmocka_unit_test(a_checkpoint_taken_over_knows_the_initial_model),
         cmocka_unit_test(what_cannot_be_evaluated_is_refused),
     };
