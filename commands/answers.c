@@ -143,7 +143,7 @@ static int
 encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids,
                struct sampler_prompt *out, struct error *e)
 {
-    int64_t positions = s->model.config.max_position_embeddings;
+    int64_t positions = s->model.config.positions_usable;
 
     for (int64_t i = 0; i < prompts->count; i++) {
         int64_t count = 0;

@@ -62,7 +62,7 @@ join(struct speaker *s, struct span prompt, struct span response, struct margin_
     int rc = tokenizer_encode(s->tokenizer, response, 0, &answer, e);
 
     if (rc == 0 && speaker_prompt(s, prompt, &ids, &count, NULL) == 0 && answer.dropped == 0 &&
-        answer.count + eos > 0 && count + answer.count + eos <= c->max_position_embeddings) {
+        answer.count + eos > 0 && count + answer.count + eos <= c->positions_usable) {
         out->ids = xarray((size_t)(count + answer.count + eos), sizeof(*out->ids));
         memcpy(out->ids, ids, (size_t)count * sizeof(*ids));
         if (answer.count)

@@ -20,6 +20,8 @@
 struct kept {
     float *x;                   /* (tokens, hidden): input of the layer */
     float *factor;              /* (tokens): of the first norm */
+    float *raw;                 /* (tokens, q + kv): q and k before their norms, where there are */
+    float *factor_qk;           /* (tokens, q and kv heads): of those norms */
     float *qkv;                 /* (tokens, q + 2 kv): rotated */
     float *largest, *inverse;   /* (tokens, heads): of the softmax */
     float *mixed;               /* (tokens, q): attention's output */
@@ -36,17 +38,21 @@ struct packed {                 /* a layer's weights as forward products want th
 struct decoder {
     int64_t          tokens_max, layers;
     int64_t          chunk_max; /* rows that go through the layers together */
-    int64_t          hidden, q, kv, inner, heads;
-    int              backward;
+    int64_t          hidden, q, kv, inner, heads, kv_heads;
+    int              backward, qk_norm;
+    struct matmul_weight top_weight;    /* of the head's first layer, where it has two */
     struct kept     *kept;      /* (layers) */
     struct packed   *packed;    /* (layers) */
     float           *slab;      /* all the floats of kept and of what follows */
     float           *last;      /* (tokens, hidden): before the final norm */
     float           *factor;    /* (tokens): of the final norm */
     float           *out;       /* (tokens, hidden): after it */
+    float           *top;       /* (tokens, hidden): after the head's first layer; or out */
     float           *normed;    /* (chunk, hidden): a norm's output */
     float           *part;      /* (chunk, hidden): what is added to the stream */
     float           *dx, *dnormed, *dqkv, *dmixed, *dgu, *dact;     /* (chunk, ...) */
+    float           *draw;      /* (q + kv): one token's */
+    float           *dtop, *dout;   /* (chunk, hidden) */
     struct batch     batch;     /* of the last forward, with its own copies */
     int32_t         *ids;
     int64_t         *starts;
@@ -67,11 +73,12 @@ batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, st
     for (int64_t i = 0; i < b->sequences; i++)
         if ((i == 0 && b->starts[0] != 0) || b->starts[i + 1] < b->starts[i])
             return error_set(e, ERROR_input, "sequence %lld starts out of order", (long long)i);
-        else if (b->starts[i + 1] - b->starts[i] > m->config.max_position_embeddings)
+        else if (b->starts[i + 1] - b->starts[i] > m->config.positions_usable)
             return error_set(e, ERROR_limit,
-                             "sequence %lld has %lld tokens; the model has %lld positions",
+                             "sequence %lld has %lld tokens; the model has %lld positions%s",
                              (long long)i, (long long)(b->starts[i + 1] - b->starts[i]),
-                             (long long)m->config.max_position_embeddings);
+                             (long long)m->config.positions_usable,
+                             m->config.sliding_window > 0 ? " before its attention slides" : "");
     if (b->sequences > 0 && b->starts[b->sequences] != b->tokens)
         return error_set(e, ERROR_input, "the sequences end at %lld of %lld tokens",
                          (long long)b->starts[b->sequences], (long long)b->tokens);
@@ -104,6 +111,8 @@ take_kept(struct decoder *d, struct cursor *c, struct kept *k)
 
     k->x = take(c, n * d->hidden);
     k->factor = take(c, n);
+    k->raw = take(c, d->qk_norm ? n * (d->q + d->kv) : 0);
+    k->factor_qk = take(c, d->qk_norm ? n * (d->heads + d->kv_heads) : 0);
     k->qkv = take(c, n * (d->q + 2 * d->kv));
     k->largest = take(c, n * d->heads);
     k->inverse = take(c, n * d->heads);
@@ -115,7 +124,7 @@ take_kept(struct decoder *d, struct cursor *c, struct kept *k)
 }
 
 static void
-take_all(struct decoder *d, struct cursor *c)
+take_all(struct decoder *d, struct cursor *c, int two_layers)
 {
     int64_t n = d->tokens_max, near = d->chunk_max;
 
@@ -127,6 +136,7 @@ take_all(struct decoder *d, struct cursor *c)
     d->last = d->backward ? take(c, n * d->hidden) : d->kept[0].x;
     d->factor = take(c, n);
     d->out = take(c, n * d->hidden);
+    d->top = two_layers ? take(c, n * d->hidden) : d->out;
     d->normed = take(c, near * d->hidden);
     d->part = take(c, near * d->hidden);
     if (!d->backward)
@@ -134,6 +144,9 @@ take_all(struct decoder *d, struct cursor *c)
     d->dx = take(c, near * d->hidden);
     d->dnormed = d->part;
     d->dqkv = take(c, near * (d->q + 2 * d->kv));
+    d->draw = take(c, d->q + d->kv);
+    d->dtop = two_layers ? take(c, near * d->hidden) : NULL;
+    d->dout = two_layers ? take(c, near * d->hidden) : NULL;
     d->dmixed = take(c, near * d->q);
     d->dgu = take(c, near * 2 * d->inner);
     d->dact = take(c, near * d->inner);
@@ -147,25 +160,27 @@ decoder_new(const struct model *m, int64_t tokens_max, int backward)
     struct cursor   cursor = {0};
     int64_t         longest = tokens_max;
 
-    if (longest > c->max_position_embeddings)
-        longest = c->max_position_embeddings;
+    if (longest > c->positions_usable)
+        longest = c->positions_usable;
     d->tokens_max = tokens_max;
     d->chunk_max = longest > DECODER_CHUNK ? longest : DECODER_CHUNK;
     d->layers = c->num_hidden_layers;
     d->hidden = c->hidden_size;
     d->heads = c->num_attention_heads;
+    d->kv_heads = c->num_key_value_heads;
+    d->qk_norm = c->qk_norm;
     d->q = c->num_attention_heads * c->head_dim;
     d->kv = c->num_key_value_heads * c->head_dim;
     d->inner = c->intermediate_size;
     d->backward = backward;
     d->kept = xarray((size_t)d->layers, sizeof *d->kept);
     d->packed = xarray((size_t)d->layers, sizeof *d->packed);
-    take_all(d, &cursor);
+    take_all(d, &cursor, m->inner >= 0);
     cursor.slab = d->slab = xaligned((size_t)cursor.used * sizeof(float));
     cursor.used = 0;
-    take_all(d, &cursor);
+    take_all(d, &cursor, m->inner >= 0);
     d->ids = xarray((size_t)tokens_max, sizeof *d->ids);
-    rope_init(&d->rope, longest, c->head_dim, c->rope_theta);
+    rope_init(&d->rope, longest, c->head_dim, c->rope_theta, &c->rope_scaling);
     attention_init(&d->attention, d->heads, c->num_key_value_heads, c->head_dim, longest, backward);
     return d;
 }
@@ -181,6 +196,7 @@ decoder_free(struct decoder *d)
         matmul_weight_free(&d->packed[i].gu);
         matmul_weight_free(&d->packed[i].down);
     }
+    matmul_weight_free(&d->top_weight);
     rope_free(&d->rope);
     attention_free(&d->attention);
     matmul_free(&d->matmul);
@@ -232,6 +248,38 @@ turn_rows(const struct decoder *d, int64_t first, int64_t last, int back, float 
             rope_turn(&d->rope, t - d->batch.starts[s], heads, back, qkv);
 }
 
+/* The norms of q and k over n rows at qkv; what they were before is kept at raw. */
+static void
+norm_heads(const struct decoder *d, const struct model_layer *l, const float *w, float eps,
+           int64_t n, float *qkv, float *raw, float *factor)
+{
+    const struct isa *isa = isa_now();
+    int64_t wide = d->q + 2 * d->kv, both = d->q + d->kv, dim = d->rope.dim;
+
+    for (int64_t t = 0; t < n; t++, qkv += wide, raw += both, factor += d->heads + d->kv_heads) {
+        memcpy(raw, qkv, (size_t)both * sizeof *raw);
+        isa->norm(d->heads, dim, eps, raw, w + l->q_norm, qkv, factor);
+        isa->norm(d->kv_heads, dim, eps, raw + d->q, w + l->k_norm, qkv + d->q, factor + d->heads);
+    }
+}
+
+/* dqkv of n rows through those norms, in place. */
+static void
+norm_heads_back(const struct decoder *d, const struct model_layer *l, const float *w, int64_t n,
+                const float *raw, const float *factor, float *dqkv, float *grads)
+{
+    const struct isa *isa = isa_now();
+    int64_t wide = d->q + 2 * d->kv, both = d->q + d->kv, dim = d->rope.dim;
+
+    for (int64_t t = 0; t < n; t++, dqkv += wide, raw += both, factor += d->heads + d->kv_heads) {
+        memset(d->draw, 0, (size_t)both * sizeof *d->draw);
+        isa->norm_back(d->heads, dim, raw, w + l->q_norm, factor, dqkv, d->draw, grads + l->q_norm);
+        isa->norm_back(d->kv_heads, dim, raw + d->q, w + l->k_norm, factor + d->heads, dqkv + d->q,
+                       d->draw + d->q, grads + l->k_norm);
+        memcpy(dqkv, d->draw, (size_t)both * sizeof *dqkv);
+    }
+}
+
 /* Layer `layer` over the sequences [first, last): their rows [t, t + n). */
 static void
 forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t first, int64_t last,
@@ -247,7 +295,10 @@ forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t f
     float eps = (float)m->config.rms_norm_eps;
 
     isa->norm(n, h, eps, k->x + t * h, w + l->input_norm, d->normed, k->factor + t);
-    matmul_packed(n, &p->qkv, d->normed, w + l->q_bias, k->qkv + t * wide);
+    matmul_packed(n, &p->qkv, d->normed, model_at(w, l->q_bias), k->qkv + t * wide);
+    if (d->qk_norm)
+        norm_heads(d, l, w, eps, n, k->qkv + t * wide, k->raw + t * (d->q + d->kv),
+                   k->factor_qk + t * (d->heads + d->kv_heads));
     turn_rows(d, first, last, 0, k->qkv + t * wide);
     for (int64_t s = first; s < last; s++) {
         int64_t at = d->batch.starts[s];
@@ -256,12 +307,12 @@ forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t f
                           k->mixed + at * d->q, k->largest + at * d->heads,
                           k->inverse + at * d->heads);
     }
-    matmul_packed(n, &p->o, k->mixed + t * d->q, NULL, d->part);
+    matmul_packed(n, &p->o, k->mixed + t * d->q, model_at(w, l->o_bias), d->part);
     isa->sum(n * h, k->x + t * h, d->part, k->middle + t * h);
     isa->norm(n, h, eps, k->middle + t * h, w + l->post_norm, d->normed, k->factor2 + t);
-    matmul_packed(n, &p->gu, d->normed, NULL, k->gu + t * 2 * d->inner);
+    matmul_packed(n, &p->gu, d->normed, model_at(w, l->gate_bias), k->gu + t * 2 * d->inner);
     isa->swiglu(n, d->inner, k->gu + t * 2 * d->inner, k->act + t * d->inner);
-    matmul_packed(n, &p->down, k->act + t * d->inner, NULL, d->part);
+    matmul_packed(n, &p->down, k->act + t * d->inner, model_at(w, l->down_bias), d->part);
     isa->sum(n * h, k->middle + t * h, d->part, next + t * h);
 }
 
@@ -275,6 +326,32 @@ chunk_end(const struct batch *b, int64_t first)
     return last;
 }
 
+/* The first layer of a head that has two, over rows [t, t + n): top = relu(W out + b). */
+static void
+forward_top(struct decoder *d, const struct model *m, int64_t t, int64_t n)
+{
+    int64_t h = d->hidden;
+
+    matmul_packed(n, &d->top_weight, d->out + t * h, m->params + m->inner_bias, d->top + t * h);
+    for (int64_t i = t * h; i < (t + n) * h; i++)
+        d->top[i] = d->top[i] > 0.0f ? d->top[i] : 0.0f;
+}
+
+/* dL/d(top) of rows [t, t + n) to dL/d(out). */
+static const float *
+backward_top(struct decoder *d, const struct model *m, int64_t t, int64_t n, const float *dtop,
+             float *grads)
+{
+    int64_t h = d->hidden;
+
+    for (int64_t i = 0; i < n * h; i++)
+        d->dtop[i] = d->top[t * h + i] > 0.0f ? dtop[i] : 0.0f;
+    matmul_backward_w(&d->matmul, n, h, h, d->dtop, d->out + t * h, grads + m->inner);
+    matmul_backward_bias(n, h, d->dtop, grads + m->inner_bias);
+    matmul_backward_x(&d->matmul, n, h, h, d->dtop, m->params + m->inner, 0, d->dout);
+    return d->dout;
+}
+
 const float *
 decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
 {
@@ -283,6 +360,8 @@ decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
     keep_batch(d, b);
     for (int64_t i = 0; i < d->layers; i++)
         pack_layer(d, m, i);
+    if (m->inner >= 0)
+        matmul_pack(&d->top_weight, h, h, m->params + m->inner);
     for (int64_t first = 0, last; first < b->sequences; first = last) {
         int64_t t = b->starts[first], n;
 
@@ -295,8 +374,10 @@ decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
             forward_layer(d, m, i, first, last, i + 1 < d->layers ? d->kept[i + 1].x : d->last);
         isa_now()->norm(n, h, (float)m->config.rms_norm_eps, d->last + t * h,
                         m->params + m->final_norm, d->out + t * h, d->factor + t);
+        if (m->inner >= 0)
+            forward_top(d, m, t, n);
     }
-    return d->out;
+    return d->top;
 }
 
 /* d->dx from dL/d(output of the feed-forward block) to dL/d(its input), over rows [t, t + n). */
@@ -310,11 +391,15 @@ backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t 
     const float *w = m->params;
     int64_t h = d->hidden, inner = d->inner;
 
+    if (l->down_bias >= 0)
+        matmul_backward_bias(n, h, d->dx, grads + l->down_bias);
     matmul_backward_x(&d->matmul, n, h, inner, d->dx, w + l->down, 0, d->dact);
     matmul_backward_w(&d->matmul, n, h, inner, d->dx, k->act + t * inner, grads + l->down);
     isa->swiglu_back(n, inner, k->gu + t * 2 * inner, d->dact, d->dgu);
     isa->norm_again(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->normed);
     matmul_backward_w(&d->matmul, n, 2 * inner, h, d->dgu, d->normed, grads + l->gate);
+    if (l->gate_bias >= 0)
+        matmul_backward_bias(n, 2 * inner, d->dgu, grads + l->gate_bias);
     matmul_backward_x(&d->matmul, n, 2 * inner, h, d->dgu, w + l->gate, 0, d->dnormed);
     isa->norm_back(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->dnormed, d->dx,
                    grads + l->post_norm);
@@ -332,6 +417,8 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
     int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
     int64_t h = d->hidden, wide = d->q + 2 * d->kv;
 
+    if (l->o_bias >= 0)
+        matmul_backward_bias(n, h, d->dx, grads + l->o_bias);
     matmul_backward_x(&d->matmul, n, h, d->q, d->dx, w + l->o, 0, d->dmixed);
     matmul_backward_w(&d->matmul, n, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
     for (int64_t s = first; s < last; s++) {
@@ -342,9 +429,13 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
                            d->dmixed + near * d->q, d->dqkv + near * wide);
     }
     turn_rows(d, first, last, 1, d->dqkv);
+    if (d->qk_norm)
+        norm_heads_back(d, l, w, n, k->raw + t * (d->q + d->kv),
+                        k->factor_qk + t * (d->heads + d->kv_heads), d->dqkv, grads);
     isa->norm_again(n, h, k->x + t * h, w + l->input_norm, k->factor + t, d->normed);
     matmul_backward_w(&d->matmul, n, wide, h, d->dqkv, d->normed, grads + l->q);
-    matmul_backward_bias(n, wide, d->dqkv, grads + l->q_bias);
+    if (l->q_bias >= 0)
+        matmul_backward_bias(n, wide, d->dqkv, grads + l->q_bias);
     matmul_backward_x(&d->matmul, n, wide, h, d->dqkv, w + l->q, 0, d->dnormed);
     isa->norm_back(n, h, k->x + t * h, w + l->input_norm, k->factor + t, d->dnormed, d->dx,
                    grads + l->input_norm);
@@ -358,12 +449,15 @@ decoder_backward(struct decoder *d, const struct model *m, const float *dhidden,
 
     for (int64_t first = 0, last; first < b->sequences; first = last) {
         int64_t t = b->starts[first], n;
+        const float *dout = dhidden + t * h;
 
         last = chunk_end(b, first);
         n = b->starts[last] - t;
+        if (m->inner >= 0)
+            dout = backward_top(d, m, t, n, dout, grads);
         memset(d->dx, 0, (size_t)(n * h) * sizeof *d->dx);
         isa_now()->norm_back(n, h, d->last + t * h, m->params + m->final_norm, d->factor + t,
-                             dhidden + t * h, d->dx, grads + m->final_norm);
+                             dout, d->dx, grads + m->final_norm);
         for (int64_t i = d->layers - 1; i >= 0; i--) {
             backward_inner(d, m, i, t, n, grads);
             backward_attention(d, m, i, first, last, grads);

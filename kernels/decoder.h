@@ -2,9 +2,11 @@
  * backward.
  *
  * x = embed[id]; per layer x += o(attention(rope(q, k), v)) of rmsnorm(x), x += down(silu(gate) *
- * up) of rmsnorm(x); then the final rmsnorm (Qwen2 as in transformers' modeling_qwen2; RoPE in the
- * half-split layout, positions from 0 in each sequence; grouped-query attention, causal, scale
- * 1/sqrt(head_dim)).
+ * up) of rmsnorm(x); then the final rmsnorm (the families of model_family.def as in transformers'
+ * modeling_*.py; RoPE in the half-split layout, positions from 0 in each sequence; grouped-query
+ * attention, causal, scale 1/sqrt(head_dim); where the family norms q and k, per head and before
+ * RoPE). Of a head of two layers the first is the last step here: relu(score.0 x + b), so that
+ * "hidden state" means the input of the head's last product for every model.
  *
  * A batch is sequences laid end to end without padding. Nothing crosses a sequence: a token's
  * hidden bits are a function of the weights and the tokens before it in its own sequence. They do
@@ -32,11 +34,12 @@ struct decoder;
 
 /* Room for batches of up to tokens_max tokens (its own scratch grows with the first calls).
  * With `backward` the activations are kept: tokens_max * layers * (2 hidden + 2 q + 2 kv + 3
- * intermediate + 2 heads + 2) floats, q and kv being heads times head_dim. */
+ * intermediate + 2 heads + 2) floats, q and kv being heads times head_dim, and where q and k are
+ * normed q + kv + heads + kv heads more. */
 struct decoder *decoder_new(const struct model *m, int64_t tokens_max, int backward);
 void            decoder_free(struct decoder *d);
 
-/* (tokens, hidden) after the final norm; the decoder's own, until the next call. The model must
+/* (tokens, hidden) of hidden states; the decoder's own, until the next call. The model must
  * have the config the decoder was made for. */
 const float *decoder_forward(struct decoder *d, const struct model *m, const struct batch *b);
 
@@ -57,7 +60,7 @@ void                  cache_free(struct decoder_cache *c);
 void                  cache_load(struct decoder_cache *c, const struct model *m);
 
 /* Appends ids[i] to sequence rows[i] (all different, each shorter than length_max) and writes its
- * hidden state after the final norm to hidden (count, hidden_size). */
+ * hidden state to hidden (count, hidden_size). */
 void cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const int32_t *ids,
                   float *hidden);
 void cache_reset(struct decoder_cache *c, int64_t row);             /* an empty sequence again */

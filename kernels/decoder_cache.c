@@ -23,7 +23,7 @@ struct decoder_cache {
     float   *stores;                /* (rows_max, layers, kv_heads, store) */
     int64_t *lengths;               /* (rows_max) */
     struct cache_layer  *packed;    /* (layers) */
-    struct matmul_weight head;
+    struct matmul_weight head, top; /* top: the first layer of a head that has two */
     float   *x, *normed, *qkv, *mixed, *part, *gu, *act, *factor;   /* (rows_max, ...) */
     struct rope      rope;
     struct attention attention;
@@ -48,7 +48,7 @@ cache_new(const struct model *m, int64_t rows_max, int64_t length_max)
     c->q = f->num_attention_heads * f->head_dim;
     c->kv = f->num_key_value_heads * f->head_dim;
     c->inner = f->intermediate_size;
-    rope_init(&c->rope, length_max, f->head_dim, f->rope_theta);
+    rope_init(&c->rope, length_max, f->head_dim, f->rope_theta, &f->rope_scaling);
     attention_init(&c->attention, f->num_attention_heads, f->num_key_value_heads, f->head_dim,
                    length_max, 0);
     c->store = attention_store_size(&c->attention);
@@ -62,7 +62,7 @@ cache_new(const struct model *m, int64_t rows_max, int64_t length_max)
     c->part = floats(rows_max, c->hidden);
     c->gu = floats(rows_max, 2 * c->inner);
     c->act = floats(rows_max, c->inner);
-    c->factor = floats(rows_max, 1);
+    c->factor = floats(rows_max, 1 + f->num_attention_heads);
     cache_load(c, m);
     return c;
 }
@@ -84,6 +84,7 @@ cache_free(struct decoder_cache *c)
         matmul_weight_free(&c->packed[i].down);
     }
     matmul_weight_free(&c->head);
+    matmul_weight_free(&c->top);
     rope_free(&c->rope);
     attention_free(&c->attention);
     free(c->packed);
@@ -104,6 +105,8 @@ cache_load(struct decoder_cache *c, const struct model *m)
         matmul_pack(&c->packed[i].down, c->hidden, c->inner, m->params + l->down);
     }
     matmul_pack(&c->head, m->head_rows, c->hidden, m->params + m->head);
+    if (m->inner >= 0)
+        matmul_pack(&c->top, c->hidden, c->hidden, m->params + m->inner);
     memset(c->lengths, 0, (size_t)c->rows_max * sizeof *c->lengths);
 }
 
@@ -139,8 +142,15 @@ static void
 mix_row(struct decoder_cache *c, int64_t layer, int64_t row, float *qkv, float *out)
 {
     struct attention *a = &c->attention;
+    const struct model_layer *l = &c->model->layers[layer];
+    const float *w = c->model->params;
     int64_t place = c->lengths[row], group = a->heads / a->kv_heads;
+    float eps = (float)c->model->config.rms_norm_eps;
 
+    if (l->q_norm >= 0) {
+        isa_now()->norm(a->heads, a->dim, eps, qkv, w + l->q_norm, qkv, c->factor);
+        isa_now()->norm(a->kv_heads, a->dim, eps, qkv + c->q, w + l->k_norm, qkv + c->q, c->factor);
+    }
     rope_turn(&c->rope, place, a->heads + a->kv_heads, 0, qkv);
     for (int64_t g = 0; g < a->kv_heads; g++) {
         float *store = c->stores + row * row_size(c) + (layer * a->kv_heads + g) * c->store;
@@ -161,15 +171,15 @@ append_layer(struct decoder_cache *c, int64_t layer, int64_t count, const int64_
     float eps = (float)c->model->config.rms_norm_eps;
 
     isa->norm(count, c->hidden, eps, c->x, w + l->input_norm, c->normed, c->factor);
-    matmul_packed(count, &p->qkv, c->normed, w + l->q_bias, c->qkv);
+    matmul_packed(count, &p->qkv, c->normed, model_at(w, l->q_bias), c->qkv);
     for (int64_t i = 0; i < count; i++)
         mix_row(c, layer, rows[i], c->qkv + i * (c->q + 2 * c->kv), c->mixed + i * c->q);
-    matmul_packed(count, &p->o, c->mixed, NULL, c->part);
+    matmul_packed(count, &p->o, c->mixed, model_at(w, l->o_bias), c->part);
     isa->sum(count * c->hidden, c->x, c->part, c->x);
     isa->norm(count, c->hidden, eps, c->x, w + l->post_norm, c->normed, c->factor);
-    matmul_packed(count, &p->gu, c->normed, NULL, c->gu);
+    matmul_packed(count, &p->gu, c->normed, model_at(w, l->gate_bias), c->gu);
     isa->swiglu(count, c->inner, c->gu, c->act);
-    matmul_packed(count, &p->down, c->act, NULL, c->part);
+    matmul_packed(count, &p->down, c->act, model_at(w, l->down_bias), c->part);
     isa->sum(count * c->hidden, c->x, c->part, c->x);
 }
 
@@ -185,7 +195,11 @@ cache_append(struct decoder_cache *c, int64_t count, const int64_t *rows, const 
     for (int64_t i = 0; i < c->layers; i++)
         append_layer(c, i, count, rows);
     isa_now()->norm(count, c->hidden, (float)m->config.rms_norm_eps, c->x,
-                    m->params + m->final_norm, hidden, c->factor);
+                    m->params + m->final_norm, m->inner < 0 ? hidden : c->normed, c->factor);
+    if (m->inner >= 0)
+        matmul_packed(count, &c->top, c->normed, m->params + m->inner_bias, hidden);
+    for (int64_t i = 0; m->inner >= 0 && i < count * c->hidden; i++)
+        hidden[i] = hidden[i] > 0.0f ? hidden[i] : 0.0f;
     for (int64_t i = 0; i < count; i++)
         c->lengths[rows[i]]++;
 }

@@ -61,18 +61,21 @@ durable_sync_parent(const char *path, struct error *e)
 }
 
 int
-durable_write(const char *path, const struct span *parts, int count, struct error *e)
+durable_write_parts(const char *path,
+                    int (*next)(void *context, struct span *part, struct error *e), void *context,
+                    struct error *e)
 {
     char *aside = xprint("%s.part", path);
     int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), rc = 0;
+    struct span part;
 
     if (fd < 0) {
         rc = failed(aside, e);
         free(aside);
         return rc;
     }
-    for (int i = 0; i < count && rc == 0; i++)
-        rc = write_all(fd, path, parts[i], e);
+    while ((rc = next(context, &part, e)) > 0 && (rc = write_all(fd, path, part, e)) == 0)
+        ;
     if (rc == 0 && fsync(fd))
         rc = failed(path, e);
     if (close(fd) && rc == 0)
@@ -85,4 +88,29 @@ durable_write(const char *path, const struct span *parts, int count, struct erro
         rc = durable_sync_parent(path, e);
     free(aside);
     return rc;
+}
+
+struct given {
+    const struct span *parts;
+    int count, next;
+};
+
+static int
+next_given(void *context, struct span *part, struct error *e)
+{
+    struct given *g = context;
+
+    (void)e;
+    if (g->next == g->count)
+        return 0;
+    *part = g->parts[g->next++];
+    return 1;
+}
+
+int
+durable_write(const char *path, const struct span *parts, int count, struct error *e)
+{
+    struct given given = {parts, count, 0};
+
+    return durable_write_parts(path, next_given, &given, e);
 }

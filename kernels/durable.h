@@ -10,6 +10,12 @@
  * else ERROR_file. */
 int durable_write(const char *path, const struct span *parts, int count, struct error *e);
 
+/* The same of parts that are made one after another: NEXT fills *PART, borrowed until its next call,
+ * and returns 1; 0 at the end; a negative error ends the write and is returned. */
+int durable_write_parts(const char *path,
+                        int (*next)(void *context, struct span *part, struct error *e),
+                        void *context, struct error *e);
+
 /* Syncs a directory, so that names made or renamed in it last. */
 int durable_sync(const char *dir, struct error *e);
 

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/model_family.h"
+#include "kernels/model_source.h"
 #include "kernels/random.h"
 
 struct model_config
@@ -76,6 +78,46 @@ check_heads(struct model_config *c, struct error *e)
     return 0;
 }
 
+static int
+check_bias(enum family_bias rule, const char *what, const char *family, int *flag, struct error *e)
+{
+    if (rule == FAMILY_BIAS_never && *flag)
+        return error_set(e, ERROR_model, "%s: %s has no such bias", what, family);
+    *flag = rule == FAMILY_BIAS_always || *flag;
+    return 0;
+}
+
+/* What the family leaves no choice in. */
+static int
+check_family(struct model_config *c, struct error *e)
+{
+    const struct model_family *f;
+    int status;
+
+    c->family[MODEL_FAMILY_MAX - 1] = 0;
+    f = model_family_find(c->family);
+    if (f == NULL)
+        return error_set(e, ERROR_model, "model_type: '%s' is not supported (%s are)", c->family,
+                         MODEL_FAMILIES);
+    c->qk_norm = f->qk_norm;
+    if ((status = check_bias(f->attention_bias, "attention_bias", f->name, &c->attention_bias, e))
+        != 0
+        || (status = check_bias(f->output_bias, "attention_bias", f->name, &c->output_bias, e)) != 0)
+        return status;
+    return check_bias(f->mlp_bias, "mlp_bias", f->name, &c->mlp_bias, e);
+}
+
+/* One of the two may be left to the other: labels say that it is a classifier. */
+static int
+check_head(struct model_config *c, struct error *e)
+{
+    if (c->head == MODEL_HEAD_language && c->num_labels > 0)
+        c->head = MODEL_HEAD_token;
+    if (c->head != MODEL_HEAD_language && c->num_labels == 0)
+        return error_set(e, ERROR_model, "num_labels: a classifier needs at least one label");
+    return 0;
+}
+
 int
 model_config_check(struct model_config *c, struct error *e)
 {
@@ -89,14 +131,14 @@ model_config_check(struct model_config *c, struct error *e)
         {"num_hidden_layers", c->num_hidden_layers, 1, MODEL_LAYERS_MAX},
         {"max_position_embeddings", c->max_position_embeddings, 1, MODEL_POSITIONS_MAX},
         {"num_labels", c->num_labels, 0, MODEL_LABELS_MAX},
+        {"sliding_window", c->sliding_window, 0, MODEL_POSITIONS_MAX},
         {"num_attention_heads", c->num_attention_heads, 1, MODEL_WIDTH_MAX},
         {"num_key_value_heads", c->num_key_value_heads, 1, c->num_attention_heads},
     };
     int status;
 
-    if (strcmp(c->family, "qwen2") != 0)
-        return error_set(e, ERROR_model, "model_type: '%.*s' is not supported (qwen2 is)",
-                         MODEL_FAMILY_MAX - 1, c->family);
+    if ((status = check_family(c, e)) != 0 || (status = check_head(c, e)) != 0)
+        return status;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if ((status = check_size(sizes[i].key, sizes[i].value, sizes[i].low, sizes[i].high, e)) != 0)
             return status;
@@ -105,11 +147,16 @@ model_config_check(struct model_config *c, struct error *e)
         || (status = check_id("eos_token_id", c->eos_token_id, c->vocab_size, e)) != 0
         || (status = check_id("pad_token_id", c->pad_token_id, c->vocab_size, e)) != 0)
         return status;
-    return check_numbers(c, e);
+    c->positions_usable = c->max_position_embeddings;
+    if (c->sliding_window > 0 && c->sliding_window < c->positions_usable)
+        c->positions_usable = c->sliding_window;
+    if ((status = check_numbers(c, e)) != 0)
+        return status;
+    return rope_scaling_check(&c->rope_scaling, e);
 }
 
-#define TENSORS_PER_LAYER 12
-#define TENSORS_BESIDE    4     /* embedding, final norm, head, its bias */
+#define TENSORS_PER_LAYER 18
+#define TENSORS_BESIDE    6     /* embedding, final norm, head, its bias, the layer before it */
 
 static int64_t
 add_tensor(struct model *m, const char *name, int64_t rows, int64_t columns, int decay)
@@ -136,6 +183,13 @@ add_part(struct model *m, int64_t layer, const char *part, int64_t rows, int64_t
     return add_tensor(m, name, rows, columns, decay);
 }
 
+/* A bias or norm that this model may lack. */
+static int64_t
+add_vector(struct model *m, int64_t layer, const char *part, int64_t rows, int there)
+{
+    return there ? add_part(m, layer, part, rows, 0, 0) : -1;
+}
+
 static void
 lay_layer(struct model *m, int64_t i)
 {
@@ -148,14 +202,49 @@ lay_layer(struct model *m, int64_t i)
     l->q = add_part(m, i, "self_attn.q_proj.weight", q, h, 1);
     l->k = add_part(m, i, "self_attn.k_proj.weight", kv, h, 1);
     l->v = add_part(m, i, "self_attn.v_proj.weight", kv, h, 1);
-    l->q_bias = add_part(m, i, "self_attn.q_proj.bias", q, 0, 0);
-    l->k_bias = add_part(m, i, "self_attn.k_proj.bias", kv, 0, 0);
-    l->v_bias = add_part(m, i, "self_attn.v_proj.bias", kv, 0, 0);
+    l->q_bias = add_vector(m, i, "self_attn.q_proj.bias", q, c->attention_bias);
+    l->k_bias = add_vector(m, i, "self_attn.k_proj.bias", kv, c->attention_bias);
+    l->v_bias = add_vector(m, i, "self_attn.v_proj.bias", kv, c->attention_bias);
     l->o = add_part(m, i, "self_attn.o_proj.weight", h, q, 1);
+    l->o_bias = add_vector(m, i, "self_attn.o_proj.bias", h, c->output_bias);
+    l->q_norm = add_vector(m, i, "self_attn.q_norm.weight", c->head_dim, c->qk_norm);
+    l->k_norm = add_vector(m, i, "self_attn.k_norm.weight", c->head_dim, c->qk_norm);
     l->post_norm = add_part(m, i, "post_attention_layernorm.weight", h, 0, 0);
     l->gate = add_part(m, i, "mlp.gate_proj.weight", inner, h, 1);
     l->up = add_part(m, i, "mlp.up_proj.weight", inner, h, 1);
+    l->gate_bias = add_vector(m, i, "mlp.gate_proj.bias", inner, c->mlp_bias);
+    l->up_bias = add_vector(m, i, "mlp.up_proj.bias", inner, c->mlp_bias);
     l->down = add_part(m, i, "mlp.down_proj.weight", h, inner, 1);
+    l->down_bias = add_vector(m, i, "mlp.down_proj.bias", h, c->mlp_bias);
+}
+
+static void
+lay_head(struct model *m)
+{
+    const struct model_config *c = &m->config;
+    int64_t h = c->hidden_size;
+
+    m->inner = m->inner_bias = m->head_bias = -1;
+    m->head_rows = c->num_labels > 0 ? c->num_labels : c->vocab_size;
+    switch (c->head) {
+    case MODEL_HEAD_language:
+        m->head = c->tie_word_embeddings ? m->embed
+                                         : add_tensor(m, "lm_head.weight", c->vocab_size, h, 1);
+        break;
+    case MODEL_HEAD_token:
+        m->head = add_tensor(m, "score.weight", c->num_labels, h, 1);
+        m->head_bias = add_tensor(m, "score.bias", c->num_labels, 0, 0);
+        break;
+    case MODEL_HEAD_sequence:
+        m->head = add_tensor(m, "score.weight", c->num_labels, h, 1);
+        break;
+    case MODEL_HEAD_process:
+        m->inner = add_tensor(m, "score.0.weight", h, h, 1);
+        m->inner_bias = add_tensor(m, "score.0.bias", h, 0, 0);
+        m->head = add_tensor(m, "score.2.weight", c->num_labels, h, 1);
+        m->head_bias = add_tensor(m, "score.2.bias", c->num_labels, 0, 0);
+        break;
+    }
 }
 
 static void
@@ -167,16 +256,7 @@ lay_all(struct model *m)
     for (int64_t i = 0; i < c->num_hidden_layers; i++)
         lay_layer(m, i);
     m->final_norm = add_tensor(m, "model.norm.weight", c->hidden_size, 0, 0);
-    m->head_bias = -1;
-    m->head_rows = c->num_labels > 0 ? c->num_labels : c->vocab_size;
-    if (c->num_labels > 0) {
-        m->head = add_tensor(m, "score.weight", c->num_labels, c->hidden_size, 1);
-        m->head_bias = add_tensor(m, "score.bias", c->num_labels, 0, 0);
-    } else if (c->tie_word_embeddings) {
-        m->head = m->embed;
-    } else {
-        m->head = add_tensor(m, "lm_head.weight", c->vocab_size, c->hidden_size, 1);
-    }
+    lay_head(m);
 }
 
 /* An upper bound in double: the sizes are each in bounds, their products need not be. */
@@ -185,10 +265,11 @@ params_of(const struct model_config *c)
 {
     double h = (double)c->hidden_size, d = (double)c->head_dim;
     double q = (double)c->num_attention_heads * d, kv = (double)c->num_key_value_heads * d;
-    double layer = (q + 2 * kv) * (h + 1) + q * h + 3 * h * (double)c->intermediate_size + 2 * h;
+    double inner = (double)c->intermediate_size;
+    double layer = (q + 2 * kv) * (h + 1) + q * h + 3 * (h + 1) * inner + 4 * h + 2 * d;
 
     return layer * (double)c->num_hidden_layers + 2 * h * (double)c->vocab_size + h
-         + (h + 1) * (double)c->num_labels;
+         + (h + 1) * (double)c->num_labels + h * (h + 1);
 }
 
 int
@@ -199,9 +280,6 @@ model_lay(struct model *m, const struct model_config *config, struct error *e)
 
     if (status != 0)
         return status;
-    if (params_of(&c) > (double)MODEL_PARAMS_MAX)
-        return error_set(e, ERROR_limit, "the model would have %.3g weights; the limit is %lld",
-                         params_of(&c), (long long)MODEL_PARAMS_MAX);
     *m = (struct model){.config = c};
     m->tensors = xarray((size_t)(TENSORS_BESIDE + TENSORS_PER_LAYER * c.num_hidden_layers),
                         sizeof *m->tensors);
@@ -211,12 +289,24 @@ model_lay(struct model *m, const struct model_config *config, struct error *e)
 }
 
 int
+model_allocate(struct model *m, struct error *e)
+{
+    if (params_of(&m->config) > (double)MODEL_PARAMS_MAX)
+        return error_set(e, ERROR_limit, "the model would have %.3g weights; the limit is %lld",
+                         params_of(&m->config), (long long)MODEL_PARAMS_MAX);
+    m->params = xaligned((size_t)m->count * sizeof *m->params);
+    return 0;
+}
+
+int
 model_init(struct model *m, const struct model_config *config, struct error *e)
 {
     int status = model_lay(m, config, e);
 
-    if (status == 0)
-        m->params = xaligned((size_t)m->count * sizeof *m->params);
+    if (status != 0)
+        return status;
+    if ((status = model_allocate(m, e)) != 0)
+        model_free(m);
     return status;
 }
 
@@ -226,6 +316,7 @@ model_free(struct model *m)
     free(m->tensors);
     free(m->layers);
     free(m->params);
+    model_source_free(m->source);
     *m = (struct model){0};
 }
 
@@ -262,6 +353,16 @@ model_copy(struct model *to, const struct model *from)
     if (model_init(to, &from->config, &e) != 0)
         abort();        /* a model that exists has a config that passed */
     memcpy(to->params, from->params, (size_t)from->count * sizeof *from->params);
+    to->source = model_source_copy(from->source);
+}
+
+int
+model_exact(const struct model *m)
+{
+    for (int i = 0; m->source != NULL && i < m->source->count; i++)
+        if (m->source->tensors[i].type != SAFETENSORS_F32)
+            return 0;
+    return 1;
 }
 
 const struct model_tensor *

@@ -1,9 +1,9 @@
 /* model_config: config.json of a Hugging Face model directory, to a struct model_config and back.
  *
- * One family is understood, "qwen2" (Qwen2ForCausalLM, or Qwen2ForTokenClassification for judges),
- * in the keys of transformers 4 (rope_theta at the top level) and 5 (rope_parameters). Everything
- * else is refused by name: another model_type, a quantised checkpoint, a rope scaling, sliding
- * attention, another activation. The struct and its check are in kernels/model.h. */
+ * The families of model_family.def are understood, with the heads of kernels/model.h, in the keys
+ * of transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters). Everything else is refused
+ * by name: another model_type or class, a quantised checkpoint, another rope type or activation.
+ * The struct and its check are in kernels/model.h. */
 #ifndef KERNELS_MODEL_CONFIG_H
 #define KERNELS_MODEL_CONFIG_H
 
@@ -20,7 +20,7 @@
 int model_config_parse(struct model_config *c, struct span text, struct error *e);
 int model_config_read(struct model_config *c, const char *dir, struct error *e);
 
-/* Appends config.json text that transformers 4 and 5 load; the same config gives the same bytes. */
+/* Appends config.json text of a model in float32 that transformers 4 and 5 load; the same config gives the same bytes. */
 void model_config_write(const struct model_config *c, struct buffer *out);
 
 /* The tokens that end an answer: eos_token_id of config.json and of generation_config.json, which

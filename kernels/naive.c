@@ -31,6 +31,21 @@ naive_rotate(int64_t dim, int64_t position, double theta, double *x)
 }
 
 void
+naive_turn(int64_t dim, int64_t position, double theta, const struct rope_scaling *scaling,
+           double *x)
+{
+    double grow = scaling->type == ROPE_yarn ? scaling->attention_factor : 1;
+
+    for (int64_t j = 0; j < dim / 2; j++) {
+        double angle = (double)position * rope_frequency(scaling, theta, dim, j);
+        double a = x[j] * grow, b = x[j + dim / 2] * grow;
+
+        x[j] = a * cos(angle) - b * sin(angle);
+        x[j + dim / 2] = b * cos(angle) + a * sin(angle);
+    }
+}
+
+void
 naive_swiglu(int64_t width, const double *gu, double *y)
 {
     for (int64_t i = 0; i < width; i++)
@@ -102,6 +117,21 @@ struct scratch {
     double *normed, *qkv, *mixed, *gu, *act;
 };
 
+static const double *
+at(const double *w, int64_t offset)
+{
+    return offset < 0 ? NULL : w + offset;
+}
+
+/* A head's q or k through its norm, where there is one, and to its position. */
+static void
+place_head(const struct model_config *c, const double *norm, int64_t position, double *x)
+{
+    if (norm != NULL)
+        naive_norm(c->head_dim, c->rms_norm_eps, x, norm, x);
+    naive_turn(c->head_dim, position, c->rope_theta, &c->rope_scaling, x);
+}
+
 /* x (length, hidden) through one layer, in place. */
 static void
 layer_of(const struct model *m, const struct model_layer *l, const double *w, int64_t length,
@@ -116,21 +146,21 @@ layer_of(const struct model *m, const struct model_layer *l, const double *w, in
         double *row = s->qkv + t * wide;
 
         naive_norm(h, c->rms_norm_eps, x + t * h, w + l->input_norm, s->normed);
-        apply(q, h, w + l->q, w + l->q_bias, s->normed, row);
-        apply(kv, h, w + l->k, w + l->k_bias, s->normed, row + q);
-        apply(kv, h, w + l->v, w + l->v_bias, s->normed, row + q + kv);
+        apply(q, h, w + l->q, at(w, l->q_bias), s->normed, row);
+        apply(kv, h, w + l->k, at(w, l->k_bias), s->normed, row + q);
+        apply(kv, h, w + l->v, at(w, l->v_bias), s->normed, row + q + kv);
         for (int64_t head = 0; head < q / d + kv / d; head++)
-            naive_rotate(d, t, c->rope_theta, row + head * d);
+            place_head(c, at(w, head < q / d ? l->q_norm : l->k_norm), t, row + head * d);
     }
     naive_attention(length, q / d, kv / d, d, s->qkv, s->mixed);
     for (int64_t t = 0; t < length; t++) {
-        apply(h, q, w + l->o, NULL, s->mixed + t * q, x + t * h);
+        apply(h, q, w + l->o, at(w, l->o_bias), s->mixed + t * q, x + t * h);
         naive_norm(h, c->rms_norm_eps, x + t * h, w + l->post_norm, s->normed);
         memset(s->gu, 0, (size_t)(2 * inner) * sizeof(double));
-        apply(inner, h, w + l->gate, NULL, s->normed, s->gu);
-        apply(inner, h, w + l->up, NULL, s->normed, s->gu + inner);
+        apply(inner, h, w + l->gate, at(w, l->gate_bias), s->normed, s->gu);
+        apply(inner, h, w + l->up, at(w, l->up_bias), s->normed, s->gu + inner);
         naive_swiglu(inner, s->gu, s->act);
-        apply(h, inner, w + l->down, NULL, s->act, x + t * h);
+        apply(h, inner, w + l->down, at(w, l->down_bias), s->act, x + t * h);
     }
 }
 
@@ -158,6 +188,12 @@ naive_decoder(const struct model *m, const double *params, const struct batch *b
     for (int64_t t = 0; t < b->tokens; t++) {
         naive_norm(h, c->rms_norm_eps, hidden + t * h, params + m->final_norm, s.normed);
         memcpy(hidden + t * h, s.normed, (size_t)h * sizeof(double));
+        if (m->inner < 0)
+            continue;
+        memset(hidden + t * h, 0, (size_t)h * sizeof(double));
+        apply(h, h, params + m->inner, params + m->inner_bias, s.normed, hidden + t * h);
+        for (int64_t i = t * h; i < (t + 1) * h; i++)
+            hidden[i] = hidden[i] > 0 ? hidden[i] : 0;
     }
     free(s.normed);
     free(s.qkv);

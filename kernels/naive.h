@@ -14,6 +14,11 @@ void naive_norm(int64_t width, double eps, const double *x, const double *w, dou
 /* x (dim): element j and j + dim / 2 turned by position * theta^(-2j/dim) */
 void naive_rotate(int64_t dim, int64_t position, double theta, double *x);
 
+/* The same with scaled frequencies, which are those of rope.h: the golden values of transformers
+ * stand behind them. */
+void naive_turn(int64_t dim, int64_t position, double theta, const struct rope_scaling *scaling,
+                double *x);
+
 /* y(width) = silu(gu[i]) gu[width + i] */
 void naive_swiglu(int64_t width, const double *gu, double *y);
 

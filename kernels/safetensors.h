@@ -57,10 +57,15 @@ const char *safetensors_type_name(enum safetensors_type type); /* "BF16" */
 /* Copies an F32, F16 or BF16 tensor into OUT[elements] as float32; another type is ERROR_model. */
 int safetensors_floats(const struct safetensors_entry *entry, float *out, struct error *e);
 
+/* The same piece after piece, each piece's pages of a mapped file given back to the system once it
+ * is read: at no time is a second copy of the tensor in memory. */
+int safetensors_take(const struct safetensors *s, const struct safetensors_entry *entry, float *out,
+                     struct error *e);
+
 /* "[2, 3]" into TEXT, for messages. */
 void safetensors_shape(const int64_t *shape, int rank, char *text, size_t room);
 
-/* A float32 tensor to write: borrowed. */
+/* A tensor to write, from float32 in memory: borrowed. */
 struct safetensors_source {
     const char *name;
     int rank;
@@ -70,8 +75,12 @@ struct safetensors_source {
 
 /* Writes COUNT float32 tensors, with {"format": "pt"} as metadata, through PATH.part: written,
  * synced, renamed onto PATH, and the directory synced. The bytes depend on the tensors alone, not
- * on their order here. */
+ * on their order here; they are those that the reference writes of the same tensors. */
 int safetensors_write(const char *path, const struct safetensors_source *sources, int count,
                       struct error *e);
+
+/* The same with a type for each: F32, or F16 and BF16, rounded to nearest even. */
+int safetensors_write_as(const char *path, const struct safetensors_source *sources,
+                         const enum safetensors_type *types, int count, struct error *e);
 
 #endif

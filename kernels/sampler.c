@@ -63,9 +63,13 @@ check_options(const struct model *model, const struct sampler_options *o, struct
 }
 
 static int
-check_prompts(const struct model *model, const struct sampler_prompt *prompts, int64_t count,
-              struct error *e)
+check_prompts(const struct model *model, const struct sampler_options *o,
+              const struct sampler_prompt *prompts, int64_t count, struct error *e)
 {
+    const struct model_config *c = &model->config;
+    int slides = c->positions_usable < c->max_position_embeddings;
+
+
     for (int64_t i = 0; i < count; i++) {
         const struct sampler_prompt *p = &prompts[i];
 
@@ -76,11 +80,17 @@ check_prompts(const struct model *model, const struct sampler_prompt *prompts, i
         if (p->count < 1)
             return error_set(e, ERROR_input, "prompt %llu has no tokens",
                              (unsigned long long)p->number);
-        if (p->count >= model->config.max_position_embeddings)
+        if (slides && p->count + o->max_tokens > c->positions_usable)
+            return error_set(e, ERROR_input,
+                             "prompt %llu has %lld tokens; with max_tokens %lld that passes %lld, "
+                             "where the model's attention begins to slide, which is not supported",
+                             (unsigned long long)p->number, (long long)p->count,
+                             (long long)o->max_tokens, (long long)c->positions_usable);
+        if (p->count >= c->positions_usable)
             return error_set(e, ERROR_input,
                              "prompt %llu has %lld tokens; the model has %lld positions",
                              (unsigned long long)p->number, (long long)p->count,
-                             (long long)model->config.max_position_embeddings);
+                             (long long)c->positions_usable);
         for (int64_t k = 0; k < p->count; k++)
             if (p->ids[k] < 0 || p->ids[k] >= model->config.vocab_size)
                 return error_set(
@@ -94,7 +104,7 @@ check_prompts(const struct model *model, const struct sampler_prompt *prompts, i
 static int64_t
 room_of(const struct sampler *s, int64_t prompt)
 {
-    int64_t left = s->model->config.max_position_embeddings - s->prompts[prompt].count;
+    int64_t left = s->model->config.positions_usable - s->prompts[prompt].count;
 
     return left < s->options->max_tokens ? left : s->options->max_tokens;
 }
@@ -367,7 +377,7 @@ sampler_new(const struct model *model, const struct sampler_options *options,
 {
     struct sampler *s;
 
-    if (check_options(model, options, e) < 0 || check_prompts(model, prompts, count, e) < 0)
+    if (check_options(model, options, e) < 0 || check_prompts(model, options, prompts, count, e) < 0)
         return NULL;
     s = xalloc(sizeof(*s));
     *s = (struct sampler){.model = model,

@@ -1,7 +1,9 @@
-/* prm_judge: a process reward model in this process. The response is read once; a classifier of two
- * labels (0 wrong, 1 right) over its tokens gives, at the token of each step (spans.h), the score
- * of the step: softmax(logits)[1], as the PRMs in use do (Qwen2.5-Math-PRM, arXiv 2501.07301). The
- * learner trains such models with objective token_class on the same tokens. */
+/* prm_judge: a reward model in this process. The response is read once; a process reward model or
+ * classifier of tokens with two labels (0 wrong, 1 right) gives, at the token of each step
+ * (spans.h), the score of the step: softmax(logits)[1], as the PRMs in use do (Qwen2.5-Math-PRM,
+ * arXiv 2501.07301). The learner trains such models with objective token_class on the same tokens.
+ * A classifier of sequences gives one score for the response, read at its last token and said of
+ * its last step: softmax(logits)[1] of two labels, sigmoid(logit) of one. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +28,8 @@ struct prm_options {
 static const struct option prm_judge_options[] = {
     OPT_CHOICE(struct prm_options, backend, FIXED, "local", backend_names, "where the model runs"),
     OPT_PATH(struct prm_options, model, FIXED, NULL,
-             "folder with a Hugging Face checkpoint: a token classifier of two labels, and its "
-             "tokenizer"),
+             "folder with a Hugging Face checkpoint: a process reward model, or a classifier of "
+             "tokens or sequences with two labels, and its tokenizer"),
     OPT_FLOAT(struct prm_options, threshold, LIVE, "0.5", 0, 1,
               "score at which the metrics count a step as correct; votes keep the score"),
     OPT_END,
@@ -98,28 +100,45 @@ encode(struct prm_judge *p, const struct rollout *r, struct error *e)
     return rc;
 }
 
+/* Where the scores of the steps are read, in ids of prompt and response; -1: a step is not spoken
+ * of. */
+static void
+places_of(const struct prm_judge *p, const struct steps *steps, int64_t *places)
+{
+    int64_t count = steps->ends.count, tokens = p->prompt.count + p->response.count;
+
+    if (p->scorer.model.config.head == MODEL_HEAD_sequence) {
+        for (int64_t i = 0; i < count; i++)
+            places[i] = i == count - 1 ? tokens - 1 : -1;
+        return;
+    }
+    spans_tokens(&p->response, steps->ends.at, count, places);
+    for (int64_t i = 0; i < count; i++)
+        places[i] += places[i] >= 0 ? p->prompt.count : 0;
+}
+
 /* Fills scores and said; a step without a token is not spoken of. */
 static void
 score(struct prm_judge *p, const struct steps *steps, struct vote *vote, struct arena *arena)
 {
     int64_t count = steps->ends.count, asked = 0;
-    int64_t *last = arena_take(arena, (size_t)count * sizeof(*last) + 1);
     int64_t *places = arena_take(arena, (size_t)count * sizeof(*places) + 1);
+    int64_t *asking = arena_take(arena, (size_t)count * sizeof(*asking) + 1);
     float *scores = arena_take(arena, (size_t)count * sizeof(*scores) + 1);
 
     vote->scores = (struct f32s){count, arena_take(arena, (size_t)count * sizeof(float) + 1)};
     vote->said = (struct u8s){count, arena_take(arena, (size_t)count + 1)};
     vote->tokens_in = (uint64_t)(p->prompt.count + p->response.count);
-    spans_tokens(&p->response, steps->ends.at, count, last);
+    places_of(p, steps, places);
     for (int64_t i = 0; i < count; i++)
-        if (last[i] >= 0)
-            places[asked++] = p->prompt.count + last[i];
+        if (places[i] >= 0)
+            asking[asked++] = places[i];
     scorer_begin(&p->scorer);
-    scorer_add(&p->scorer, &p->prompt, &p->response, places, asked);
-    scorer_run(&p->scorer, 0, 1, scores);
+    scorer_add(&p->scorer, &p->prompt, &p->response, asking, asked);
+    scorer_run(&p->scorer, 0, p->scorer.model.head_rows - 1, scores);
     asked = 0;
     for (int64_t i = 0; i < count; i++)
-        if (last[i] >= 0) {
+        if (places[i] >= 0) {
             vote->scores.at[i] = scores[asked++];
             vote->said.at[i] = 1;
         }

@@ -11,9 +11,11 @@
 #include "kernels/model_file.h"
 
 static int
-check_labels(int64_t has, int64_t wants, struct error *e)
+check_labels(const struct model_config *c, int64_t wants, struct error *e)
 {
-    if (has == wants)
+    int64_t has = c->num_labels;
+
+    if (has == wants || (wants > 0 && has == 1 && c->head == MODEL_HEAD_sequence))
         return 0;
     if (wants == 0)
         return error_set(e, ERROR_model,
@@ -41,7 +43,7 @@ scorer_check(const char *dir, int64_t labels, struct tokenizer **tokenizer, stru
     int rc = model_config_read(&config, dir, e);
 
     if (rc == 0)
-        rc = check_labels(config.num_labels, labels, e);
+        rc = check_labels(&config, labels, e);
     if (rc != 0)
         return error_wrap(e, "%s", dir);
     t = tokenizer_open(dir, e);
@@ -67,7 +69,7 @@ scorer_open(struct scorer *s, const char *dir, int64_t labels, struct error *e)
     if (rc != 0)
         return rc;
     s->tokenizer = tokenizer_open(dir, e);
-    rc = s->tokenizer ? check_labels(s->model.config.num_labels, labels, e) : ERROR_model;
+    rc = s->tokenizer ? check_labels(&s->model.config, labels, e) : ERROR_model;
     if (rc == 0)
         rc = check_vocabulary(&s->model.config, s->tokenizer, e);
     if (rc != 0)
@@ -92,7 +94,7 @@ scorer_close(struct scorer *s)
 int64_t
 scorer_length_max(const struct scorer *s)
 {
-    return s->model.config.max_position_embeddings;
+    return s->model.config.positions_usable;
 }
 
 void
@@ -169,6 +171,8 @@ scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
     hidden = decoder_forward(s->decoder, &s->model, &batch);
     for (int64_t i = 0; i < s->rows_count; i++) {
         const float *h = hidden + s->rows[i] * s->model.config.hidden_size;
-        scores[i] = (float)(1 / (1 + exp((double)logit(s, h, class_0) - logit(s, h, class_1))));
+        double other = class_0 == class_1 ? 0 : (double)logit(s, h, class_0);
+
+        scores[i] = (float)(1 / (1 + exp(other - (double)logit(s, h, class_1))));
     }
 }

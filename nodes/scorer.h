@@ -1,9 +1,11 @@
 /* scorer: a small decoder in this process that says how probable one of two classes is at chosen
  * tokens.
  *
- * The two classes are two rows of the model's head: the labels of a token classifier, or the
+ * The two classes are two rows of the model's head: the labels of a classifier (of tokens, of whole
+ * sequences, or of a process reward model, whose first layer the decoder has behind it), or the
  * embeddings of two verdict tokens of a language model. With z the two logits at a token's final
- * hidden state, p(1) = exp(z_1) / (exp(z_0) + exp(z_1)) = 1 / (1 + exp(z_0 - z_1)). The bits of a
+ * hidden state, p(1) = exp(z_1) / (exp(z_0) + exp(z_1)) = 1 / (1 + exp(z_0 - z_1)); of a single
+ * label z, p = 1 / (1 + exp(-z)). The bits of a
  * score depend on the weights and on the tokens of its own sequence up to its own place: the
  * decoder promises it of hidden states, and each logit is one chain of fmaf here. Never on the
  * batch. */
@@ -30,8 +32,8 @@ struct scorer {
     int64_t tokens, sequences, rows_count, ids_room, starts_room, rows_room;
 };
 
-/* For check(): is DIR a model of so many labels (0: a language model) with a tokenizer? Reads no
- * weights. With `tokenizer` not NULL the caller gets it and closes it. -> ERROR_model. */
+/* For check(): is DIR a model of so many labels (0: a language model; a classifier of sequences may
+ * have one) with a tokenizer? Reads no weights. With `tokenizer` not NULL the caller gets it and closes it. -> ERROR_model. */
 int scorer_check(const char *dir, int64_t labels, struct tokenizer **tokenizer, struct error *e);
 
 int scorer_open(struct scorer *s, const char *dir, int64_t labels, struct error *e);
@@ -44,7 +46,7 @@ void scorer_begin(struct scorer *s);
 bool scorer_add(struct scorer *s, const struct tokens *a, const struct tokens *b,
                 const int64_t *places, int64_t place_count);
 /* p(class_1 against class_0) of every place, in the order they were added. Classes are rows of the
- * head. */
+ * head; both 0: its only one. */
 void scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores);
 
 /* Sequences may have so many tokens. */

@@ -18,6 +18,39 @@
 #include "kernels/random.h"
 #include "tests/sets.h"
 
+/* What make_model makes: a family, its biases where it has a choice, a rope, a head. */
+static struct variety {
+    const char *family;
+    int biases;
+    enum rope_type rope;
+    enum model_head head;
+} variety = {.family = "qwen2"};
+
+static const struct variety varieties[] = {
+    {"qwen2", 0, ROPE_default, MODEL_HEAD_process},
+    {"qwen3", 1, ROPE_linear, MODEL_HEAD_language},
+    {"llama", 1, ROPE_llama3, MODEL_HEAD_sequence},
+    {"mistral", 0, ROPE_yarn, MODEL_HEAD_token},
+};
+
+#define VARIETIES (sizeof varieties / sizeof *varieties)
+
+static void
+vary(struct model_config *c)
+{
+    int qwen3 = strcmp(variety.family, "qwen3") == 0, llama = strcmp(variety.family, "llama") == 0;
+
+    strcpy(c->family, variety.family);
+    c->attention_bias = c->output_bias = variety.biases && (qwen3 || llama);
+    c->mlp_bias = variety.biases && llama;
+    c->head = variety.head;
+    c->num_labels = variety.head == MODEL_HEAD_language ? 0 : 19;
+    c->rope_scaling = (struct rope_scaling){
+        .type = variety.rope, .factor = 3, .low_freq_factor = 1, .high_freq_factor = 4,
+        .original = 200, .beta_fast = 32, .beta_slow = 1, .attention_factor = 1.2,
+    };
+}
+
 static void
 make_model(struct model *m, int64_t hidden, int64_t heads, int64_t kv_heads, int64_t head_dim)
 {
@@ -33,6 +66,7 @@ make_model(struct model *m, int64_t hidden, int64_t heads, int64_t kv_heads, int
     config.head_dim = head_dim;
     config.max_position_embeddings = 1024;
     config.initializer_range = 0.3;
+    vary(&config);
     assert_int_equal(model_init(m, &config, &e), 0);
     model_randomise(m, 11);
     for (int i = 0; i < m->tensor_count; i++)       /* biases and norms that matter */
@@ -111,6 +145,17 @@ gradient_is_the_slope(void **state)
     (void)state;
     against_naive(8, 2, 1, 4);
     against_naive(17, 3, 3, 6);
+}
+
+static void
+every_familys_gradient_is_the_slope(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < VARIETIES; i++) {
+        variety = varieties[i];
+        against_naive(9, 2, 1, 6);
+    }
+    variety = (struct variety){.family = "qwen2"};
 }
 
 /* Every sequence alone, then in batches of many compositions: the same bits at every place. */
@@ -330,7 +375,8 @@ sets_agree_at(int64_t head_dim)
         memcpy(at, decoder_forward(d, &m, &b), N * H * sizeof *at);
         head_statistics(work, &head, N - 2, at, targets, at + 2 * N * H, lse, entropy);
         head_backward(work, &head, N - 2, at, targets, lse, entropy, &g, dhidden,
-                      at + 2 * N * H + 3 * N + m.head, NULL);
+                      at + 2 * N * H + 3 * N + m.head,
+                      m.head_bias < 0 ? NULL : at + 2 * N * H + 3 * N + m.head_bias);
         decoder_backward(d, &m, dhidden, at + 2 * N * H + 3 * N);
         decoder_free(d);
     }
@@ -350,6 +396,11 @@ sets_agree(void **state)
     sets_agree_at(20);
     sets_agree_at(16);
     sets_agree_at(32);
+    for (size_t i = 0; i < VARIETIES; i++) {
+        variety = varieties[i];
+        sets_agree_at(20);
+    }
+    variety = (struct variety){.family = "qwen2"};
 }
 
 static int
@@ -357,6 +408,7 @@ run(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradient_is_the_slope),
+        cmocka_unit_test(every_familys_gradient_is_the_slope),
         cmocka_unit_test(company_changes_nothing),
         cmocka_unit_test(cache_is_the_decoder),
         cmocka_unit_test(empty_and_small_batches),

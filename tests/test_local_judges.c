@@ -197,7 +197,8 @@ prm_votes_are_the_same_bytes_in_any_batch(void **state)
     same_bytes("prm_judge");
 }
 
-/* p(1) of two logits of the last token of `text`, said plainly: one sequence, sums in double. */
+/* p(1) of two logits of the last token of `text`, said plainly: one sequence, sums in double. Of a
+ * single label, class_0 and class_1 are the same and the other logit is 0. */
 static double
 plain_score(struct model *m, struct tokenizer *t, const char *text, int64_t class_0,
             int64_t class_1)
@@ -226,7 +227,7 @@ plain_score(struct model *m, struct tokenizer *t, const char *text, int64_t clas
     }
     decoder_free(d);
     tokens_free(&tokens);
-    return 1 / (1 + exp(z[0] - z[1]));
+    return 1 / (1 + exp(class_0 == class_1 ? -z[1] : z[0] - z[1]));
 }
 
 static void
@@ -286,6 +287,72 @@ prm_scores_are_class_one_at_step_ends(void **state)
 {
     (void)state;
     plain("prm_judge", prm, "", NULL, NULL);
+}
+
+/* A head of two layers is scored through both. */
+static void
+prm_scores_with_the_process_reward_head(void **state)
+{
+    char *token = prm;
+
+    (void)state;
+    prm = xprint("%s/process", folder);
+    tiny_model_make_head(prm, MODEL_HEAD_process, 2, 6);
+    plain("prm_judge", prm, "", NULL, NULL);
+    free(prm);
+    prm = token;
+}
+
+/* A classifier of sequences says one thing of a response: at its end, of its last step. */
+static void
+sequence_classifier(int64_t labels)
+{
+    char *token = prm;
+    struct error e = {0};
+    struct buffer votes[UNITS] = {0};
+    struct arena arena = {0};
+    struct tokenizer *t;
+    struct harness *h;
+    struct model m;
+
+    prm = xprint("%s/sequence%d", folder, (int)labels);
+    tiny_model_make_head(prm, MODEL_HEAD_sequence, labels, 7);
+    t = tokenizer_open(prm, &e);
+    assert_int_equal(model_open(&m, prm, &e), 0);
+    h = open_judge("prm_judge");
+    for (int i = 0; i < UNITS; i++)
+        give(h, i);
+    run(h);
+    assert_int_equal(collect(h, votes), UNITS);
+    for (int i = 0; i < UNITS; i++) {
+        char text[1400];
+        struct sample s;
+        struct vote v;
+        int64_t last;
+
+        make_sample(&s, i);
+        last = s.steps.ends.count - 1;
+        assert_int_equal(message_read(MESSAGE_vote, buffer_span(&votes[i]), &v, &arena, &e), 0);
+        for (int64_t k = 0; k <= last; k++)
+            assert_int_equal(v.said.at[k], k == last);
+        snprintf(text, sizeof(text), "%s%s", s.prompt, s.response);
+        assert_true(fabs(v.scores.at[last] - plain_score(&m, t, text, 0, labels - 1)) < 1e-5);
+        buffer_free(&votes[i]);
+    }
+    harness_close(h);
+    arena_free(&arena);
+    model_free(&m);
+    tokenizer_close(t);
+    free(prm);
+    prm = token;
+}
+
+static void
+prm_scores_a_response_with_a_sequence_classifier(void **state)
+{
+    (void)state;
+    sequence_classifier(1);
+    sequence_classifier(2);
 }
 
 /* One steps message in, its vote out. */
@@ -480,6 +547,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(llm_scores_are_the_verdicts_after_the_question),
         cmocka_unit_test(prm_scores_are_class_one_at_step_ends),
+        cmocka_unit_test(prm_scores_with_the_process_reward_head),
+        cmocka_unit_test(prm_scores_a_response_with_a_sequence_classifier),
         cmocka_unit_test(llm_votes_are_the_same_bytes_in_any_batch),
         cmocka_unit_test(prm_votes_are_the_same_bytes_in_any_batch),
         cmocka_unit_test(what_a_model_cannot_read_is_abstained_on),

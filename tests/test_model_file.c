@@ -1,5 +1,4 @@
-/* Model directories: config.json in both dialects, what is refused and in which words, round trips.
- */
+/* Model directories made here: round trips, contradictions, shards, and the memory they take. */
 #include "kernels/model_file.h"
 
 #include "kernels/document.h"
@@ -14,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZES                                                                                      \
@@ -93,96 +94,6 @@ must(int rc, const struct error *e)
         fail_msg("%s", e->text);
 }
 
-static void
-refused(const char *text, const char *reason)
-{
-    struct model_config c;
-    struct error e = {0};
-
-    if (model_config_parse(&c, span_text(text), &e) == 0)
-        fail_msg("accepted: %s", text);
-    if (!strstr(e.text, reason))
-        fail_msg("'%s' lacks '%s'", e.text, reason);
-}
-
-static void
-test_config_read(void **state)
-{
-    struct model_config c;
-    struct error e = {0};
-
-    (void)state;
-    must(model_config_parse(&c, span_text(PLAIN "}"), &e), &e);
-    assert_int_equal(c.num_key_value_heads, 4);
-    assert_int_equal(c.head_dim, 2);
-    assert_int_equal(c.tie_word_embeddings, 0);
-    assert_int_equal(c.num_labels, 0);
-    assert_int_equal(c.eos_token_id, -1);
-    assert_true(c.rope_theta > 9999.9 && c.rope_theta < 10000.1);
-    must(model_config_parse(
-             &c,
-             span_text(
-                 PLAIN
-                 ", \"num_key_value_heads\": 2, \"head_dim\": 6, \"rope_theta\": 5, "
-                 "\"rope_parameters\": "
-                 "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}, \"tie_word_embeddings\": "
-                 "true, "
-                 "\"eos_token_id\": [7, 8], \"bos_token_id\": null, \"pad_token_id\": 3, "
-                 "\"rms_norm_eps\": 1e-5, "
-                 "\"sliding_window\": 4096, \"use_sliding_window\": false, \"rope_scaling\": null, "
-                 "\"architectures\": [\"Qwen2ForTokenClassification\"], "
-                 "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}}"),
-             &e),
-         &e);
-    assert_int_equal(c.num_key_value_heads, 2);
-    assert_int_equal(c.head_dim, 6);
-    assert_true(c.rope_theta > 999999 && c.rope_theta < 1000001);
-    assert_int_equal(c.tie_word_embeddings, 1);
-    assert_int_equal(c.eos_token_id, 7);
-    assert_int_equal(c.bos_token_id, -1);
-    assert_int_equal(c.pad_token_id, 3);
-    assert_int_equal(c.num_labels, 3);
-    must(model_config_parse(&c,
-                            span_text(PLAIN ", \"rope_theta\": 500.5, \"rope_scaling\": "
-                                            "{\"type\": \"default\"}}"),
-                            &e),
-         &e);
-    assert_true(c.rope_theta > 500.4 && c.rope_theta < 500.6);
-}
-
-static void
-test_config_refused(void **state)
-{
-    (void)state;
-    refused("", "JSON");
-    refused("[]", "object");
-    refused("{" SIZES "}", "'model_type'");
-    refused("{\"model_type\": \"llama\", " SIZES "}", "'llama'");
-    refused(PLAIN ", \"quantization_config\": {\"bits\": 4}}", "quantization_config");
-    refused(PLAIN ", \"architectures\": [\"Qwen2ForRewardModel\"]}", "Qwen2ForRewardModel");
-    refused(PLAIN ", \"hidden_act\": \"gelu\"}", "'gelu'");
-    refused(PLAIN ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "'yarn'");
-    refused(PLAIN ", \"rope_parameters\": {\"rope_type\": \"llama3\"}}", "'llama3'");
-    refused(PLAIN ", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
-    refused(PLAIN ", \"use_sliding_window\": true, \"max_window_layers\": 1}",
-            "use_sliding_window");
-    refused(PLAIN ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]}", "layer_types");
-    refused(PLAIN ", \"num_key_value_heads\": 3}", "num_key_value_heads");
-    refused(PLAIN ", \"num_key_value_heads\": 0}", "num_key_value_heads");
-    refused(PLAIN ", \"head_dim\": 3}", "head_dim");
-    refused(PLAIN ", \"rms_norm_eps\": \"small\"}", "rms_norm_eps");
-    refused(PLAIN ", \"tie_word_embeddings\": 1}", "tie_word_embeddings");
-    refused(PLAIN ", \"eos_token_id\": \"x\"}", "eos_token_id");
-    refused(PLAIN ", \"vocab_size\": 11}", "twice");
-    refused("{\"model_type\": \"qwen2\"}", "vocab_size");
-    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 4000000000, \"hidden_size\": 8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
-            "vocab_size");
-    refused("{\"model_type\": \"qwen2\", \"vocab_size\": 10, \"hidden_size\": -8, "
-            "\"intermediate_size\": 12, \"num_hidden_layers\": 2, \"num_attention_heads\": 4}",
-            "hidden_size");
-}
-
 static struct model_config
 small_config(int64_t labels, int tied)
 {
@@ -204,29 +115,6 @@ small_model(int64_t labels, int tied)
     must(model_init(&m, &c, &e), &e);
     model_randomise(&m, 5);
     return m;
-}
-
-static void
-test_config_written(void **state)
-{
-    struct model_config c = small_config(2, 1), again;
-    struct buffer text = {0};
-    struct error e = {0};
-
-    (void)state;
-    c.rms_norm_eps = 1e-6, c.rope_theta = 1234567.5, c.head_dim = 6;
-    must(model_config_check(&c, &e), &e);
-    model_config_write(&c, &text);
-    must(model_config_parse(&again, buffer_span(&text), &e), &e);
-    assert_memory_equal(&c.rope_theta, &again.rope_theta, sizeof(double));
-    assert_memory_equal(&c.rms_norm_eps, &again.rms_norm_eps, sizeof(double));
-    assert_int_equal(again.head_dim, 6);
-    assert_int_equal(again.num_labels, 2);
-    assert_int_equal(again.eos_token_id, 1);
-    assert_int_equal(again.bos_token_id, -1);
-    assert_int_equal(again.tie_word_embeddings, 1);
-    assert_int_equal(again.max_position_embeddings, 64);
-    buffer_free(&text);
 }
 
 static void
@@ -419,35 +307,188 @@ test_shards(void **state)
     model_free(&m);
 }
 
+/* Other names (a base model's export, classifier for score), and types that differ from tensor to
+ * tensor: opened, and written as they were. */
 static void
-test_stops(void **state)
+test_names_and_types(void **state)
 {
-    struct model_stops stops;
-    struct error e = {0};
+    static const enum safetensors_type kinds[] = {SAFETENSORS_BF16, SAFETENSORS_F32,
+                                                  SAFETENSORS_F16};
 
     (void)state;
-    mkdir(path_of("stops"), 0777);
-    put(path_of("stops/config.json"), "{\"eos_token_id\": 5}");
-    must(model_stops_read(&stops, path_of("stops"), &e), &e);
-    assert_int_equal(stops.count, 1);
-    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": [7, 5, 9]}");
-    must(model_stops_read(&stops, path_of("stops"), &e), &e);
-    assert_int_equal(stops.count, 3);
-    assert_true(stops.ids[0] == 5 && stops.ids[1] == 7 && stops.ids[2] == 9);
-    put(path_of("stops/generation_config.json"), "{\"eos_token_id\": -1}");
-    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
-    put(path_of("stops/generation_config.json"), "{");
-    assert_int_equal(model_stops_read(&stops, path_of("stops"), &e), ERROR_model);
+    for (int kind = 0; kind < 2; kind++) {
+        struct model m = small_model(kind ? 3 : 0, 1), opened;
+        struct error e = {0};
+        enum safetensors_type types[64];
+        struct safetensors_source sources[64];
+        char *dir = xprint("%s/names%d", root, kind), *again = xprint("%s.again", dir);
+        char *weights = xprint("%s/model.safetensors", dir);
+        char *written = xprint("%s/model.safetensors", again), *names[64];
+
+        must(model_save(&m, dir, NULL, &e), &e);
+        for (int i = 0; i < m.tensor_count; i++) {
+            const struct model_tensor *t = &m.tensors[i];
+            const char *bare = t->name + (strncmp(t->name, "model.", 6) == 0 ? 6 : 0);
+
+            names[i] = strncmp(bare, "score.", 6) == 0 ? xprint("classifier.%s", bare + 6)
+                                                       : xtext(kind ? t->name : bare);
+            types[i] = kinds[i % 3];
+            for (int64_t k = t->offset; k < t->offset + t->count; k++)
+                m.params[k] = (float)(k % 200 - 100) / 64; /* the same in all three types */
+            sources[i] = (struct safetensors_source){
+                names[i], t->dims, {t->shape[0], t->shape[1]}, m.params + t->offset};
+        }
+        must(safetensors_write_as(weights, sources, types, m.tensor_count, &e), &e);
+        must(model_open(&opened, dir, &e), &e);
+        assert_memory_equal(m.params, opened.params, (size_t)m.count * sizeof(float));
+        assert_int_equal(model_exact(&opened), 0);
+        must(model_save(&opened, again, NULL, &e), &e);
+        same_file(weights, written);
+        for (int i = 0; i < m.tensor_count; i++)
+            free(names[i]);
+        model_free(&m);
+        model_free(&opened);
+        free(dir);
+        free(again);
+        free(weights);
+        free(written);
+    }
+}
+
+/* The tokenizer's files and the sampling defaults go along, from where they are. */
+static void
+test_files_beside(void **state)
+{
+    static const char *const names[] = {
+        "tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja",   "vocab.json",
+        "merges.txt",        "generation_config.json"};
+    struct model m = small_model(0, 1), opened;
+    struct error e = {0};
+    char path[300], other[300];
+
+    (void)state;
+    must(model_save(&m, path_of("beside"), NULL, &e), &e);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/beside/%s", root, names[i]);
+        put(path, names[i]);
+    }
+    put(path_of("beside/config.json"),
+        PLAIN ", \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, "
+              "\"tie_word_embeddings\":true, \"a key\": [\"of others\"]}");
+    must(model_open(&opened, path_of("beside"), &e), &e);
+    must(model_save(&opened, path_of("beside2"), path_of("beside"), &e), &e);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/beside/%s", root, names[i]);
+        snprintf(other, sizeof(other), "%s/beside2/%s", root, names[i]);
+        same_file(path, other);
+    }
+    same_file(path_of("beside/config.json"), path_of("beside2/config.json"));
+    must(model_save(&opened, path_of("beside3"), NULL, &e), &e);
+    same_file(path_of("beside/generation_config.json"), path_of("beside3/generation_config.json"));
+    model_free(&opened);
+    model_free(&m);
+}
+
+/* Grown by so many bytes at the most while STEP ran in a process of its own. */
+static double
+growth_of(int (*step)(void))
+{
+    int ends[2], status;
+    double grown = 0;
+
+    assert_int_equal(pipe(ends), 0);
+    if (fork() == 0) {
+        struct rusage before, after;
+
+        getrusage(RUSAGE_SELF, &before);
+        status = step();
+        getrusage(RUSAGE_SELF, &after);
+        grown = (double)(after.ru_maxrss - before.ru_maxrss) * 1024;
+        _exit(status || write(ends[1], &grown, sizeof(grown)) != sizeof(grown));
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &grown, sizeof(grown)), sizeof(grown));
+    close(ends[0]);
+    wait(&status);
+    assert_int_equal(status, 0);
+    return grown;
+}
+
+static char large[200];
+#define LARGE_FLOATS (2.0 * 16384 * 512 + 2.0 * 512 * (4 * 512 + 3 * 64))
+
+static int
+open_large(void)
+{
+    struct model m;
+    struct error e = {0};
+
+    return model_open(&m, large, &e) || m.count < LARGE_FLOATS;
+}
+
+static int
+save_large(void)
+{
+    struct model m;
+    struct error e = {0};
+
+    return model_open(&m, large, &e) || model_save(&m, path_of("again"), NULL, &e);
+}
+
+/* 75 MB of float32, from a file of as many bytes and from one of half: what is held is the
+ * parameters and a little, never the file beside them; nor is there a copy when it is saved. */
+static void
+test_one_copy(void **state)
+{
+    struct model_config c = small_config(0, 0);
+    struct model m;
+    struct error e = {0};
+    enum safetensors_type types[64];
+    struct safetensors_source sources[64];
+
+    (void)state;
+    snprintf(large, sizeof(large), "%s", path_of("large"));
+    c.vocab_size = 16384, c.hidden_size = 512, c.intermediate_size = 64;
+    c.num_attention_heads = c.num_key_value_heads = 8;
+    must(model_init(&m, &c, &e), &e);
+    for (int64_t i = 0; i < m.count; i++)
+        m.params[i] = (float)(i % 1021) / 1024;
+    must(model_save(&m, large, NULL, &e), &e);
+    assert_true(m.tensor_count < 64);
+    for (int i = 0; i < m.tensor_count; i++) {
+        const struct model_tensor *t = &m.tensors[i];
+
+        types[i] = SAFETENSORS_BF16;
+        sources[i] = (struct safetensors_source){
+            t->name, t->dims, {t->shape[0], t->shape[1]}, m.params + t->offset};
+    }
+    for (int half = 0; half < 2; half++) {
+        double opened, saved;
+
+        if (half)
+            must(safetensors_write_as(path_of("large/model.safetensors"), sources, types,
+                                      m.tensor_count, &e),
+                 &e);
+        opened = growth_of(open_large);
+        saved = growth_of(save_large);
+        if (opened > 1.25 * 4 * LARGE_FLOATS || saved > 1.25 * 4 * LARGE_FLOATS)
+            fail_msg("%.0f MB of parameters, %.0f MB held to open, %.0f MB to save",
+                     4e-6 * LARGE_FLOATS, opened * 1e-6, saved * 1e-6);
+        print_message("%.0f MB of parameters: %.0f MB held to open, %.0f MB to save\n",
+                      4e-6 * LARGE_FLOATS, opened * 1e-6, saved * 1e-6);
+    }
+    model_free(&m);
 }
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config_read),    cmocka_unit_test(test_config_refused),
-        cmocka_unit_test(test_config_written), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_save_replaces),  cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_shards),         cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_save_replaces),
+        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_one_copy),       cmocka_unit_test(test_names_and_types),
+        cmocka_unit_test(test_files_beside),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

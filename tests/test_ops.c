@@ -149,7 +149,7 @@ rope_is_naive(void **state)
         int64_t dim = dims[i];
         struct rope rope;
 
-        rope_init(&rope, 50, dim, 10000.0);
+        rope_init(&rope, 50, dim, 10000.0, NULL);
         for (int64_t position = 0; position < 50; position += 7) {
             float *x = sets_floats(3 * dim, (uint64_t)dim, 1),
                   *kept = sets_floats(3 * dim, (uint64_t)dim, 1);

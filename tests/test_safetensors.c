@@ -261,6 +261,126 @@ test_write(void **state)
     assert_int_equal(rmdir(dir), 0); /* and nothing lies beside it */
 }
 
+/* VALUES written as TYPE: the bits that the file holds. */
+static void
+bits_as(enum safetensors_type type, const float *values, int64_t count, uint16_t *bits)
+{
+    char dir[] = "/tmp/test_safetensors.XXXXXX", path[64];
+    struct safetensors_source source = {"x", 1, {count}, values};
+    struct safetensors s;
+    struct error e = {0};
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/x", dir);
+    assert_int_equal(safetensors_write_as(path, &source, &type, 1, &e), 0);
+    assert_int_equal(safetensors_open(&s, path, &e), 0);
+    assert_int_equal(s.entries[0].type, type);
+    assert_int_equal(s.entries[0].bytes, 2 * count);
+    memcpy(bits, s.entries[0].data, s.entries[0].bytes);
+    float *taken = malloc((size_t)count * sizeof(*taken)), *read = malloc((size_t)count * sizeof(*read));
+
+    assert_int_equal(safetensors_take(&s, &s.entries[0], taken, &e), 0);
+    assert_int_equal(safetensors_floats(&s.entries[0], read, &e), 0); /* pages given back are there */
+    assert_memory_equal(taken, read, (size_t)count * sizeof(*read));
+    free(taken);
+    free(read);
+    safetensors_close(&s);
+    unlink(path);
+    rmdir(dir);
+}
+
+/* Every number of two bytes to float32 and back; every midpoint of two neighbours, which goes to
+ * the even one; and the floats next to it, which go to their own side. */
+static void
+rounds_as(enum safetensors_type type, uint32_t infinity)
+{
+    enum { N = 1 << 16 };
+    static uint16_t all[N], bits[3 * N];
+    static float floats[N], near[3 * N];
+    struct safetensors_entry entry = {"x", type, 1, {N}, N, (const char *)all, sizeof(all)};
+    struct error e = {0};
+    int64_t n = 0;
+
+    for (uint32_t i = 0; i < N; i++)
+        all[i] = (uint16_t)i;
+    assert_int_equal(safetensors_floats(&entry, floats, &e), 0);
+    bits_as(type, floats, N, bits);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t size = i & 0x7fff;
+
+        if (size <= infinity)
+            assert_int_equal(bits[i], i);
+        else
+            assert_true((bits[i] & 0x7fff) > infinity); /* a NaN stays one */
+    }
+    for (uint32_t i = 0; i + 1 < infinity; i++) {
+        float middle = (float)(((double)floats[i] + (double)floats[i + 1]) / 2);
+
+        near[n++] = nextafterf(middle, -INFINITY);
+        near[n++] = middle;
+        near[n++] = nextafterf(middle, INFINITY);
+    }
+    bits_as(type, near, n, bits);
+    for (uint32_t i = 0; i + 1 < infinity; i++) {
+        assert_int_equal(bits[3 * i], i);
+        assert_int_equal(bits[3 * i + 1], i + (i & 1));
+        assert_int_equal(bits[3 * i + 2], i + 1);
+    }
+}
+
+static void
+test_rounding(void **state)
+{
+    static const float large[] = {65519.996f, 65520.0f, 3.4e38f, -65520.0f, -1e-8f, INFINITY, -NAN};
+    static const float brains[] = {3.39e38f, 3.4e38f, -INFINITY};
+    uint16_t bits[7];
+
+    (void)state;
+    rounds_as(SAFETENSORS_F16, 0x7c00);
+    rounds_as(SAFETENSORS_BF16, 0x7f80);
+    bits_as(SAFETENSORS_F16, large, 7, bits);
+    assert_int_equal(bits[0], 0x7bff);
+    assert_int_equal(bits[1], 0x7c00);
+    assert_int_equal(bits[2], 0x7c00);
+    assert_int_equal(bits[3], 0xfc00);
+    assert_int_equal(bits[4], 0x8000);
+    assert_int_equal(bits[5], 0x7c00);
+    assert_true((bits[6] & 0x7fff) > 0x7c00);
+    bits_as(SAFETENSORS_BF16, brains, 3, bits);
+    assert_int_equal(bits[0], 0x7f7f);
+    assert_int_equal(bits[1], 0x7f80);
+    assert_int_equal(bits[2], 0xff80);
+}
+
+/* What safetensors 0.8.0 of Python writes of these: wider types first, then names. */
+static void
+test_write_types(void **state)
+{
+    static const char wanted[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"c\":{\"dtype\":\"F32\",\"shape\":[1],"
+        "\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[4,10]},"
+        "\"a\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[10,12]}}";
+    static const float x[] = {1, -2, 0.5f};
+    struct safetensors_source sources[] = {{"a", 1, {1}, x}, {"b", 1, {3}, x}, {"c", 1, {1}, x}};
+    enum safetensors_type types[] = {SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_F32};
+    char path[] = "/tmp/test_safetensors.XXXXXX", bytes[400];
+    struct error e = {0};
+    uint64_t header;
+    size_t length;
+
+    (void)state;
+    close(mkstemp(path));
+    assert_int_equal(safetensors_write_as(path, sources, types, 3, &e), 0);
+    slurp(path, bytes, sizeof(bytes), &length);
+    memcpy(&header, bytes, 8);
+    assert_memory_equal(bytes + 8, wanted, sizeof(wanted) - 1);
+    assert_memory_equal(bytes + 8 + header, "\0\0\x80\x3f\x80\x3f\0\xc0\0\x3f\0\x3c", 12);
+    assert_int_equal(length, 8 + header + 12);
+    types[1] = SAFETENSORS_I64;
+    assert_int_equal(safetensors_write_as(path, sources, types, 3, &e), ERROR_internal);
+    unlink(path);
+}
+
 static uint64_t
 next_random(uint64_t *seed)
 {
@@ -306,7 +426,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_malformed), cmocka_unit_test(test_mistyped),
         cmocka_unit_test(test_valid),     cmocka_unit_test(test_floats),
-        cmocka_unit_test(test_write),     cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_write),     cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_write_types), cmocka_unit_test(test_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

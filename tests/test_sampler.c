@@ -233,6 +233,14 @@ refused(const struct model *m, struct sampler_options o, struct sampler_prompt p
     free(h);
 }
 
+static int
+accept(void *context, const struct sampler_answer *a)
+{
+    (void)context;
+    (void)a;
+    return 0;
+}
+
 static void
 test_refused(void **state)
 {
@@ -261,6 +269,12 @@ test_refused(void **state)
     refused(&m, o, p, ERROR_usage, "max_tokens");
     o = good, o.samples = 0;
     refused(&m, o, p, ERROR_usage, "samples");
+    m.config.positions_usable = 4; /* as a sliding window makes it: an answer must not pass it */
+    refused(&m, good, (struct sampler_prompt){ids[1], 1, 0}, ERROR_input, "slide");
+    o = good, o.max_tokens = 3;
+    assert_int_equal(sampler_run(&m, &o, &(struct sampler_prompt){ids[1], 1, 0}, 1, accept, NULL,
+                                 &(struct error){0}), 0);
+    m.config.positions_usable = 5;
     m.params[m.final_norm] = NAN;
     refused(&m, good, p, ERROR_model, "not finite");
     model_free(&m);

@@ -36,6 +36,12 @@ tiny_model_remove(const char *folder)
 void
 tiny_model_make(const char *folder, int64_t labels, uint64_t seed)
 {
+    tiny_model_make_head(folder, labels ? MODEL_HEAD_token : MODEL_HEAD_language, labels, seed);
+}
+
+void
+tiny_model_make_head(const char *folder, enum model_head head, int64_t labels, uint64_t seed)
+{
     static const char *const specials[] = {TINY_SPECIAL};
     char *tokens = xprint("%s.tokens", folder);
     struct error e = {0};
@@ -51,6 +57,7 @@ tiny_model_make(const char *folder, int64_t labels, uint64_t seed)
     config.max_position_embeddings = TINY_POSITIONS;
     config.initializer_range = 0.3; /* large, so that scores spread */
     config.tie_word_embeddings = labels == 0;
+    config.head = head;
     config.num_labels = labels;
     mkdir(tokens, 0700);
     if (tokenizer_write_bytes(tokens, span_text(TINY_CHARACTERS), specials, 1, TINY_SPECIAL, &e) !=

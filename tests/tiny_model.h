@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "kernels/model.h"
+
 #define TINY_CHARACTERS "0123456789+-=?\n abcdefghijklmnopqrstuvwxyz"
 #define TINY_SPECIAL    "<|end|>"
 #define TINY_POSITIONS  512
@@ -15,5 +17,8 @@ void tiny_model_make(const char *folder, int64_t labels, uint64_t seed);
 
 /* Removes a folder of files and folders. */
 void tiny_model_remove(const char *folder);
+
+/* The same with a head of this kind. */
+void tiny_model_make_head(const char *folder, enum model_head head, int64_t labels, uint64_t seed);
 
 #endif

@@ -51,7 +51,19 @@ initial_config(const struct learner_options *o, struct model_config *config, str
         return error_set(e, ERROR_model,
                          "'%s' is a classifier; objective '%s' trains a language model", o->model,
                          objective->name);
-    return model_config_check(config, e);
+    if (config->head == MODEL_HEAD_sequence)
+        return error_set(e, ERROR_model,
+                         "'%s' classifies whole sequences; a classifier of tokens or a process "
+                         "reward model can be trained",
+                         o->model);
+    rc = model_config_check(config, e);
+    if (rc == 0 && config->positions_usable < config->max_position_embeddings &&
+        o->max_tokens > config->positions_usable)
+        rc = error_set(e, ERROR_model,
+                       "the attention of '%s' slides after %lld tokens, which is not supported; "
+                       "max_tokens is %lld: say at most the former",
+                       o->model, (long long)config->positions_usable, (long long)o->max_tokens);
+    return rc;
 }
 
 /* The decoder of `from`, whose head does not fit, with the new head that `to` already has. */

@@ -375,6 +375,8 @@ blame_gradient(struct trainer *t)
     for (int i = 0; i < t->model.tensor_count; i++) {
         const struct model_tensor *tensor = &t->model.tensors[i];
 
+        if (t->groups && t->groups[i] == ADAMW_frozen)
+            continue;
         if (!isfinite(adamw_norm(t->grads + tensor->offset, tensor->count))) {
             error_set(&t->fault, ERROR_model, "the gradient of %s is not finite", tensor->name);
             return;
