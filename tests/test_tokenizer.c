@@ -353,6 +353,7 @@ test_long(void **state)
     static const char *const units[] = {
         "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<", "?"};
     struct tokenizer *t = open_golden("qwen"), *whole = open_golden("fused");
+    struct tokenizer *deepseek = open_golden("deepseek"); /* regular expressions, in three steps */
     size_t length = 1 << 20;
     uint32_t random = 1;
     char *text = xalloc(length);
@@ -370,11 +371,15 @@ test_long(void **state)
         assert_int_equal(tokenizer_encode(t, span_of(text, used), 1, &out, &e), 0);
         assert_int_equal(out.ends[out.count - 1], used);
         assert_int_equal(tokenizer_encode(whole, span_of(text, used), 1, &out, &e), 0);
+        if (tokenizer_encode(deepseek, span_of(text, used), 1, &out, &e))
+            fail_msg("%s: %s", units[u], e.text);
+        assert_int_equal(out.ends[out.count - 1], used);
     }
     free(text);
     tokens_free(&out);
     tokenizer_close(t);
     tokenizer_close(whole);
+    tokenizer_close(deepseek);
 }
 
 static void
