@@ -128,9 +128,10 @@ read_replace(struct normalizer_step *s, const json_t *json, struct error *e)
         return error_set(e, ERROR_model,
                          "Replace: 'pattern' must be a Regex or a String, 'content' a text");
     buffer_add(&s->with, json_string_value(content), json_string_length(content));
-    s->pattern = regex ? pattern_regex(regex, e)
-                       : pattern_literal(
-                             span_of(json_string_value(literal), json_string_length(literal)), e);
+    s->pattern =
+        regex
+            ? pattern_regex(regex, e)
+            : pattern_literal(span_of(json_string_value(literal), json_string_length(literal)), e);
     s->run = run_replace;
     if (s->with.length > NORMALIZER_CONTENT_MAX)
         return error_set(e, ERROR_limit, "Replace: a 'content' of more than %d bytes",

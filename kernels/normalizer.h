@@ -24,8 +24,8 @@ int normalizer_read(struct normalizer *n, const json_t *json, struct error *e);
 void normalizer_free(struct normalizer *n);
 
 /* TEXT (valid UTF-8) through every step; CHAIN is emptied first and then holds the steps that
- * changed something. *OUT is TEXT or lies in CHAIN. ERROR_model when a pattern gives up, ERROR_limit when the text
- * grows too long. */
+ * changed something. *OUT is TEXT or lies in CHAIN. ERROR_model when a pattern gives up,
+ * ERROR_limit when the text grows too long. */
 int normalizer_run(const struct normalizer *n, struct span text, struct rewrite_chain *chain,
                    struct span *out, struct error *e);
 

@@ -177,8 +177,7 @@ translate_outside(const char *text, size_t *at, struct buffer *out, struct error
     char c = text[*at];
 
     if (c == '(' && is_refused_group(text + *at + 1))
-        return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood",
-                         text + *at + 1);
+        return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood", text + *at + 1);
     if (c == '}' && text[*at + 1] == '+')
         return error_set(e, ERROR_model, "'}+' in a pattern is not understood");
     if (c == '{' && text[*at + 1] == ',') { /* none or more, to PCRE2 the letters themselves */

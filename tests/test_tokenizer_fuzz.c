@@ -150,8 +150,8 @@ every_string_is_encoded_and_decoded_as_the_reference_does(void **state)
     {
         const char *name = json_string_value(json_object_get(entry, "name"));
 
-        bad += check_entry(name, open_json(json_object_get(entry, "tokenizer"), name), entry,
-                           &cases);
+        bad +=
+            check_entry(name, open_json(json_object_get(entry, "tokenizer"), name), entry, &cases);
     }
     assert_int_equal(bad, 0);
     assert_true(cases >= 5000);
@@ -176,15 +176,17 @@ the_regular_expressions_agree_with_the_scanners(void **state)
         if (strcmp(name, "gpt2") == 0) { /* ByteLevel's own pattern, written out */
             level = json_copy(steps);
             json_object_set_new(level, "use_regex", json_false());
-            split = json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex",
-                              "(?:'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
-                              "\\s+(?!\\S)|\\s+)", "behavior", "Isolated");
-            json_object_set_new(json, "pre_tokenizer",
-                                json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers",
-                                          split, level));
+            split =
+                json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex",
+                          "(?:'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
+                          "\\s+(?!\\S)|\\s+)",
+                          "behavior", "Isolated");
+            json_object_set_new(
+                json, "pre_tokenizer",
+                json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers", split, level));
         } else {
-            split = json_object_get(
-                json_array_get(json_object_get(steps, "pretokenizers"), 0), "pattern");
+            split = json_object_get(json_array_get(json_object_get(steps, "pretokenizers"), 0),
+                                    "pattern");
             pattern = json_string_value(json_object_get(split, "Regex"));
             grouped = xprint("(?:%s)", pattern);
             json_object_set_new(split, "Regex", json_string(grouped));
