@@ -5,9 +5,9 @@
  * are translated where the two agree in meaning: white space, \w, \d, \h and general categories
  * through the tables of unicode.h, so that the Unicode version is the reference's. They are
  * refused, with the words that are not understood, where the two would differ: nested brackets and
- * POSIX classes, "&&", \b, \R, \X, \G and their like, (?m), x{n}+. Scripts and other properties are
- * PCRE2's own (Unicode 14 in 10.42; the reference has 16), and (?i) does not fold one character to
- * several. */
+ * POSIX classes, "&&", \b, \R, \X, \G and their like, (?m), x{n}+. Scripts but Han, and other
+ * properties, are PCRE2's own (Unicode 14 in 10.42; the reference has 16), and (?i) does not fold
+ * one character to several. */
 #ifndef KERNELS_PATTERN_H
 #define KERNELS_PATTERN_H
 

@@ -57,6 +57,7 @@ enum unicode_flag {
     UNICODE_mark = 1 << 10,       /* what StripAccents drops */
     UNICODE_inert = 1 << 11,      /* normalisation leaves it alone, whatever newer versions say */
     UNICODE_newer = 1 << 12,      /* assigned after Unicode 14, PCRE2 10.42's */
+    UNICODE_han = 1 << 13,         /* the script Han */
 };
 
 /* The flags of every code point below UNICODE_END; made at the first call, from any thread. */
