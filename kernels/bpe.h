@@ -44,7 +44,8 @@ struct bpe {
     int32_t unknown;       /* id of unk_token, -1: none */
     int32_t bytes[256];    /* of the byte-level characters */
     int32_t fallback[256]; /* of <0xNN> */
-    struct bpe_pair *pairs; /* [left byte * 256 + right byte]; NULL: not byte_level, or a byte lacks */
+    struct bpe_pair
+        *pairs; /* [left byte * 256 + right byte]; NULL: not byte_level, or a byte lacks */
     char prefix[BPE_AFFIX_MAX + 1], suffix[BPE_AFFIX_MAX + 1]; /* of a word's characters */
     struct arena strings;
     struct bpe_cached *cache;
@@ -76,8 +77,8 @@ void bpe_add(struct bpe *b, struct span token, int32_t id);
 
 void bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out);
 
-/* The same for the piece [start, end) of TEXT, valid UTF-8: its tokens are added to OUT with offsets
- * AT + their place in the text, whole characters. WORD is scratch. */
+/* The same for the piece [start, end) of TEXT, valid UTF-8: its tokens are added to OUT with
+ * offsets AT + their place in the text, whole characters. WORD is scratch. */
 void bpe_append(struct bpe *b, struct span text, size_t start, size_t end, int64_t at,
                 struct bpe_word *word, struct tokens *out);
 

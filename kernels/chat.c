@@ -357,9 +357,9 @@ guarded_ids(const struct tokenizer *t, enum chat_format f, int32_t ids[8])
 }
 
 int
-chat_encode(struct tokenizer *t, enum chat_format f, const struct chat_message *messages,
-            int count, const struct chat_options *o, int flags, struct buffer *text,
-            struct tokens *out, struct error *e)
+chat_encode(struct tokenizer *t, enum chat_format f, const struct chat_message *messages, int count,
+            const struct chat_options *o, int flags, struct buffer *text, struct tokens *out,
+            struct error *e)
 {
     struct writer w = {.text = text};
     struct tokenizer_guard guard = {0};
@@ -384,8 +384,7 @@ chat_prompt(struct tokenizer *t, const struct chat_template *c, const char *syst
 {
     struct chat_message messages[2] = {{.role = "system", .content = span_text(system)},
                                        {.role = "user", .content = prompt}};
-    struct chat_options o = {
-        .generation_prompt = 1, .thinking = c->thinking, .system = c->system};
+    struct chat_options o = {.generation_prompt = 1, .thinking = c->thinking, .system = c->system};
     struct buffer text = {0};
     int first = !system || !*system;
     int rc = chat_encode(t, c->format, messages + first, 2 - first, &o,

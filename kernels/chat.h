@@ -1,14 +1,14 @@
 /* chat: conversations as the models' own chat templates write them, in text and in token ids.
  *
- * Six formats, each exactly what Hugging Face's apply_chat_template gives for the templates that the
- * models ship: messages of text only, no tools offered. qwen2 is Qwen2 and Qwen2.5, qwen3 Qwen3 with its
- * enable_thinking, r1 DeepSeek-R1-Distill of Qwen and Llama, llama3 the first Llama 3, llama31 Llama
- * 3.1 to 3.3; raw is the contents as they stand.
+ * Six formats, each exactly what Hugging Face's apply_chat_template gives for the templates that
+ * the models ship: messages of text only, no tools offered. qwen2 is Qwen2 and Qwen2.5, qwen3 Qwen3
+ * with its enable_thinking, r1 DeepSeek-R1-Distill of Qwen and Llama, llama3 the first Llama 3,
+ * llama31 Llama 3.1 to 3.3; raw is the contents as they stand.
  *
- * Tokens. The text is encoded as a whole, so that merges reach over the seams of template and content as
- * they do in the reference; but what is in a content cannot forge the template's tokens:
- * "<|im_end|>" there becomes letters. Tokens that are neither special nor the template's (<think>) are
- * matched everywhere, as in the reference. */
+ * Tokens. The text is encoded as a whole, so that merges reach over the seams of template and
+ * content as they do in the reference; but what is in a content cannot forge the template's tokens:
+ * "<|im_end|>" there becomes letters. Tokens that are neither special nor the template's (<think>)
+ * are matched everywhere, as in the reference. */
 #ifndef KERNELS_CHAT_H
 #define KERNELS_CHAT_H
 
@@ -17,7 +17,15 @@
 #define CHAT_TEMPLATE_MAX (1 << 20) /* bytes of a template that is looked at */
 #define CHAT_DATE         "26 Jul 2024"
 
-enum chat_format { CHAT_raw, CHAT_qwen2, CHAT_qwen3, CHAT_r1, CHAT_llama3, CHAT_llama31, CHAT_FORMATS };
+enum chat_format {
+    CHAT_raw,
+    CHAT_qwen2,
+    CHAT_qwen3,
+    CHAT_r1,
+    CHAT_llama3,
+    CHAT_llama31,
+    CHAT_FORMATS
+};
 
 extern const char *const chat_names[CHAT_FORMATS + 1]; /* "raw" ..., NULL at the end */
 
@@ -58,8 +66,7 @@ int chat_format_of(const char *dir, enum chat_format *format, struct error *e);
 
 /* NAME is one of chat_names or "auto": the model's own. DIR tells the rest where it has the same
  * format. ERROR_usage: no such name. */
-int chat_template_open(struct chat_template *c, const char *name, const char *dir,
-                       struct error *e);
+int chat_template_open(struct chat_template *c, const char *name, const char *dir, struct error *e);
 
 /* Appends the text to OUT. ERROR_input: no message, or a role that the format lacks. */
 int chat_render(enum chat_format f, const struct chat_message *messages, int count,

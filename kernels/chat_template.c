@@ -140,6 +140,17 @@ load(const char *dir, char **text, struct error *e)
     return rc;
 }
 
+/* The first bytes of a text, on one line, in ASCII. */
+static void
+begin_of(const char *text, char begin[41])
+{
+    size_t length = strnlen(text, 40);
+
+    for (size_t i = 0; i < length; i++)
+        begin[i] = text[i] >= ' ' && text[i] < 0x7f ? text[i] : ' ';
+    begin[length] = 0;
+}
+
 int
 chat_template_read(struct chat_template *c, const char *dir, struct error *e)
 {
@@ -151,13 +162,12 @@ chat_template_read(struct chat_template *c, const char *dir, struct error *e)
         return rc;
     if (!recognise(c, text)) {
         chat_template_free(c);
-        for (int i = 0; i < 40; i++) /* one line */
-            begin[i] = text[i] && (unsigned char)text[i] >= ' ' ? text[i] : ' ';
-        begin[strlen(text) < 40 ? strlen(text) : 40] = 0;
-        rc = error_set(e, ERROR_model,
-                       "%s: its chat template ('%s...') is not understood; those of Qwen2, Qwen2.5, "
-                       "Qwen3, DeepSeek-R1-Distill and Llama 3 are; or prompt_format: raw",
-                       dir, begin);
+        begin_of(text, begin);
+        rc =
+            error_set(e, ERROR_model,
+                      "%s: its chat template ('%s...') is not understood; those of Qwen2, Qwen2.5, "
+                      "Qwen3, DeepSeek-R1-Distill and Llama 3 are; or prompt_format: raw",
+                      dir, begin);
     }
     free(text);
     return rc;

@@ -89,6 +89,9 @@ run_replace(const struct normalizer_step *s, struct span text, struct rewrite *r
         rewrite_keep(r, span_of(text.at + at, w.start - at));
         rewrite_edit(r, text, w.start, w.end, buffer_span(&s->with));
         at = w.end;
+        if (r->text.length > NORMALIZER_TEXT_MAX)
+            return error_set(e, ERROR_limit, "Replace makes more than %d bytes of a text",
+                             NORMALIZER_TEXT_MAX);
     }
     rewrite_keep(r, span_of(text.at + at, text.length - at));
     return rc;
@@ -125,10 +128,14 @@ read_replace(struct normalizer_step *s, const json_t *json, struct error *e)
         return error_set(e, ERROR_model,
                          "Replace: 'pattern' must be a Regex or a String, 'content' a text");
     buffer_add(&s->with, json_string_value(content), json_string_length(content));
-    s->pattern = regex ? pattern_regex(regex, e)
-                       : pattern_literal(
-                             span_of(json_string_value(literal), json_string_length(literal)), e);
+    s->pattern =
+        regex
+            ? pattern_regex(regex, e)
+            : pattern_literal(span_of(json_string_value(literal), json_string_length(literal)), e);
     s->run = run_replace;
+    if (s->with.length > NORMALIZER_CONTENT_MAX)
+        return error_set(e, ERROR_limit, "Replace: a 'content' of more than %d bytes",
+                         NORMALIZER_CONTENT_MAX);
     return s->pattern ? 0 : error_wrap(e, "Replace");
 }
 
@@ -149,6 +156,8 @@ read_simple(struct normalizer_step *s, const char *type, const json_t *json, str
     if (strcmp(type, "Prepend") == 0 && json_is_string(text)) {
         buffer_add(&s->with, json_string_value(text), json_string_length(text));
         s->run = run_prepend;
+        if (s->with.length > NORMALIZER_CONTENT_MAX)
+            return error_set(e, ERROR_limit, "Prepend: more than %d bytes", NORMALIZER_CONTENT_MAX);
         return 0;
     }
     s->run = strcmp(type, "Lowercase") == 0      ? run_lowercase

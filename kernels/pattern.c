@@ -25,8 +25,8 @@ struct pattern {
 static int
 compile(struct pattern *p, const char *text, struct error *e)
 {
-    uint32_t options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C | PCRE2_UCP |
-                       PCRE2_MULTILINE;
+    uint32_t options =
+        PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_NEVER_BACKSLASH_C | PCRE2_UCP | PCRE2_MULTILINE;
     PCRE2_UCHAR reason[120] = "";
     PCRE2_SIZE where;
     int why;
@@ -134,8 +134,8 @@ next_character(const struct pattern *p, struct span text, struct pattern_walk *w
 static int
 next_literal(const struct pattern *p, struct span text, struct pattern_walk *w)
 {
-    const char *found = memmem(text.at + w->from, text.length - w->from, p->literal.at,
-                               p->literal.length);
+    const char *found =
+        memmem(text.at + w->from, text.length - w->from, p->literal.at, p->literal.length);
 
     if (!found)
         return 0;

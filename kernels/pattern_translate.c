@@ -1,8 +1,10 @@
 /* Oniguruma's words (Ruby's syntax) in PCRE2's; what would mean something else is refused. */
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "kernels/pattern.h"
 
 #include "kernels/unicode.h"
 
+#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -43,10 +45,16 @@ add_ranges(struct buffer *out, const struct set *s, int negative, uint16_t only)
 }
 
 /* PCRE2's own property where that plus what is newer makes the same set: shorter and faster than
- * ranges. U+1171E went from Mn to Mc after Unicode 14, and C loses what is newer. */
+ * ranges. U+1171E went from Mn to Mc after Unicode 14, and C loses what is newer; a PCRE2 with a
+ * later version than the reference's 16 would have too much. */
 static int
 is_native(const char *name)
 {
+    char version[64] = "";
+
+    if (pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) > (int)sizeof(version) ||
+        pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version) < 0 || atoi(version) > 16)
+        return 0;
     return strcmp(name, "Mn") && strcmp(name, "Mc") && strcmp(name, "Cn") && strcmp(name, "C");
 }
 
@@ -96,6 +104,11 @@ translate_property(const char *text, size_t *at, int in_class, struct buffer *ou
     word[close - name] = 0;
     *at = (size_t)(close - text) + 1;
     set.categories = categories_of(word);
+    set.flag = strcasecmp(word, "Han") == 0 || strcasecmp(word, "Hani") == 0 ? UNICODE_han : 0;
+    if (set.flag) {
+        add_set(out, &set, NULL, negative, in_class);
+        return 0;
+    }
     if (!set.categories) {
         buffer_print(out, "\\%c{%s}", negative ? 'P' : 'p', word);
         return 0;
@@ -177,8 +190,7 @@ translate_outside(const char *text, size_t *at, struct buffer *out, struct error
     char c = text[*at];
 
     if (c == '(' && is_refused_group(text + *at + 1))
-        return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood",
-                         text + *at + 1);
+        return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood", text + *at + 1);
     if (c == '}' && text[*at + 1] == '+')
         return error_set(e, ERROR_model, "'}+' in a pattern is not understood");
     if (c == '{' && text[*at + 1] == ',') { /* none or more, to PCRE2 the letters themselves */

@@ -82,9 +82,9 @@ read_split(struct pretokenizer_step *step, const json_t *json, struct error *e)
     if (step->scanner || (!regex && json_string_length(literal) == 0))
         return 0;
     step->pattern =
-        regex ? pattern_regex(regex, e)
-              : pattern_literal(span_of(json_string_value(literal), json_string_length(literal)),
-                                e);
+        regex
+            ? pattern_regex(regex, e)
+            : pattern_literal(span_of(json_string_value(literal), json_string_length(literal)), e);
     return step->pattern ? 0 : ERROR_model;
 }
 
@@ -104,8 +104,8 @@ read_metaspace(struct pretokenizer_step *step, const json_t *json, struct error 
         return error_set(e, ERROR_model, "Metaspace: 'replacement' must be one character");
     buffer_add(&step->written, with, length);
     step->spaces = 1;
-    step->prepend = json_is_false(json_object_get(json, "add_prefix_space")) ? PREPEND_never
-                                                                              : PREPEND_always;
+    step->prepend =
+        json_is_false(json_object_get(json, "add_prefix_space")) ? PREPEND_never : PREPEND_always;
     for (int i = 0; scheme && i < 3; i++)
         if (strcmp(scheme, names[i]) == 0) {
             step->prepend = (enum prepend)i;

@@ -41,8 +41,8 @@ int pretokenizer_read(struct pretokenizer *p, const json_t *json, struct error *
 void pretokenizer_free(struct pretokenizer *p);
 
 /* Cuts *TEXT (valid UTF-8) into OUT. Both OUT and CHAIN are emptied first; where steps write into
- * the text (Metaspace, add_prefix_space), *TEXT becomes the text written, in CHAIN. FIRST: it begins
- * at byte 0 of what was given to the tokenizer. ERROR_model when a pattern gives up. */
+ * the text (Metaspace, add_prefix_space), *TEXT becomes the text written, in CHAIN. FIRST: it
+ * begins at byte 0 of what was given to the tokenizer. ERROR_model when a pattern gives up. */
 int pretokenizer_cut(const struct pretokenizer *p, struct span *text, int first,
                      struct rewrite_chain *chain, struct pieces *out, struct error *e);
 

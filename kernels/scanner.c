@@ -24,9 +24,9 @@ scanner_of(const char *pattern)
 }
 
 /* What the patterns tell apart. */
-enum class { OTHER, LETTER, NUMBER, SPACE };
+enum kind { OTHER, LETTER, NUMBER, SPACE };
 
-static const uint8_t classes[UNICODE_CATEGORIES] = {
+static const uint8_t kinds[UNICODE_CATEGORIES] = {
     [UNICODE_Ll] = LETTER, [UNICODE_Lm] = LETTER, [UNICODE_Lo] = LETTER, [UNICODE_Lt] = LETTER,
     [UNICODE_Lu] = LETTER, [UNICODE_Nd] = NUMBER, [UNICODE_Nl] = NUMBER, [UNICODE_No] = NUMBER,
     [UNICODE_Zl] = SPACE,  [UNICODE_Zp] = SPACE,  [UNICODE_Zs] = SPACE,
@@ -53,16 +53,16 @@ struct text {
     const uint16_t *flags;
 };
 
-/* The class of the character at AT, its bytes in *LENGTH. */
-static inline enum class
-class_at(const struct text *t, size_t at, size_t *length)
+/* The kind of the character at AT, its bytes in *LENGTH. */
+static inline enum kind
+kind_at(const struct text *t, size_t at, size_t *length)
 {
     const unsigned char *c = t->at + at;
     uint32_t point;
 
     if (c[0] < 0x80) {
         *length = 1;
-        return (enum class)ascii[c[0]];
+        return (enum kind)ascii[c[0]];
     }
     if (c[0] < 0xe0) {
         *length = 2;
@@ -76,16 +76,16 @@ class_at(const struct text *t, size_t at, size_t *length)
         *length = 4;
         point = (c[0] & 7u) << 18 | (c[1] & 63u) << 12 | (c[2] & 63u) << 6 | (c[3] & 63u);
     }
-    return (enum class)classes[t->flags[point] & UNICODE_category];
+    return (enum kind)kinds[t->flags[point] & UNICODE_category];
 }
 
-/* Where a run of CLASS from AT ends. */
+/* Where a run of KIND from AT ends. */
 static inline size_t
-run(const struct text *t, size_t at, enum class class)
+run(const struct text *t, size_t at, enum kind kind)
 {
     size_t length;
 
-    while (at < t->end && class_at(t, at, &length) == class)
+    while (at < t->end && kind_at(t, at, &length) == kind)
         at += length;
     return at;
 }
@@ -119,7 +119,7 @@ spaces(const struct text *t, size_t at, int lines)
 {
     size_t last = at, after_line = 0, end = at, length;
 
-    while (end < t->end && class_at(t, end, &length) == SPACE) {
+    while (end < t->end && kind_at(t, end, &length) == SPACE) {
         last = end;
         end += length;
         if (t->at[last] == '\n' || t->at[last] == '\r')
@@ -134,19 +134,19 @@ static size_t
 next_gpt2(const struct text *t, size_t at)
 {
     size_t length, end;
-    enum class class = class_at(t, at, &length);
+    enum kind kind = kind_at(t, at, &length);
 
     if (t->at[at] == '\'') {
         end = contraction(t, at, 0);
         if (end)
             return end;
     }
-    if (class != SPACE)
-        return run(t, at + length, class);
+    if (kind != SPACE)
+        return run(t, at + length, kind);
     if (t->at[at] == ' ' && at + 1 < t->end) {
-        class = class_at(t, at + 1, &length);
-        if (class != SPACE)
-            return run(t, at + 1 + length, class);
+        kind = kind_at(t, at + 1, &length);
+        if (kind != SPACE)
+            return run(t, at + 1 + length, kind);
     }
     return spaces(t, at, 0);
 }
@@ -165,9 +165,9 @@ static size_t
 next_chat(const struct text *t, size_t at, int digits)
 {
     size_t length, more, end;
-    enum class class = class_at(t, at, &length);
+    enum kind kind = kind_at(t, at, &length);
 
-    if (class == LETTER)
+    if (kind == LETTER)
         return run(t, at + length, LETTER);
     if (t->at[at] == '\'') {
         end = contraction(t, at, 1);
@@ -175,20 +175,20 @@ next_chat(const struct text *t, size_t at, int digits)
             return end;
     }
     end = at + length;
-    if (class == NUMBER) {
-        while (--digits && end < t->end && class_at(t, end, &more) == NUMBER)
+    if (kind == NUMBER) {
+        while (--digits && end < t->end && kind_at(t, end, &more) == NUMBER)
             end += more;
         return end;
     }
     if (end < t->end && t->at[at] != '\n' && t->at[at] != '\r') {
-        enum class next = class_at(t, end, &more);
+        enum kind next = kind_at(t, end, &more);
 
         if (next == LETTER)
             return run(t, end + more, LETTER);
         if (t->at[at] == ' ' && next == OTHER)
             return signs(t, end);
     }
-    return class == OTHER ? signs(t, at) : spaces(t, at, 1);
+    return kind == OTHER ? signs(t, at) : spaces(t, at, 1);
 }
 
 size_t

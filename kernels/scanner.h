@@ -1,5 +1,6 @@
 /* scanner: the three pre-tokenizer patterns that most models have, by hand: the same cuts as
- * the regular expression, an order of magnitude sooner. A pattern is recognised by its exact text. */
+ * the regular expression, an order of magnitude sooner. A pattern is recognised by its exact text.
+ */
 #ifndef KERNELS_SCANNER_H
 #define KERNELS_SCANNER_H
 

@@ -226,8 +226,8 @@ static void
 run_metaspace(const struct token_decoder_step *s, struct token_texts *t, struct arena *room)
 {
     for (int64_t i = 0; i < t->count; i++)
-        t->at[i] = replaced(s->pattern, t->at[i],
-                            span_text(i == 0 && !s->keep_first ? "" : " "), room);
+        t->at[i] =
+            replaced(s->pattern, t->at[i], span_text(i == 0 && !s->keep_first ? "" : " "), room);
 }
 
 /* BPEDecoder: a word's suffix is a blank, but for the last token. */

@@ -24,7 +24,8 @@ struct token_texts {
     int64_t count;
 };
 
-/* JSON may be NULL or null: tokens are joined by blanks. ERROR_model names what is not understood. */
+/* JSON may be NULL or null: tokens are joined by blanks. ERROR_model names what is not understood.
+ */
 int token_decoder_read(struct token_decoder *d, const json_t *json, struct error *e);
 void token_decoder_free(struct token_decoder *d);
 

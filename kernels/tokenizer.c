@@ -277,8 +277,8 @@ first_loss(struct tokenizer *t, struct span text, int flags, struct span decoded
 }
 
 int
-tokenizer_round_trips(struct tokenizer *t, struct span text, int flags,
-                      const struct tokens *tokens, int64_t *where)
+tokenizer_round_trips(struct tokenizer *t, struct span text, int flags, const struct tokens *tokens,
+                      int64_t *where)
 {
     struct buffer decoded = {0};
     struct span back;

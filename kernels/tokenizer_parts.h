@@ -1,4 +1,5 @@
-/* tokenizer_parts: what a tokenizer is made of; for tokenizer.c, tokenizer_read.c and chat.c alone. */
+/* tokenizer_parts: what a tokenizer is made of; for tokenizer.c, tokenizer_read.c and chat.c alone.
+ */
 #ifndef KERNELS_TOKENIZER_PARTS_H
 #define KERNELS_TOKENIZER_PARTS_H
 
@@ -18,7 +19,7 @@ struct tokenizer {
     struct pretokenizer pretokenizer;
     struct token_decoder decoder;
     unsigned char *special; /* by id */
-    struct span *plain;     /* what a token is to the decoder, by id: its bytes if that is ByteLevel */
+    struct span *plain; /* what a token is to the decoder, by id: its bytes if that is ByteLevel */
     struct arena strings;
     int32_t before[TOKENIZER_TEMPLATE_MAX], after[TOKENIZER_TEMPLATE_MAX];
     int before_count, after_count;

@@ -169,11 +169,9 @@ tokenizer_read(struct tokenizer *t, const json_t *json, struct error *e)
         return error_wrap(e, "decoder");
     if (bpe_read(&t->bpe, json_object_get(json, "model"), t->pretokenizer.byte_level, e))
         return error_wrap(e, "model");
-    if (added_tokens_read(&t->added, json_object_get(json, "added_tokens"),
-                          &t->normalizer, e) ||
+    if (added_tokens_read(&t->added, json_object_get(json, "added_tokens"), &t->normalizer, e) ||
         join_added(t, e))
         return ERROR_model;
     prepare_decoding(t);
     return 0;
 }
-

@@ -2,8 +2,8 @@
  *
  * The reference (tokenizers 0.23.3) mixes Unicode versions: 16 in its regular expressions, about 9
  * in its normaliser, 8 in its punctuation, 17 in Rust's character methods. So this is one table of
- * its answers, asked of the library itself by tools/unicode_tables.py, and neither libutf8proc's nor
- * PCRE2's version shows in a token id. */
+ * its answers, asked of the library itself by tools/unicode_tables.py, and neither libutf8proc's
+ * nor PCRE2's version shows in a token id. */
 #ifndef KERNELS_UNICODE_H
 #define KERNELS_UNICODE_H
 
@@ -48,15 +48,16 @@ enum unicode_category {
 };
 
 enum unicode_flag {
-    UNICODE_category = 31,         /* the category's bits */
-    UNICODE_word = 1 << 5,         /* Oniguruma's \w */
-    UNICODE_word_inside = 1 << 6,  /* ... inside brackets: without six superscripts and fractions */
-    UNICODE_rust_word = 1 << 7,    /* \w of single_word and of the Whitespace pre-tokenizer */
-    UNICODE_numeric = 1 << 8,      /* of Digits */
-    UNICODE_punctuation = 1 << 9,  /* of Punctuation */
-    UNICODE_mark = 1 << 10,        /* what StripAccents drops */
-    UNICODE_inert = 1 << 11,       /* normalisation leaves it alone, whatever newer versions say */
-    UNICODE_newer = 1 << 12,       /* assigned after Unicode 14, PCRE2 10.42's */
+    UNICODE_category = 31,        /* the category's bits */
+    UNICODE_word = 1 << 5,        /* Oniguruma's \w */
+    UNICODE_word_inside = 1 << 6, /* ... inside brackets: without six superscripts and fractions */
+    UNICODE_rust_word = 1 << 7,   /* \w of single_word and of the Whitespace pre-tokenizer */
+    UNICODE_numeric = 1 << 8,     /* of Digits */
+    UNICODE_punctuation = 1 << 9, /* of Punctuation */
+    UNICODE_mark = 1 << 10,       /* what StripAccents drops */
+    UNICODE_inert = 1 << 11,      /* normalisation leaves it alone, whatever newer versions say */
+    UNICODE_newer = 1 << 12,      /* assigned after Unicode 14, PCRE2 10.42's */
+    UNICODE_han = 1 << 13,         /* the script Han */
 };
 
 /* The flags of every code point below UNICODE_END; made at the first call, from any thread. */

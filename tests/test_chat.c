@@ -57,11 +57,11 @@ check_case(struct tokenizer *t, const json_t *one)
     struct chat_message messages[MESSAGES_MAX];
     int count = read_messages(json_object_get(one, "messages"), messages);
     int format = chat_find(json_string_value(json_object_get(one, "format")));
-    struct chat_options o = {
-        .generation_prompt = json_is_true(json_object_get(one, "generation")),
-        .thinking = json_is_true(json_object_get(one, "thinking")) ? CHAT_thinking_default
-                                                                   : CHAT_thinking_off,
-        .date = json_string_value(json_object_get(one, "date"))};
+    struct chat_options o = {.generation_prompt = json_is_true(json_object_get(one, "generation")),
+                             .thinking = json_is_true(json_object_get(one, "thinking"))
+                                             ? CHAT_thinking_default
+                                             : CHAT_thinking_off,
+                             .date = json_string_value(json_object_get(one, "date"))};
     struct span want = text_of(json_object_get(one, "text"));
     const json_t *ids = json_object_get(one, "ids");
     struct buffer text = {0}, again = {0};
@@ -72,8 +72,7 @@ check_case(struct tokenizer *t, const json_t *one)
     assert_true(format > CHAT_raw);
     if (chat_encode(t, (enum chat_format)format, messages, count, &o, 0, &text, &out, &e))
         fail_msg("%s", e.text);
-    assert_int_equal(
-        chat_render((enum chat_format)format, messages, count, &o, &again, &e), 0);
+    assert_int_equal(chat_render((enum chat_format)format, messages, count, &o, &again, &e), 0);
     bad = text.length != want.length || memcmp(text.at, want.at, want.length) ||
           again.length != want.length || memcmp(again.at, want.at, want.length) ||
           (size_t)out.count != json_array_size(ids);
@@ -187,8 +186,8 @@ a_content_cannot_swallow_a_token(void **state)
     (void)state;
     assert_non_null(t);
     /* x|ab|x|ab|B|: bytes 0, 3 and 6 are foreign */
-    assert_int_equal(tokenizer_encode_guarded(t, span_text("xabxabB"), TOKENIZER_SPECIAL, &guard,
-                                              &out, &e), 0);
+    assert_int_equal(
+        tokenizer_encode_guarded(t, span_text("xabxabB"), TOKENIZER_SPECIAL, &guard, &out, &e), 0);
     assert_int_equal(out.count, 5);
     assert_int_equal(out.ids[0], 2);
     assert_int_equal(out.ids[1], 4);
@@ -246,10 +245,12 @@ a_directory_tells_its_format(void **state)
         const char *template;
         enum chat_format format;
     } cases[] = {
-        {"{{ '<|im_start|>system\\nSolve it.\\nSlowly.<|im_end|>\\n' }}{{ '<|im_start|>assistant\\n' }}",
+        {"{{ '<|im_start|>system\\nSolve it.\\nSlowly.<|im_end|>\\n' }}{{ "
+         "'<|im_start|>assistant\\n' }}",
          CHAT_qwen2},
         {"{% set ns = namespace(last_query_index=0) %}{{ '<|im_start|>' }}{% if enable_thinking %}"
-         "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}", CHAT_qwen3},
+         "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
+         CHAT_qwen3},
         {"{{ ns.system_prompt }}<｜User｜><｜Assistant｜><think>\\n{{ c.split('</think>')[-1] }}",
          CHAT_r1},
         {"{% if loop.index0 == 0 %}<|start_header_id|>{{ c | trim }}<|eot_id|>{% endif %}",
@@ -284,7 +285,8 @@ a_directory_tells_its_format(void **state)
     assert_int_equal(chat_template_open(&c, "chatml", dir, &e), ERROR_usage);
     snprintf(path, sizeof(path), "%s/chat_template.jinja", dir);
     unlink(path);
-    write_file(dir, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\", "
+    write_file(dir, "tokenizer_config.json",
+               "{\"chat_template\": [{\"name\": \"tool_use\", "
                "\"template\": \"x\"}, {\"name\": \"default\", \"template\": \"Cutting Knowledge "
                "Date: December 2023<|start_header_id|>trim<|eot_id|>\"}]}");
     assert_int_equal(chat_format_of(dir, &format, &e), 0);
@@ -311,8 +313,9 @@ a_prompt_is_one_message_of_the_user(void **state)
     (void)state;
     assert_int_equal(chat_prompt(t, &c, "Be brief.", span_text("2+2?<|im_end|>"), &out, &e), 0);
     tokenizer_decode(t, out.ids, out.count, 0, &back);
-    assert_true(span_is(buffer_span(&back), "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>"
-                                            "user\n2+2?<|im_end|><|im_end|>\n<|im_start|>assistant\n"));
+    assert_true(span_is(buffer_span(&back),
+                        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>"
+                        "user\n2+2?<|im_end|><|im_end|>\n<|im_start|>assistant\n"));
     assert_int_equal(count_id(&out, tokenizer_id(t, "<|im_end|>")), 2);
     c.format = CHAT_raw; /* as it stands: special tokens in it are meant */
     assert_int_equal(chat_prompt(t, &c, "", span_text("2+2?<|im_end|>"), &out, &e), 0);

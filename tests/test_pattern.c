@@ -83,11 +83,13 @@ a_translation_means_what_the_reference_means(void **state)
     matches("[^\\D]+", "x12", "12");
     matches("\\h+", "xyzbeef", "beef");
     matches("[^\\H]+", "xyzbeef", "beef");
-    matches("\\w+", "-a\xc2\xbd-", "a\xc2\xbd");      /* one half is a word character ... */
-    matches("[\\w]+", "-a\xc2\xbd-", "a");            /* ... but not in brackets */
+    matches("\\w+", "-a\xc2\xbd-", "a\xc2\xbd");         /* one half is a word character ... */
+    matches("[\\w]+", "-a\xc2\xbd-", "a");               /* ... but not in brackets */
     matches("\\p{Lu}", "a\xea\x9f\x9c", "\xea\x9f\x9c"); /* U+A7DC, of Unicode 16 */
     matches("\\p{Mc}", "\xf0\x91\x9c\x9e", "\xf0\x91\x9c\x9e"); /* U+1171E, ... */
-    matches("\\p{Mn}", "\xf0\x91\x9c\x9e", NULL); /* ... Mn until Unicode 14 */
+    matches("\\p{Mn}", "\xf0\x91\x9c\x9e", NULL);               /* ... Mn until Unicode 14 */
+    matches("\\p{Han}+", "a\xf0\xae\xaf\xb0\xe4\xb8\x80",
+            "\xf0\xae\xaf\xb0\xe4\xb8\x80"); /* U+2EBF0 */
     matches("\\P{L}+", "ab12c", "12");
     matches("[^\\P{L}b]+", "12bac", "ac");
     matches("\\p{^L}+", "ab12c", "12");

@@ -180,7 +180,8 @@ steps_of_real_texts_at_awkward_places(void **state)
         {"\xf0\x9f\xa6\x99x", {4, 5}, 2},
         {"a\xf0\x9f\xa6\x99x", {1, 5, 6}, 3},
         {"a\xf0\x9f\xa6\x99x", {1, 2, 3, 4, 5, 6}, 6},
-        /* added tokens: special ones are letters here, the others one token; one takes its blanks */
+        /* added tokens: special ones are letters here, the others one token; one takes its blanks
+         */
         {"a<|endoftext|>b", {3, 15}, 2},
         {"<think>so</think>", {7, 9, 17}, 3},
         {"<think>so</think>", {3, 8, 12, 17}, 4},
@@ -219,7 +220,8 @@ places_that_one_can_point_at(void **state)
     spans_steps(&tokens, (uint64_t[]){3, 7, 8}, 3, step);
     assert_true(last[0] == 0 && last[1] == 0 && last[2] == 1);
     assert_true(step[0] == 0 && step[1] == 2); /* step 1 owns no token */
-    /* a llama: four bytes in more than one token, each spanning all of it; the last ends the step */
+    /* a llama: four bytes in more than one token, each spanning all of it; the last ends the step
+     */
     assert_int_equal(tokenizer_encode(t, span_text("\xf0\x9f\xa6\x99"), 0, &tokens, &e), 0);
     n = tokens.count;
     assert_true(n > 1);
@@ -279,14 +281,16 @@ steps_of_an_answer_inside_a_rendered_conversation(void **state)
 
     (void)state;
     assert_int_equal(chat_encode(t, CHAT_qwen3, m, 2, &o, 0, &text, &tokens, &e), 0);
-    begin = (uint64_t)((const char *)memmem(text.at, text.length, answer, strlen(answer)) - text.at);
+    begin =
+        (uint64_t)((const char *)memmem(text.at, text.length, answer, strlen(answer)) - text.at);
     ends[0] = begin, ends[1] = begin + 12, ends[2] = begin + strlen(answer);
     assert_true(tokens.count < COUNT(step));
     spans_tokens(&tokens, ends, 3, last);
     spans_steps(&tokens, ends, 3, step);
     assert_int_equal(step[tokens.count - 1], -1); /* the end of the turn: beyond the last step */
     assert_true(last[1] > last[0] && last[2] > last[1]);
-    assert_true(tokens.starts[last[2]] < (int64_t)ends[2] && tokens.ends[last[2]] >= (int64_t)ends[2]);
+    assert_true(tokens.starts[last[2]] < (int64_t)ends[2] &&
+                tokens.ends[last[2]] >= (int64_t)ends[2]);
     for (int64_t k = 0; k < tokens.count; k++)
         if (tokens.ids[k] == tokenizer_id(t, "<|im_end|>"))
             assert_true(step[k] <= 0); /* the template's, before the answer or after it */

@@ -1,5 +1,5 @@
-/* The reference's tables at points where versions differ, UTF-8 back and forth, and rewritten texts'
- * way back. */
+/* The reference's tables at points where versions differ, UTF-8 back and forth, and rewritten
+ * texts' way back. */
 #include "kernels/unicode.h"
 
 #include "kernels/nfc.h"
@@ -35,8 +35,8 @@ the_tables_are_the_reference_s(void **state)
     }
     assert_int_equal(letters, 141028); /* Unicode 16 */
     assert_int_equal(spaces, 25);
-    assert_int_equal(category(0xa7dc), UNICODE_Lu);   /* new in 16 */
-    assert_int_equal(category(0x1171e), UNICODE_Mc);  /* Mn in 14 */
+    assert_int_equal(category(0xa7dc), UNICODE_Lu);  /* new in 16 */
+    assert_int_equal(category(0x1171e), UNICODE_Mc); /* Mn in 14 */
     assert_int_equal(category(0xd800), UNICODE_Cs);
     assert_int_equal(category(0x10ffff), UNICODE_Cn);
     assert_true(unicode_flags()[0xa7dc] & UNICODE_newer);
@@ -53,9 +53,10 @@ static void
 lower_case_is_one_character_at_a_time(void **state)
 {
     static const uint32_t pairs[][2] = {
-        {'A', 'a'}, {'Z', 'z'}, {'[', '['}, {0xc0, 0xe0}, {0xd7, 0xd7}, {0x100, 0x101},
-        {0x101, 0x101}, {0x3a3, 0x3c3}, {0x1e9e, 0xdf}, {0x2126, 0x3c9}, {0x10400, 0x10428},
-        {0x16ea0, 0x16ebb}, {0xa7dc, 0x19b}, {0x1c5, 0x1c6}, {0x10ffff, 0x10ffff},
+        {'A', 'a'},      {'Z', 'z'},      {'[', '['},           {0xc0, 0xe0},
+        {0xd7, 0xd7},    {0x100, 0x101},  {0x101, 0x101},       {0x3a3, 0x3c3},
+        {0x1e9e, 0xdf},  {0x2126, 0x3c9}, {0x10400, 0x10428},   {0x16ea0, 0x16ebb},
+        {0xa7dc, 0x19b}, {0x1c5, 0x1c6},  {0x10ffff, 0x10ffff},
     };
     uint32_t out[2];
 
@@ -71,9 +72,11 @@ lower_case_is_one_character_at_a_time(void **state)
 static void
 utf8_there_and_back(void **state)
 {
-    static const char *const bad[] = {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xe0\x9f\xbf",
-                                      "\xf4\x90\x80\x80", "\xe2\x82", "\x80", "12345678\xc3",
-                                      "1234567890123456\xff"};
+    static const char *const bad[] = {"\xff",         "a\xc3",
+                                      "\xc0\x80",     "\xed\xa0\x80",
+                                      "\xe0\x9f\xbf", "\xf4\x90\x80\x80",
+                                      "\xe2\x82",     "\x80",
+                                      "12345678\xc3", "1234567890123456\xff"};
     struct buffer b = {0};
     size_t length, start;
 
@@ -113,8 +116,9 @@ the_four_forms(void **state)
     (void)state;
     forms(NFC_composed, "e\xcc\x81 \xe2\x84\xab", "\xc3\xa9 \xc3\x85");
     forms(NFC_decomposed, "abcdefghij\xc3\xa9", "abcdefghij\x65\xcc\x81");
-    forms(NFC_compatible_composed, "\xef\xac\x81\xc2\xa0\xc2\xbd", "fi 1\xe2\x81\x84"
-                                                                  "2");
+    forms(NFC_compatible_composed, "\xef\xac\x81\xc2\xa0\xc2\xbd",
+          "fi 1\xe2\x81\x84"
+          "2");
     forms(NFC_compatible_decomposed, "\xef\xbc\xa1\xc3\x80", "AA\xcc\x80");
     forms(NFC_decomposed, "\xea\xb0\x81", "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8");
     forms(NFC_composed, "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81");
@@ -135,11 +139,11 @@ the_way_back_through_edits(void **state)
     struct rewrite *r = rewrite_chain_add(&chain);
 
     (void)state;
-    rewrite_keep(r, span_of(source, 2));                /* ab */
-    rewrite_edit(r, s, 2, 3, span_text("XYZ"));         /* c -> XYZ */
-    rewrite_edit(r, s, 3, 5, span_of("", 0));           /* de is gone */
-    rewrite_edit(r, s, 5, 6, span_text("f"));           /* nothing changed: no edit */
-    rewrite_keep(r, span_of(source + 6, 2));            /* gh */
+    rewrite_keep(r, span_of(source, 2));        /* ab */
+    rewrite_edit(r, s, 2, 3, span_text("XYZ")); /* c -> XYZ */
+    rewrite_edit(r, s, 3, 5, span_of("", 0));   /* de is gone */
+    rewrite_edit(r, s, 5, 6, span_text("f"));   /* nothing changed: no edit */
+    rewrite_keep(r, span_of(source + 6, 2));    /* gh */
     assert_true(span_is(buffer_span(&r->text), "abXYZfgh"));
     assert_int_equal(r->edit_count, 2);
     assert_int_equal(rewrite_start(r, 1), 1);

@@ -1,6 +1,6 @@
-/* bench_tokenizer TOKENIZER.json TEXTS [SECONDS]: how fast texts are encoded, one thread. TEXTS holds
- * them as a 32-bit length and its bytes each. Prints the best whole pass as one JSON object: bytes,
- * texts, tokens, seconds, passes. */
+/* bench_tokenizer TOKENIZER.json TEXTS [SECONDS]: how fast texts are encoded, one thread. TEXTS
+ * holds them as a 32-bit length and its bytes each. Prints the best whole pass as one JSON object:
+ * bytes, texts, tokens, seconds, passes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

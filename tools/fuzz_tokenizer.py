@@ -2,6 +2,7 @@
 """Compares our tokenizer with Hugging Face `tokenizers` on random strings, for the three pattern families, with tokenizers
 trained on the spot: ids, offsets (where the normaliser changed nothing) and what the ids decode to. Once with the pattern
 as it is (our hand-written scanner), once in a group, which our regular expressions then read. Exit status 1 at any difference.
+"every" for STRINGS takes every code point instead, in several places each.
 Needs `pip install tokenizers` and build/tools/tokenize. Usage: tools/fuzz_tokenizer.py [STRINGS [SEED [TOKENIZE]]]"""
 import json
 import os
@@ -60,6 +61,12 @@ def strings(count, seed):
     return ["".join(part(r) for _ in range(r.randint(1, 10))) for _ in range(count)]
 
 
+def every():
+    """Every code point: in a word, after a digit, before marks, doubled."""
+    points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    return ["".join(f"a{chr(c)}b 1{chr(c)} {chr(c)}\u0301\u0323 {chr(c)}{chr(c)}\n" for c in points[i:i + 16]) for i in range(0, len(points), 16)]
+
+
 def ours(program, path, texts):
     """(ids, [(start, end)], decoded) of every text."""
     data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
@@ -116,7 +123,8 @@ def compare(name, tokenizer, texts, results):
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100000
+    whole = sys.argv[1:2] == ["every"]
+    count = 0 if whole else int(sys.argv[1]) if len(sys.argv) > 1 else 100000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     program = sys.argv[3] if len(sys.argv) > 3 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "../build/tools/tokenize")
     docs = corpus.documents(2)
@@ -124,9 +132,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "tokenizer.json")
         for number, family in enumerate(corpus.FAMILIES):
-            texts = strings(count, 1000 * seed + number)
+            texts = every() if whole else strings(count, 1000 * seed + number)
             # strings are training text too, so that odd characters are in merges
-            trained = corpus.train(family, docs + texts[:count // 50], 8000)
+            trained = corpus.train(family, docs + strings(2000, seed), 8000)
             data = [t.encode() for t in texts]
             for how, text in (("scanner", trained.to_str()), ("regular expression", in_group(trained))):
                 with open(path, "w", encoding="utf-8") as f:

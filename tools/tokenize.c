@@ -1,7 +1,7 @@
 /* tokenize TOKENIZER.json: texts in, tokens out, for tools that compare with another tokenizer.
- * Standard input: texts, each a 32-bit length and its bytes. Standard output, for each: the number of
- * tokens, then id, start, end of each (bytes of the text), then the length and the bytes of what the
- * ids decode to. All numbers are 32-bit little-endian; special tokens are matched. */
+ * Standard input: texts, each a 32-bit length and its bytes. Standard output, for each: the number
+ * of tokens, then id, start, end of each (bytes of the text), then the length and the bytes of what
+ * the ids decode to. All numbers are 32-bit little-endian; special tokens are matched. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -113,7 +113,7 @@ def main():
     strip = normalizers.StripAccents()
     sets = [matched(r"\w"), matched(r"[\w]"), words(), numeric(), removed(pre_tokenizers.Punctuation("removed")),
             {c for c in POINTS if not strip.normalize_str(chr(c))}, inert(),
-            {c for c in POINTS if unicodedata.category(chr(c)) == "Cn" and flags[c]}]
+            {c for c in POINTS if unicodedata.category(chr(c)) == "Cn" and flags[c]}, matched(r"\p{Han}")]
     for bit, members in enumerate(sets):
         for c in members:
             flags[c] |= 32 << bit
