@@ -237,6 +237,18 @@ choices_that_do_not_belong_are_refused(void **state)
     refused(lesson_both, "bcpg", "objective_file", "/nonexistent.so", "/nonexistent.so");
 }
 
+/* A KL between the policy that sampled and the initial model, where they are one. */
+static void
+a_kl_that_is_always_0_is_refused(void **state)
+{
+    static const char *const options[] = {"kl", "k1", "kl_in", "reward", NULL};
+    struct error e = {0};
+
+    (void)state;
+    assert_null(lesson_open(lesson_both, "grpo", options, &e));
+    assert_non_null(strstr(e.text, "always 0"));
+}
+
 /* ---- every objective ---- */
 
 /* With the policy at the reference every importance ratio is exactly 1 and every S_i exactly 0. */
@@ -421,6 +433,7 @@ main(void)
         cmocka_unit_test(the_end_is_learnt_where_it_was_sampled),
         cmocka_unit_test(preferences_need_a_pair),
         cmocka_unit_test(choices_that_do_not_belong_are_refused),
+        cmocka_unit_test(a_kl_that_is_always_0_is_refused),
         cmocka_unit_test(the_first_step_is_exactly_at_the_policy_that_sampled),
         cmocka_unit_test(batches_change_no_bit),
         cmocka_unit_test(references_have_the_same_bits_in_any_batch),

@@ -153,6 +153,10 @@ check_numbers(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "kl_weight", e, "it weighs a KL: say which, kl: k1, k2 or k3");
     if (o->kl_in && o->kl == OBJECTIVE_no_kl)
         return check_fail(c, "kl_in", e, "there is no KL: say which, kl: k1, k2 or k3");
+    if (o->kl_in && !o->behaviour)
+        return check_fail(c, "kl_in", e,
+                          "it is the KL of the policy that sampled, here the initial model itself: "
+                          "always 0; say behaviour: recorded, or kl_in: loss");
     if (o->constant_tokens && o->aggregation != OBJECTIVE_constant + 1 &&
         (o->aggregation || own->aggregation != OBJECTIVE_constant))
         return check_fail(c, "constant_tokens", e, "it belongs to aggregation: constant");
