@@ -59,6 +59,10 @@ data_baselines(struct learner *l, struct error *e)
         }
     }
     arena_clear(&l->arena);
+    if (rc == 0 && l->baselines.kinds == BASELINE_KINDS_MAX)
+        node_log(l->node, LOG_warning,
+                 "more than %d kinds of steps: those met later have a baseline of 0",
+                 BASELINE_KINDS_MAX);
     return rc;
 }
 

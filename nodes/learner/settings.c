@@ -123,7 +123,8 @@ settings_baseline(const struct learner_options *o)
 {
     return (struct baseline_rules){.kind = (enum baseline_kind)o->baseline,
                                    .bins = o->baseline_bins,
-                                   .least = o->baseline_min};
+                                   .least = o->baseline_min,
+                                   .once = o->step_once};
 }
 
 /* ---- check ---- */
@@ -257,6 +258,7 @@ check_companions(struct check *c, const struct learner_options *o,
         {"baseline", "advantages: process", o->baseline != BASELINE_acc_pos, settings_process(o)},
         {"baseline_bins", "advantages: process", o->baseline_bins != 10, settings_process(o)},
         {"baseline_min", "advantages: process", o->baseline_min != 10, settings_process(o)},
+        {"step_once", "advantages: process", !o->step_once, settings_process(o)},
         {"score_digits", "objective: tract", strcmp(o->score_digits, "12345") != 0, named},
         {"stm_positive_only", "stm_threshold", o->stm_positive_only, o->stm_threshold > 0},
         {"overlong_factor", "overlong_length", o->overlong_factor != 1, o->overlong_length > 0},
