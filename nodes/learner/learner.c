@@ -48,9 +48,8 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, positions, FIXED, "4096", 1, 16777216,
             "longest sequence of a fresh model, tokens"),
     OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
-               "sft: imitate every answer; rft: the correct ones; bcpg: policy gradient on both kinds, against the"
-               " group's mean reward, pulled to the initial model by tau; bcpg_nsa: bcpg with gems of wrong answers"
-               " at weight beta; token_class: a head that tells correct steps from wrong ones"),
+               "what is minimised: the list of objectives (under this table) says what each does, "
+               "which data it needs and its own settings"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
     SETTINGS_ROWS,
