@@ -2,7 +2,6 @@
 #include "kernels/adamw.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "kernels/isa.h"
 
@@ -14,19 +13,35 @@ adamw_default(void)
     return (struct adamw){.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1.0};
 }
 
+/* Adds the squares of [from, to): element i to sum i mod NORM_SUMS. */
+static void
+add_squares(const float *grads, int64_t from, int64_t to, double *sums)
+{
+    int64_t i = from;
+
+    for (; i < to && i % NORM_SUMS != 0; i++)
+        sums[i % NORM_SUMS] += (double)grads[i] * (double)grads[i];
+    for (; i + NORM_SUMS <= to; i += NORM_SUMS)
+        for (int j = 0; j < NORM_SUMS; j++)
+            sums[j] += (double)grads[i + j] * (double)grads[i + j];
+    for (; i < to; i++)
+        sums[i % NORM_SUMS] += (double)grads[i] * (double)grads[i];
+}
+
+static double
+root_of(const double *sums)
+{
+    return sqrt(((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+                ((sums[2] + sums[6]) + (sums[3] + sums[7])));
+}
+
 double
 adamw_norm(const float *grads, int64_t count)
 {
-    double  sums[NORM_SUMS] = {0};
-    int64_t i = 0;
+    double sums[NORM_SUMS] = {0};
 
-    for (; i + NORM_SUMS <= count; i += NORM_SUMS)
-        for (int j = 0; j < NORM_SUMS; j++)
-            sums[j] += (double)grads[i + j] * (double)grads[i + j];
-    for (int j = 0; i < count; i++, j++)
-        sums[j] += (double)grads[i] * (double)grads[i];
-    return sqrt(((sums[0] + sums[4]) + (sums[1] + sums[5])) +
-                ((sums[2] + sums[6]) + (sums[3] + sums[7])));
+    add_squares(grads, 0, count, sums);
+    return root_of(sums);
 }
 
 void
@@ -50,16 +65,18 @@ group_of(const struct adamw *a, const struct model *model, int tensor)
 }
 
 double
-adamw_step(const struct adamw *a, struct model *model, int64_t step, float *grads, float *m,
+adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads, float *m,
            float *v)
 {
-    double norm, scale;
+    double norm, scale, sums[NORM_SUMS] = {0};
 
-    for (int i = 0; i < model->tensor_count; i++) /* so that the sum below is over the rest */
-        if (group_of(a, model, i) == ADAMW_frozen)
-            memset(grads + model->tensors[i].offset, 0,
-                   (size_t)model->tensors[i].count * sizeof(*grads));
-    norm = adamw_norm(grads, model->count);
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+
+        if (group_of(a, model, i) != ADAMW_frozen)
+            add_squares(grads, t->offset, t->offset + t->count, sums);
+    }
+    norm = root_of(sums);
     scale = a->clip > 0 && norm > a->clip ? a->clip / norm : 1.0;
     if (!isfinite(norm))
         return norm;

@@ -34,11 +34,11 @@ double adamw_norm(const float *grads, int64_t count);
 void adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale,
                   float *params, const float *grads, float *m, float *v);
 
-/* Clips and updates every tensor of the model; grads, m, v are laid out like params, and the
- * gradients of frozen tensors are set to 0. Returns the norm before clipping. A norm that is not
- * finite changes nothing: the caller counts it and goes on or stops. */
-double adamw_step(const struct adamw *a, struct model *model, int64_t step, float *grads, float *m,
-                  float *v);
+/* Clips and updates every tensor of the model; grads, m, v are laid out like params. Returns the
+ * norm before clipping. A norm that is not finite changes nothing: the caller counts it and goes
+ * on or stops. */
+double adamw_step(const struct adamw *a, struct model *model, int64_t step, const float *grads,
+                  float *m, float *v);
 
 /* An average of the weights over steps, e = e + (1 - decay) (p - e): a weight that does not move
  * keeps its bits. */

@@ -19,16 +19,12 @@
 #include "kernels/decoder.h"
 #include "kernels/head.h"
 #include "kernels/model_file.h"
-#include "tests/harness.h"
-#include "tests/tiny_model.h"
+#include "tests/learning.h"
 
-#define GROUP       4
-#define GROUPS      5  /* held out */
-#define SECONDS     30.0
-#define OPTIONS_MAX 60
+#define GROUP  4
+#define GROUPS 5 /* held out */
 
-static char folder[] = "/tmp/sluice-evaluate-XXXXXX";
-static char base[128], rollouts[128], prompts[128];
+static char rollouts[128], prompts[128];
 
 /* ---- files ---- */
 
@@ -57,98 +53,35 @@ write_files(void)
 }
 
 static int
-make_base(void **state)
+make_world(void **state)
 {
-    struct tokenizer *t;
-    struct error e = {0};
-    struct model m;
+    int rc = learning_setup(state);
 
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    snprintf(base, sizeof(base), "%s/base", folder);
-    snprintf(rollouts, sizeof(rollouts), "%s/rollouts.jsonl", folder);
-    snprintf(prompts, sizeof(prompts), "%s/prompts.jsonl", folder);
-    tiny_model_make(base, 0, 5);
-    t = tokenizer_open(base, &e);
-    assert_non_null(t);
-    assert_int_equal(model_open(&m, base, &e), 0);
-    m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
-    assert_int_equal(model_save(&m, base, base, &e), 0);
-    model_free(&m);
-    tokenizer_close(t);
+    snprintf(rollouts, sizeof(rollouts), "%s/rollouts.jsonl", learning_folder);
+    snprintf(prompts, sizeof(prompts), "%s/prompts.jsonl", learning_folder);
     write_files();
-    return 0;
+    return rc;
 }
 
-static int
-remove_base(void **state)
-{
-    (void)state;
-    tiny_model_remove(folder);
-    return 0;
-}
-
-/* ---- a learner on 24 rollouts: 3 steps ---- */
-
-static struct harness *
-start(const char *const *more, struct error *e)
-{
-    static const char *const links[] = {"passed", "rollouts", NULL};
-    const char *options[OPTIONS_MAX] = {"model", base,  "lr",        "3e-3", "batch_rollouts",   "8",
-                                        "tau",   "0.05", "objective", "bcpg", "checkpoint_steps", "1"};
-    int n = 12;
-
-    for (int i = 0; more && more[i]; i++)
-        options[n++] = more[i];
-    options[n] = NULL;
-    return harness_open("learner", links, options, e);
-}
-
+/* 24 rollouts: 3 steps. */
 static struct harness *
 fed(const char *const *more)
 {
-    struct harness *h = start(more, NULL);
-
-    for (uint64_t i = 0; i < 24; i++) {
-        char prompt[32], response[32], id[24];
-        int a = (int)(i / GROUP % 5), wrong = i % GROUP >= 2;
-
-        snprintf(id, sizeof(id), "r%" PRIu64, i);
-        snprintf(prompt, sizeof(prompt), "%d+%d=", a, a);
-        snprintf(response, sizeof(response), "%d%s", 2 * a, wrong ? "-x" : "");
-        harness_give(h, 0, i, i / GROUP * GROUP, GROUP,
-                     &(struct rollout){.id = span_text(id),
-                                       .prompt = span_text(prompt),
-                                       .response = span_text(response),
-                                       .reward = !wrong,
-                                       .group_mean = 0.5,
-                                       .group_std = 0.5});
-    }
-    harness_end(h);
-    return h;
+    return learning_fed(more, 24);
 }
 
 static void
 finish(struct harness *h)
 {
-    struct error e = {0};
-
-    if (harness_run(h, SECONDS, &e) < 0)
-        fail_msg("%s", e.text);
+    learning_run(h);
     assert_true(harness_finished(h));
-}
-
-static char *
-path_of(struct harness *h, const char *name)
-{
-    return xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
 }
 
 /* The number `name` of the evaluation after `step`; *lines: how many such lines there are. */
 static double
 number(struct harness *h, int step, const char *name, int *lines)
 {
-    char *path = path_of(h, "metrics.jsonl"), room[4096];
+    char *path = learning_path(h, "metrics.jsonl"), room[4096];
     FILE *file = fopen(path, "r");
     double value = NAN;
 
@@ -246,7 +179,7 @@ grade(void *context, int64_t prompt, int sample, struct span text, struct error 
 
 static const char *const all[] = {"eval_rollouts", rollouts, "eval_prompts", prompts,
                                   "eval_samples", "6", "eval_max_tokens", "7", "eval_every", "2",
-                                  NULL};
+                                  "checkpoint_steps", "1", NULL};
 
 static void
 check_numbers(struct harness *h, int step, const char *dir)
@@ -262,7 +195,7 @@ check_numbers(struct harness *h, int step, const char *dir)
     int64_t n;
 
     how.seed = (long)node_seed(harness_node(h));
-    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, base, &e) < 0 ||
+    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, learning_base, &e) < 0 ||
         margin_read(&m, &s, rollouts, &e) < 0 || prompts_read(&given, prompts, 1, &e) < 0)
         fail_msg("%s", e.text);
     margin_measure(&m, &s, "test");
@@ -298,9 +231,9 @@ every_number_is_its_definition(void **state)
 
     (void)state;
     finish(h);
-    final = path_of(h, "final");
-    second = path_of(h, "step-2");
-    check_numbers(h, 0, base);
+    final = learning_path(h, "final");
+    second = learning_path(h, "step-2");
+    check_numbers(h, 0, learning_base);
     check_numbers(h, 2, second);
     check_numbers(h, 3, final);
     number(h, 1, "eval/kl", &lines);
@@ -313,29 +246,12 @@ every_number_is_its_definition(void **state)
     harness_close(h);
 }
 
-static char *
-text_of(struct harness *h, const char *name, size_t *length)
-{
-    char *path = path_of(h, name), *text;
-    FILE *f = fopen(path, "rb");
-
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    *length = (size_t)ftell(f);
-    rewind(f);
-    text = xalloc(*length + 1);
-    assert_int_equal(fread(text, 1, *length, f), *length);
-    fclose(f);
-    free(path);
-    return text;
-}
-
 /* Lines without times, those of evaluations too. */
 static char *
 steady_lines(struct harness *h)
 {
     size_t length;
-    char *text = text_of(h, "metrics.jsonl", &length), *out = xalloc(length + 1), *to = out;
+    char *text = learning_text(h, "metrics.jsonl", &length), *out = xalloc(length + 1), *to = out;
 
     for (char *line = text; *line; line = strchr(line, '\n') + 1) {
         char *end = strstr(line, ",\"tokens_per_second\"");
@@ -352,34 +268,15 @@ steady_lines(struct harness *h)
 static void
 kills_and_evaluation_change_nothing(void **state)
 {
-    static const char *const none[] = {NULL};
-    struct harness *h = fed(all), *killed = fed(all), *plain = fed(none);
-    struct error e = {0};
-    size_t a, b, c;
-    char *one, *two, *three;
-    double seconds = 0.0005;
-    int crashes = 0;
+    struct harness *h = fed(all), *killed = fed(all), *plain = fed(NULL);
+    char *one, *two;
 
     (void)state;
     finish(h);
     finish(plain);
-    while (!harness_finished(killed)) {
-        if (harness_run(killed, seconds, &e) < 0)
-            fail_msg("%s", e.text);
-        if (!harness_finished(killed)) {
-            harness_crash(killed);
-            crashes++;
-        }
-        seconds *= 1.15;
-    }
-    assert_true(crashes > 3);
-    one = text_of(h, "final/model.safetensors", &a);
-    two = text_of(killed, "final/model.safetensors", &b);
-    three = text_of(plain, "final/model.safetensors", &c);
-    assert_true(a == b && a == c && memcmp(one, two, a) == 0 && memcmp(one, three, a) == 0);
-    free(one);
-    free(two);
-    free(three);
+    assert_true(learning_killed(killed) > 3);
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, plain, "final/model.safetensors");
     one = steady_lines(h);
     two = steady_lines(killed);
     assert_string_equal(one, two);
@@ -388,6 +285,33 @@ kills_and_evaluation_change_nothing(void **state)
     harness_close(h);
     harness_close(killed);
     harness_close(plain);
+}
+
+/* Windows of a stream: between them too, and the last is not done twice at the end. */
+static void
+windows_are_evaluated_between(void **state)
+{
+    const char *const options[] = {"follow", "true", "window", "8", "passes", "2", "eval_every", "2",
+                                   "checkpoint_steps", "1", "eval_rollouts", rollouts, NULL};
+    struct harness *h = fed(options), *killed = fed(options); /* 3 windows of 2 steps */
+    char *one, *two;
+    int lines;
+
+    (void)state;
+    finish(h);
+    assert_true(learning_killed(killed) > 3);
+    learning_same(h, killed, "final/model.safetensors");
+    one = steady_lines(h);
+    two = steady_lines(killed);
+    assert_string_equal(one, two);
+    for (int step = 0; step <= 6; step++) {
+        number(h, step, "eval/kl", &lines);
+        assert_int_equal(lines, step % 2 == 0);
+    }
+    free(one);
+    free(two);
+    harness_close(h);
+    harness_close(killed);
 }
 
 /* From a checkpoint of another run the KL is still that to the initial model. */
@@ -400,7 +324,7 @@ a_checkpoint_taken_over_knows_the_initial_model(void **state)
 
     (void)state;
     finish(h);
-    link = path_of(h, "step-2");
+    link = learning_path(h, "step-2");
     from = realpath(link, NULL);
     assert_non_null(from);
     const char *again[] = {"eval_rollouts", rollouts, "eval_every", "2", "resume_from", from, NULL};
@@ -416,16 +340,6 @@ a_checkpoint_taken_over_knows_the_initial_model(void **state)
 }
 
 static void
-refused(const char *const *options, const char *words)
-{
-    struct error e = {0};
-
-    assert_null(start(options, &e));
-    if (!strstr(e.text, words))
-        fail_msg("'%s' does not say '%s'", e.text, words);
-}
-
-static void
 what_cannot_be_evaluated_is_refused(void **state)
 {
     char bad[160];
@@ -436,18 +350,18 @@ what_cannot_be_evaluated_is_refused(void **state)
     const char *answers[] = {"eval_prompts", rollouts, NULL};
 
     (void)state;
-    snprintf(bad, sizeof(bad), "%s/bad.jsonl", folder);
-    refused(nothing, "eval_rollouts or eval_prompts");
-    refused(missing, "/nonexistent/prompts");
-    refused(answers, "'answer' is missing");
+    snprintf(bad, sizeof(bad), "%s/bad.jsonl", learning_folder);
+    learning_refused(nothing, "eval_rollouts or eval_prompts");
+    learning_refused(missing, "/nonexistent/prompts");
+    learning_refused(answers, "'answer' is missing");
     f = fopen(bad, "w");
     fputs("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}\n{\"prompt\":\"1\",\"response\":\"2\"}\n", f);
     fclose(f);
-    refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
+    learning_refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
     f = fopen(bad, "w");
     fputs("{\"prompt\":\"1\",\"response\":\"23\",\"reward\":1,\"ends\":[1,2],\"labels\":[3,0]}\n", f);
     fclose(f);
-    refused(lines, "'labels' holds something");
+    learning_refused(lines, "'labels' holds something");
 }
 
 int
@@ -456,9 +370,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_is_its_definition),
         cmocka_unit_test(kills_and_evaluation_change_nothing),
+        cmocka_unit_test(windows_are_evaluated_between),
         cmocka_unit_test(a_checkpoint_taken_over_knows_the_initial_model),
         cmocka_unit_test(what_cannot_be_evaluated_is_refused),
     };
 
-    return cmocka_run_group_tests_name("evaluate", tests, make_base, remove_base);
+    return cmocka_run_group_tests_name("evaluate", tests, make_world, learning_teardown);
 }

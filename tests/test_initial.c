@@ -23,9 +23,13 @@
 static struct learner_options
 options_of(const char *model, int classes)
 {
-    struct learner_options o = {.model = model, .tokenizer = "", .objective_file = "", .max_tokens = 30, .num_labels = 2};
+    struct learner_options o = {.model = model,
+                                .tokenizer = "",
+                                .objective_file = "",
+                                .max_tokens = 30,
+                                .num_labels = 2};
 
-    while (learner_classes(objective_at((int)o.objective)) != !!classes)
+    while (learner_classes(objective_at(o.objective)) != classes)
         o.objective++;
     return o;
 }

@@ -20,181 +20,14 @@
 #include "kernels/safetensors.h"
 #include "kernels/tokenizer.h"
 #include "nodes/learner/events.h"
-#include "tests/harness.h"
-#include "tests/tiny_model.h"
-
-#define GROUP       4
-#define SECONDS     30.0
-#define OPTIONS_MAX 60
-
-static char folder[] = "/tmp/sluice-training-XXXXXX";
-static char base[128];
-
-static void
-give_stop_token(const char *dir)
-{
-    struct tokenizer *t = tokenizer_open(dir, NULL);
-    struct error e = {0};
-    struct model m;
-
-    assert_non_null(t);
-    assert_int_equal(model_open(&m, dir, &e), 0);
-    m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
-    if (model_save(&m, dir, dir, &e) < 0)
-        fail_msg("%s", e.text);
-    model_free(&m);
-    tokenizer_close(t);
-}
-
-static int
-make_base(void **state)
-{
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    snprintf(base, sizeof(base), "%s/base", folder);
-    tiny_model_make(base, 0, 5);
-    give_stop_token(base);
-    return 0;
-}
-
-static int
-remove_base(void **state)
-{
-    (void)state;
-    tiny_model_remove(folder);
-    return 0;
-}
-
-/* ---- a learner on `count` rollouts, two of four right ---- */
-
-static const char *const link_passed[] = {"passed", "rollouts", NULL};
-
-static void
-give(struct harness *h, uint64_t i)
-{
-    char prompt[32], response[32], id[24];
-    int a = (int)(i / GROUP % 5), b = (int)(i / GROUP % 3), wrong = i % GROUP >= 2;
-
-    snprintf(id, sizeof(id), "r%" PRIu64, i);
-    snprintf(prompt, sizeof(prompt), "%d+%d=", a, b);
-    snprintf(response, sizeof(response), "%d%s", a + b, wrong ? "x" : "");
-    harness_give(h, 0, i, i / GROUP * GROUP, GROUP,
-                 &(struct rollout){.id = span_text(id),
-                                   .prompt = span_text(prompt),
-                                   .response = span_text(response),
-                                   .reward = !wrong,
-                                   .group_mean = 0.5,
-                                   .group_std = 0.5});
-}
-
-static struct harness *
-start(const char *const *more, struct error *e)
-{
-    const char *options[OPTIONS_MAX] = {"model",     base,   "lr",           "3e-3", "batch_rollouts", "8",
-                                        "objective", "bcpg", "batch_tokens", "64",   "tau", "0.05"};
-    int n = 12;
-
-    if (more && strcmp(more[0], "model") == 0) { /* another model */
-        options[1] = more[1];
-        more += 2;
-    }
-    for (int i = 0; more && more[i]; i++)
-        if (strcmp(more[i], "sft") == 0) /* which has no tau */
-            n = 10;
-    for (int i = 0; more && more[i]; i++)
-        options[n++] = more[i];
-    options[n] = NULL;
-    return harness_open("learner", link_passed, options, e);
-}
-
-static void
-run(struct harness *h)
-{
-    struct error e = {0};
-
-    if (harness_run(h, SECONDS, &e) < 0)
-        fail_msg("%s", e.text);
-}
-
-static struct harness *
-fed(const char *const *options, uint64_t count)
-{
-    struct harness *h = start(options, NULL);
-
-    for (uint64_t i = 0; i < count; i++)
-        give(h, i);
-    harness_end(h);
-    return h;
-}
-
-static struct harness *
-trained(const char *const *options, uint64_t count)
-{
-    struct harness *h = fed(options, count);
-
-    run(h);
-    assert_true(harness_finished(h));
-    return h;
-}
-
-/* A file below checkpoints/NODE. */
-static char *
-text_of(struct harness *h, const char *name, size_t *length)
-{
-    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name), *text;
-    FILE *f = fopen(path, "rb");
-
-    if (!f)
-        fail_msg("no file %s", path);
-    fseek(f, 0, SEEK_END);
-    *length = (size_t)ftell(f);
-    rewind(f);
-    text = xalloc(*length + 1);
-    assert_int_equal(fread(text, 1, *length, f), *length);
-    fclose(f);
-    free(path);
-    return text;
-}
-
-static bool
-is_there(struct harness *h, const char *name)
-{
-    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
-    bool there = access(path, F_OK) == 0;
-
-    free(path);
-    return there;
-}
-
-static void
-same_file(struct harness *a, struct harness *b, const char *name)
-{
-    size_t x, y;
-    char *one = text_of(a, name, &x), *two = text_of(b, name, &y);
-
-    if (x != y || memcmp(one, two, x) != 0)
-        fail_msg("%s differs", name);
-    free(one);
-    free(two);
-}
-
-static void
-open_final(struct harness *h, const char *name, struct model *m)
-{
-    char *path = xprint("%s/checkpoints/final/../%s", harness_dir(h), name);
-    struct error e = {0};
-
-    if (model_open(m, path, &e) < 0)
-        fail_msg("%s", e.text);
-    free(path);
-}
+#include "tests/learning.h"
 
 /* Line `index` of metrics.jsonl, from 0; negative: from the end. NULL past it. */
 static json_t *
 line_of(struct harness *h, int index)
 {
     size_t length;
-    char *text = text_of(h, "metrics.jsonl", &length), *at = text;
+    char *text = learning_text(h, "metrics.jsonl", &length), *at = text;
     int lines = 0;
     json_t *row = NULL;
 
@@ -221,16 +54,6 @@ number(struct harness *h, int index, const char *name)
     return value;
 }
 
-static void
-refused(const char *const *options, const char *words)
-{
-    struct error e = {0};
-
-    assert_null(start(options, &e));
-    if (!strstr(e.text, words))
-        fail_msg("'%s' does not say '%s'", e.text, words);
-}
-
 /* ---- groups of tensors, the average ---- */
 
 static void
@@ -240,14 +63,14 @@ frozen_tensors_keep_their_bits(void **state)
                                           "model.embed_tokens*", "weight_decay", "0.1", NULL};
     static const char *const two[] = {"freeze", "model.embed_tokens*", "freeze",
                                       "model.layers.?.self_attn*", NULL};
-    struct harness *h[] = {trained(options, 32), trained(two, 32)};
+    struct harness *h[] = {learning_trained(options, 32), learning_trained(two, 32)};
     struct model before, after[2];
     struct error e = {0};
 
     (void)state;
-    assert_int_equal(model_open(&before, base, &e), 0);
+    assert_int_equal(model_open(&before, learning_base, &e), 0);
     for (int k = 0; k < 2; k++)
-        open_final(h[k], "final", &after[k]);
+        learning_open(h[k], "final", &after[k]);
     for (int i = 0; i < before.tensor_count; i++) {
         const struct model_tensor *t = &before.tensors[i];
         size_t bytes = (size_t)t->count * sizeof(float);
@@ -274,9 +97,9 @@ patterns_that_match_nothing_are_refused(void **state)
     static const char *const all[] = {"freeze", "*", NULL};
 
     (void)state;
-    refused(freeze, "'model.layers.7.*' matches no tensor");
-    refused(decay, "'model.embedding' matches no tensor");
-    refused(all, "every tensor is frozen");
+    learning_refused(freeze, "'model.layers.7.*' matches no tensor");
+    learning_refused(decay, "'model.embedding' matches no tensor");
+    learning_refused(all, "every tensor is frozen");
 }
 
 /* The average after three steps is what its definition says of the kept checkpoints. */
@@ -284,35 +107,28 @@ static void
 the_average_is_kept_and_exact(void **state)
 {
     static const char *const options[] = {"ema", "0.75", "checkpoint_steps", "1", "keep", "9", NULL};
-    struct harness *h = trained(options, 24), *killed = fed(options, 24);
+    struct harness *h = learning_trained(options, 24), *killed = learning_fed(options, 24);
     struct model m, average, now;
     struct error e = {0};
-    double seconds = 0.001;
 
     (void)state;
-    assert_int_equal(model_open(&m, base, &e), 0);
+    assert_int_equal(model_open(&m, learning_base, &e), 0);
     for (int step = 1; step <= 3; step++) {
         char name[20];
 
         snprintf(name, sizeof(name), "step-%d", step);
-        open_final(h, name, &now);
+        learning_open(h, name, &now);
         for (int64_t i = 0; i < m.count; i++)
             m.params[i] += 0.25f * (now.params[i] - m.params[i]);
         model_free(&now);
     }
-    open_final(h, "final-ema", &average);
+    learning_open(h, "final-ema", &average);
     assert_memory_equal(m.params, average.params, (size_t)m.count * sizeof(float));
-    while (!harness_finished(killed)) {
-        if (harness_run(killed, seconds, &e) < 0)
-            fail_msg("%s", e.text);
-        if (!harness_finished(killed))
-            harness_crash(killed);
-        seconds *= 1.2;
-    }
-    same_file(h, killed, "final-ema/model.safetensors");
-    same_file(h, killed, "final/model.safetensors");
-    same_file(h, killed, "step-2/optimizer.safetensors");
-    same_file(h, killed, "step-2/manifest.json");
+    assert_true(learning_killed(killed) > 2);
+    learning_same(h, killed, "final-ema/model.safetensors");
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, killed, "step-2/optimizer.safetensors");
+    learning_same(h, killed, "step-2/manifest.json");
     model_free(&average);
     model_free(&m);
     harness_close(h);
@@ -326,16 +142,16 @@ the_rate_follows_its_schedule(void **state)
                                           "0.4", "lr_min", "1e-3", "epochs", "2", NULL};
     static const char *const endless[] = {"schedule", "linear", "follow", "true", "window", "8",
                                           NULL};
-    struct harness *h = trained(options, 40); /* 10 steps, the last 4 fall */
+    struct harness *h = learning_trained(options, 40); /* 10 steps, the last 4 fall */
 
     (void)state;
     assert_true(fabs(number(h, 0, "lr") - 1.5e-3) < 1e-12);
     assert_true(fabs(number(h, 5, "lr") - 3e-3) < 1e-12);
     assert_true(fabs(number(h, 7, "lr") - 2e-3) < 1e-12);
     assert_true(fabs(number(h, 9, "lr") - 1e-3) < 1e-12);
-    assert_false(is_there(h, "final-ema"));
+    assert_false(learning_has(h, "final-ema"));
     harness_close(h);
-    refused(endless, "needs schedule_steps");
+    learning_refused(endless, "needs schedule_steps");
 }
 
 /* ---- measures ---- */
@@ -348,7 +164,7 @@ measures_are_in_both_files(void **state)
                                         "kl",     "lr",      "grad_norm", "reward/mean", "tokens",
                                         "samples", "advantage/mean_abs", "s/largest",
                                         "tokens_per_second", "seconds"};
-    struct harness *h = trained(NULL, 24), *without = trained(quiet, 24);
+    struct harness *h = learning_trained(NULL, 24), *without = learning_trained(quiet, 24);
     size_t length, at = 0;
     char *events;
     int records = 0;
@@ -359,7 +175,7 @@ measures_are_in_both_files(void **state)
     assert_true(number(h, 0, "kl") == 0 && number(h, 2, "kl") > 0);
     assert_true(number(h, 0, "advantage/mean_abs") == 0.5);
     assert_null(line_of(h, 3));
-    events = text_of(h, EVENTS_FILE, &length);
+    events = learning_text(h, EVENTS_FILE, &length);
     while (at + 12 <= length) { /* records end to end: a version, then one a step */
         uint64_t size;
 
@@ -370,8 +186,8 @@ measures_are_in_both_files(void **state)
     assert_int_equal(at, length);
     assert_int_equal(records, 1 + 3);
     free(events);
-    assert_false(is_there(without, EVENTS_FILE));
-    same_file(h, without, "final/model.safetensors");
+    assert_false(learning_has(without, EVENTS_FILE));
+    learning_same(h, without, "final/model.safetensors");
     harness_close(h);
     harness_close(without);
 }
@@ -381,7 +197,7 @@ measures_are_in_both_files(void **state)
 static char *
 kept(struct harness *h, int step)
 {
-    char *link = xprint("%s/checkpoints/final/../step-%d", harness_dir(h), step);
+    char *link = xprint("%s/checkpoints/%s/step-%d", harness_dir(h), node_id(harness_node(h)), step);
     char *path = realpath(link, NULL);
 
     assert_non_null(path);
@@ -394,30 +210,30 @@ any_kept_checkpoint_leads_to_the_same_bytes(void **state)
 {
     static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", "epochs", "3",
                                           "schedule", "cosine", "ema", "0.9", NULL};
-    struct harness *h = trained(options, 40); /* 15 steps */
+    struct harness *h = learning_trained(options, 40); /* 15 steps */
 
     (void)state;
     for (int step = 1; step < 15; step += 4) {
         char *from = kept(h, step);
         const char *again[] = {"resume_from", from, "checkpoint_steps", "2", "epochs", "3",
                                "schedule", "cosine", "ema", "0.9", NULL};
-        struct harness *other = fed(again, 40);
+        struct harness *other = learning_fed(again, 40);
         struct error e = {0};
         char newest[20];
 
         harness_run(other, 0.002, &e);
         if (!harness_finished(other))
             harness_crash(other);
-        run(other);
+        learning_run(other);
         assert_true(harness_finished(other));
-        same_file(h, other, "final/model.safetensors");
-        same_file(h, other, "final-ema/model.safetensors");
-        same_file(h, other, "final/manifest.json");
+        learning_same(h, other, "final/model.safetensors");
+        learning_same(h, other, "final-ema/model.safetensors");
+        learning_same(h, other, "final/manifest.json");
         assert_true(number(other, 0, "step") == step + 1);
         assert_true(number(other, -1, "step") == 15);
         assert_true(number(other, 0, "loss") == number(h, step, "loss"));
         snprintf(newest, sizeof(newest), "step-%d", 14);
-        same_file(h, other, "step-14/optimizer.safetensors");
+        learning_same(h, other, "step-14/optimizer.safetensors");
         harness_close(other);
         free(from);
     }
@@ -428,20 +244,22 @@ static void
 another_input_or_order_is_no_place_to_go_on(void **state)
 {
     static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", NULL};
-    struct harness *h = trained(options, 24), *other;
-    char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", folder);
+    struct harness *h = learning_trained(options, 24), *other;
+    char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", learning_folder);
     const char *resume[] = {"resume_from", from, NULL};
     const char *order[] = {"resume_from", from, "shuffle", "false", NULL};
     const char *missing[] = {"resume_from", nowhere, NULL};
+    const char *batches[] = {"resume_from", from, "batch_rollouts", "4", NULL};
     const char *windows[] = {"resume_from", from, "follow", "true", "window", "8", NULL};
     struct error e = {0};
 
     (void)state;
-    refused(order, "another 'shuffle'");
-    refused(missing, "no checkpoint to go on from");
-    refused(windows, "windows");
-    other = fed(resume, 28);
-    assert_true(harness_run(other, SECONDS, &e) < 0);
+    learning_refused(order, "another 'shuffle'");
+    learning_refused(missing, "no checkpoint to go on from");
+    learning_refused(batches, "another 'batch_rollouts'");
+    learning_refused(windows, "windows");
+    other = learning_fed(resume, 28);
+    assert_true(harness_run(other, LEARNING_SECONDS, &e) < 0);
     assert_non_null(strstr(e.text, "was trained on another input"));
     harness_close(other);
     harness_close(h);
@@ -486,32 +304,83 @@ make_bf16(const char *from, const char *to)
     buffer_free(&data);
 }
 
+/* The newest checkpoint is damaged: the run says which one is left, and that one will do. */
+static void
+a_damaged_checkpoint_is_not_the_end(void **state)
+{
+    static const char *const once[] = {"checkpoint_steps", "0", "epochs", "12", NULL};
+    static const char *const often[] = {"checkpoint_steps", "2", "epochs", "12", NULL};
+    struct harness *h = learning_trained(once, 40), *cut = learning_fed(often, 40), *other; /* 60 steps */
+    struct error e = {0};
+    char *from, *two, *damage;
+
+    (void)state;
+    two = xprint("[ $(ls -d %s/checkpoints/*/step-*[0-9] 2>/dev/null | wc -l) = 2 ]", harness_dir(cut));
+    damage = xprint("truncate -s -100 $(ls -d %s/checkpoints/*/step-* | sort -V | tail -1)"
+                    "/optimizer.safetensors", harness_dir(cut));
+    while (system(two) != 0) /* a few slices of 1 ms */
+        if (harness_run(cut, 0.001, &e) < 0)
+            fail_msg("%s", e.text);
+    assert_false(harness_finished(cut));
+    assert_int_equal(system(damage), 0);
+    harness_crash(cut);
+    assert_true(harness_run(cut, LEARNING_SECONDS, &e) < 0);
+    assert_int_equal(e.code, ERROR_topology);
+    assert_non_null(strstr(e.text, "optimizer.safetensors"));
+    from = strstr(e.text, "resume_from=");
+    assert_non_null(from);
+    from = xtext(from + strlen("resume_from="));
+    *strchr(from, ' ') = 0;
+    const char *again[] = {"resume_from", from, "epochs", "12", "checkpoint_steps", "0", NULL};
+
+    other = learning_fed(again, 40);
+    learning_run(other);
+    learning_same(h, other, "final/model.safetensors");
+    harness_close(other);
+    free(two);
+    free(damage);
+    free(from);
+    harness_close(h);
+    harness_close(cut);
+}
+
+/* Are all tensors of the file kept in bf16? Or else: are the float32 weights there? */
+static void
+is_bf16(struct harness *h, const char *name, int all)
+{
+    char *path = learning_path(h, name);
+    struct safetensors file;
+    struct error e = {0};
+
+    if (safetensors_open(&file, path, &e) < 0)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < file.count; i++)
+        assert_int_equal(file.entries[i].type == SAFETENSORS_BF16, all);
+    assert_int_equal(safetensors_find(&file, "master/model.norm.weight") == NULL, all);
+    safetensors_close(&file);
+    free(path);
+}
+
 /* A model kept in bf16: whatever its own files round, training goes on from the bits it had. */
 static void
 a_rounded_model_goes_on_exactly(void **state)
 {
-    char *half = xprint("%s/half", folder), *from = xprint("%s/model.safetensors", base);
+    char *half = xprint("%s/half", learning_folder), *from = xprint("%s/model.safetensors", learning_base);
     char *to = xprint("%s/model.safetensors", half);
     const char *plain[] = {"model", half, "checkpoint_steps", "1", "epochs", "2", NULL};
     struct harness *h, *killed;
-    struct error e = {0};
-    double seconds = 0.001;
 
     (void)state;
-    tiny_model_make(half, 0, 5);
-    give_stop_token(half);
+    learning_model(half);
     make_bf16(from, to);
-    h = trained(plain, 32);
-    killed = fed(plain, 32);
-    for (int crashes = 0; !harness_finished(killed); crashes++) {
-        if (harness_run(killed, seconds, &e) < 0)
-            fail_msg("%s", e.text);
-        if (!harness_finished(killed))
-            harness_crash(killed);
-        seconds *= 1.2;
-    }
-    same_file(h, killed, "final/model.safetensors");
-    same_file(h, killed, "step-7/optimizer.safetensors");
+    h = learning_trained(plain, 32);
+    killed = learning_fed(plain, 32);
+    assert_true(learning_killed(killed) > 2);
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, killed, "step-7/optimizer.safetensors");
+    is_bf16(h, "final/model.safetensors", 1);
+    is_bf16(h, "step-7/model.safetensors", 1);
+    is_bf16(h, "step-7/optimizer.safetensors", 0);
     harness_close(h);
     harness_close(killed);
     free(half);
@@ -527,22 +396,22 @@ static const char *const explosive[] = {"lr", "1", "clip", "0", "eps", "1e-30", 
 static void
 a_bad_step_stops_training_and_is_kept_to_look_at(void **state)
 {
-    struct harness *h = fed(explosive, 16);
+    struct harness *h = learning_fed(explosive, 16);
     struct error e = {0}, again = {0};
     char name[40], *path;
     long long step = 0;
     json_t *row;
 
     (void)state;
-    assert_true(harness_run(h, SECONDS, &e) < 0);
+    assert_true(harness_run(h, LEARNING_SECONDS, &e) < 0);
     if (sscanf(e.text, "step %lld was not applied", &step) != 1)
         fail_msg("%s", e.text);
     assert_non_null(strstr(e.text, "not finite"));
     assert_non_null(strstr(e.text, "(rollouts "));
     assert_non_null(strstr(e.text, "on_nonfinite=skip"));
-    assert_false(is_there(h, "final"));
+    assert_false(learning_has(h, "final"));
     snprintf(name, sizeof(name), "bad-step-%lld.jsonl", step);
-    path = xprint("%s/checkpoints/%s/%s", harness_dir(h), node_id(harness_node(h)), name);
+    path = learning_path(h, name);
     row = json_load_file(path, JSON_DISABLE_EOF_CHECK, NULL);
     assert_non_null(row);
     free(path);
@@ -566,9 +435,10 @@ main(void)
         cmocka_unit_test(measures_are_in_both_files),
         cmocka_unit_test(any_kept_checkpoint_leads_to_the_same_bytes),
         cmocka_unit_test(another_input_or_order_is_no_place_to_go_on),
+        cmocka_unit_test(a_damaged_checkpoint_is_not_the_end),
         cmocka_unit_test(a_rounded_model_goes_on_exactly),
         cmocka_unit_test(a_bad_step_stops_training_and_is_kept_to_look_at),
     };
 
-    return cmocka_run_group_tests_name("training", tests, make_base, remove_base);
+    return cmocka_run_group_tests_name("training", tests, learning_setup, learning_teardown);
 }

@@ -1,8 +1,6 @@
 /* checkpoint: see checkpoint.h. */
 #include "nodes/learner/checkpoint.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,42 +12,12 @@
 #define OPTIMISER_FILE "optimizer.safetensors"
 #define MASTER         "master/"
 
-/* Does every number of the model's files in DIR have the bits of the weight it came from? 1 yes,
- * 0 some are rounded. */
+/* Where the model's own files round its weights, the float32 ones go along. */
 static int
-files_exact(const char *dir, struct error *e)
-{
-    DIR *d = opendir(dir);
-    struct dirent *row;
-    int exact = 1;
-
-    if (!d)
-        return error_set(e, ERROR_file, "cannot read '%s': %s", dir, strerror(errno));
-    while (exact == 1 && (row = readdir(d))) {
-        const char *dot = strrchr(row->d_name, '.');
-        struct safetensors file;
-        char *path;
-
-        if (!dot || strcmp(dot, ".safetensors") != 0)
-            continue;
-        path = xprint("%s/%s", dir, row->d_name);
-        if (safetensors_open(&file, path, e) < 0) {
-            exact = e->code;
-        } else {
-            for (int i = 0; i < file.count; i++)
-                exact = exact && file.entries[i].type == SAFETENSORS_F32;
-            safetensors_close(&file);
-        }
-        free(path);
-    }
-    closedir(d);
-    return exact;
-}
-
-static int
-write_optimiser(const char *path, const struct weights *w, int masters, struct error *e)
+write_optimiser(const char *path, const struct weights *w, struct error *e)
 {
     const struct model *model = &w->model;
+    int masters = !model_exact(model);
     struct safetensors_source *sources =
         xarray((size_t)(3 + model->tensor_count), sizeof(*sources));
     struct arena names = {0};
@@ -81,12 +49,10 @@ checkpoint_write(const char *dir, const char *tokenizer_dir, const struct weight
 {
     char *optimiser = xprint("%s/%s", dir, OPTIMISER_FILE);
     char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
-    int rc = model_save(&w->model, dir, tokenizer_dir, e), exact;
+    int rc = model_save(&w->model, dir, tokenizer_dir, e);
 
-    if (rc == 0) {
-        exact = files_exact(dir, e);
-        rc = exact < 0 ? exact : write_optimiser(optimiser, w, !exact, e);
-    }
+    if (rc == 0)
+        rc = write_optimiser(optimiser, w, e);
     if (rc == 0)
         rc = durable_write(path, &manifest, 1, e);
     free(optimiser);

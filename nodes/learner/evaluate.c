@@ -78,9 +78,9 @@ encode_prompt(struct learner *l, struct evaluation *v, int64_t i, struct error *
     if (rc == 0 && tokens.dropped > 0)
         rc = error_set(e, ERROR_topology, "the tokenizer lacks %lld characters of the prompt",
                        (long long)tokens.dropped);
-    if (rc == 0 && tokens.count + bos >= l->config.max_position_embeddings)
+    if (rc == 0 && tokens.count + bos >= l->config.positions_usable)
         rc = error_set(e, ERROR_topology, "the prompt has %lld tokens; the model has %lld positions",
-                       (long long)tokens.count, (long long)l->config.max_position_embeddings);
+                       (long long)tokens.count, (long long)l->config.positions_usable);
     if (rc == 0) {
         v->ids[i] = xarray((size_t)tokens.count + 1, sizeof(**v->ids));
         if (bos)

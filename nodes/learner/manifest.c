@@ -169,9 +169,9 @@ read_fields(const json_t *root, struct progress *p, struct error *e)
                        &window_end, "evaluated", &evaluated, "input_xxh3", &input, "initial_xxh3",
                        &initial, "input_samples", &samples, "input_groups", &groups,
                        "trained_tokens", &tokens, "steps_skipped", &skipped) != 0)
-        return error_set(e, ERROR_model, "%s", why.text);
+        return error_set(e, ERROR_topology, "%s", why.text);
     if (step < 1 || rounds < 0 || pass < 0 || batch < 0)
-        return error_set(e, ERROR_model, "its progress makes no sense");
+        return error_set(e, ERROR_topology, "its progress makes no sense");
     *p = (struct progress){.version = LEARNER_PROGRESS_VERSION,
                            .step = step,
                            .rounds = rounds,
@@ -196,14 +196,14 @@ check_order(const struct learner *l, const json_t *root, struct error *e)
     const json_t *options = json_object_get(root, "options");
 
     if (json_integer_value(json_object_get(root, "seed")) != (json_int_t)node_seed(l->node))
-        return error_set(e, ERROR_model, "it was made with another seed");
+        return error_set(e, ERROR_topology, "it was made with another seed");
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         json_t *value = option_value(option_find(learner_option_table, names[i]), l->options);
         int same = json_equal(value, json_object_get(options, names[i]));
 
         json_decref(value);
         if (!same)
-            return error_set(e, ERROR_model,
+            return error_set(e, ERROR_topology,
                              "it was made with another '%s': the samples stood in another order",
                              names[i]);
     }
@@ -216,7 +216,7 @@ manifest_read(const struct learner *l, const char *dir, struct progress *p, stru
     char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
     json_error_t why;
     json_t *root = json_load_file(path, 0, &why);
-    int rc = root ? check_order(l, root, e) : error_set(e, ERROR_model, "%s", why.text);
+    int rc = root ? check_order(l, root, e) : error_set(e, ERROR_topology, "%s", why.text);
 
     if (rc == 0)
         rc = read_fields(root, p, e);

@@ -111,6 +111,26 @@ trainer_take(struct learner *l, const struct weights *kept, struct error *e)
     return groups_make(&t->model, &o->no_decay, &o->freeze, t->groups, &frozen, e);
 }
 
+/* The newest checkpoint, or the one to begin with. One that is damaged will be so at the next start
+ * too: the run ends (exit 78) with a word about what else there is. */
+static int
+load_kept(struct learner *l, struct weights *kept, struct error *e)
+{
+    const struct progress *p = &l->progress;
+    const char *id = node_id(l->node);
+    bool ema = l->options->ema > 0;
+    struct error why = {0};
+    int rc = l->resuming ? checkpoint_read(l->options->resume_from, kept, ema, &why)
+                         : output_load(&l->output, p->step, kept, ema, &why);
+
+    if (rc == ERROR_model && !l->resuming && p->kept_count > 1)
+        return error_set(e, ERROR_topology,
+                         "%.500s; `sluice replay RUN %s --set %s.resume_from=%s/step-%lld --into NEW`"
+                         " goes on from the one before",
+                         why.text, id, id, l->output.dir, (long long)p->kept[p->kept_count - 2]);
+    return rc < 0 ? error_set(e, rc == ERROR_model ? ERROR_topology : rc, "%s", why.text) : 0;
+}
+
 /* Open the trainer at the newest checkpoint, or at the initial model. */
 static int
 open_trainer(struct learner *l, struct error *e)
@@ -141,8 +161,7 @@ open_trainer(struct learner *l, struct error *e)
     if (reference)
         l->initial = resumed ? start : model_twin(start);
     if (resumed) {
-        rc = l->resuming ? checkpoint_read(o->resume_from, &kept, o->ema > 0, e)
-                         : output_load(&l->output, l->progress.step, &kept, o->ema > 0, e);
+        rc = load_kept(l, &kept, e);
         start = xalloc(sizeof(*start));
         *start = kept.model;
     }
@@ -323,16 +342,27 @@ set_schedule(struct learner *l)
     l->schedule.warmup = o->warmup_steps;
 }
 
-/* From another run's folder: is the input the one it was trained on? */
+/* From another run's folder: is the input the one it was trained on, and its place in the order one
+ * of this run's? */
 static int
-check_input(struct learner *l, struct error *e)
+check_place(struct learner *l, struct error *e)
 {
+    const struct progress *p = &l->progress;
+    const char *from = l->options->resume_from;
     struct progress found = {0};
+    struct pass pass = {0};
     int rc = hash_input(l, &found, e);
 
-    if (rc == 0 && (found.input_hash != l->progress.input_hash ||
-                    found.input_samples != l->progress.input_samples))
-        rc = error_set(e, ERROR_model, "'%s' was trained on another input", l->options->resume_from);
+    if (rc < 0)
+        return rc;
+    if (found.input_hash != p->input_hash || found.input_samples != p->input_samples)
+        return error_set(e, ERROR_topology, "'%s' was trained on another input", from);
+    if (p->rounds == 0 && p->pass < round_passes(l))
+        round_pass(l, &pass, p->pass);
+    if (p->batch > pass.steps || pass.steps == 0)
+        rc = error_set(e, ERROR_topology, "'%s' stands in epoch %lld, step %lld of it: this run has"
+                       " no such place", from, (long long)p->pass + 1, (long long)p->batch);
+    pass_free(&pass);
     return rc;
 }
 
@@ -396,7 +426,7 @@ begin_round(struct learner *l, struct error *e)
     l->pass_open = false;
     l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
     if (l->resuming)
-        return check_input(l, e);
+        return check_place(l, e);
     return resumed ? 0 : hash_input(l, p, e);
 }
 

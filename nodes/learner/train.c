@@ -147,12 +147,14 @@ trainer_score(struct trainer *t, const struct model *model, const struct sample 
               int64_t count, float *logp, float *entropy)
 {
     struct pack_rules rules = {.classes = t->rules.classes};
+    unsigned needs = t->needs; /* of the step, which may be under way */
     struct head head;
 
     pack_fill(&t->pack, &rules, samples, count);
     reserve(t);
     t->needs = entropy ? OBJECTIVE_needs_entropy : 0;
     statistics(t, model, &head);
+    t->needs = needs;
     for (int64_t i = 0; i < count; i++) {
         const struct objective_sample *s = &t->pack.samples[i];
 
@@ -373,6 +375,8 @@ blame_gradient(struct trainer *t)
     for (int i = 0; i < t->model.tensor_count; i++) {
         const struct model_tensor *tensor = &t->model.tensors[i];
 
+        if (t->groups && t->groups[i] == ADAMW_frozen)
+            continue;
         if (!isfinite(adamw_norm(t->grads + tensor->offset, tensor->count))) {
             error_set(&t->fault, ERROR_model, "the gradient of %s is not finite", tensor->name);
             return;
