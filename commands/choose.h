@@ -5,22 +5,22 @@
  *
  * uniform  B prompts, each equally likely, without replacement.
  * vade     VADE (arXiv 2511.18902): p ~ Beta(a + 1, b + 1), a and b the faded counts of right and
- *          wrong answers; the B prompts with the largest p (1 - p)^2, which peaks at p = 1/3. After
- *          a round, chosen: a <- l1 a + right, b <- l1 b + wrong; others: a <- l2 a, b <- l2 b. l1 =
- *          0.2 and l2 = 0.999 are inferred from the project page's figure; a = b = 0 at the start
- *          is our reading.
- * mopps    MoPPS (thu-rllab/MoPPS): p ~ Beta(a, b); the B prompts whose p is nearest a target. After
- *          a round, chosen: a <- l a + (1 - l) + right, b likewise, from a = b = 1; others stay. Kept
- *          here less the prior, a - 1 and b - 1, which makes both updates those of vade. l has no
- *          default in what we saw: 0.5 is ours.
+ *          wrong answers; the B prompts with the largest p (1 - p)^2, which peaks at p = 1/3.
+ *          After a round, chosen: a <- l1 a + right, b <- l1 b + wrong; others: a <- l2 a, b <- l2
+ *          b. l1 = 0.2 and l2 = 0.999 are inferred from the project page's figure; a = b = 0 at the
+ *          start is our reading.
+ * mopps    MoPPS (thu-rllab/MoPPS): p ~ Beta(a, b); the B prompts whose p is nearest a target.
+ *          After a round, chosen: a <- l a + (1 - l) + right, b likewise, from a = b = 1; others
+ *          stay. Kept here less the prior, a - 1 and b - 1, which makes both updates those of vade.
+ *          l has no default in what we saw: 0.5 is ours.
  * dppo     Prompt-level pruning of arXiv 2603.04135 ("DPPO") by low historical |advantage|. Its
- *          formulas are not public to us, so this is a reconstruction: with A the mean over earlier
- *          rounds of mean |r - mean r| of the prompt's group, w = 1 / (1 + A / mean A), a prompt is
- *          left out with probability P = min(CHOOSE_PRUNE_MOST, c w), c such that the mean of P over
- *          the prompts with a history is the rate asked for; one without is never left out. Draws
- *          are Bernoulli, since the proof of unbiasedness needs P < 1 everywhere. A prompt that
- *          stays has the weight (kept / pool) / (1 - P): the mean over the groups that were kept is
- *          then an estimate of the mean over the pool without bias. */
+ *          formulas are not public to us, so this is a reconstruction: with A the mean over
+ *          earlier rounds of mean |r - mean r| of the prompt's group, w = 1 / (1 + A / mean A), a
+ *          prompt is left out with probability P = min(CHOOSE_PRUNE_MOST, c w), c such that the
+ *          mean of P over the prompts with a history is the rate asked for; one without is never
+ *          left out. Draws are Bernoulli, since the proof of unbiasedness needs P < 1 everywhere.
+ *          A prompt that stays has the weight (kept / pool) / (1 - P): the mean over the groups
+ *          that were kept is then an estimate of the mean over the pool without bias. */
 #ifndef COMMANDS_CHOOSE_H
 #define COMMANDS_CHOOSE_H
 

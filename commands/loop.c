@@ -45,14 +45,15 @@ static const char about[] =
 static int
 range_read(const char *text, double *low, double *high)
 {
-    char *end;
+    const char *dots = strstr(text, "..");
+    char *first = dots ? xprint("%.*s", (int)(dots - text), text) : xtext(""), *end, *end_high;
+    int rc;
 
-    *low = strtod(text, &end);
-    if (end == text || strncmp(end, "..", 2) != 0)
-        return -1;
-    text = end + 2;
-    *high = strtod(text, &end);
-    return end == text || *end || !(*low >= 0 && *high >= *low) ? -1 : 0;
+    *low = strtod(first, &end);
+    *high = strtod(dots ? dots + 2 : "", &end_high);
+    rc = *first && !*end && dots && dots[2] && !*end_high && *low >= 0 && *high >= *low ? 0 : -1;
+    free(first);
+    return rc;
 }
 
 static int

@@ -17,7 +17,7 @@
 
 #define HASH_BYTES (1 << 20) /* read at a time */
 #define SHARDS_MAX 4096
-#define LOCK_WAIT  0.5 /* seconds: a stage of a loop that was just killed still holds nothing, but looks at the lock are brief */
+#define LOCK_WAIT  0.5 /* seconds; a stage of a killed loop holds the lock until it is dead too */
 
 bool
 records_is(const char *path)
@@ -191,8 +191,8 @@ settings_compare(const struct loop *l, const json_t *kept, json_t *asked, struct
         a = then ? json_dumps(then, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)) : xtext("nothing");
         b = json_dumps(now, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         error_set(e, ERROR_usage,
-                  "'%s' was begun with another --%s: %s, not %s%s; another --run begins anew", l->dir,
-                  name, a, b, json_is_string(now) && strlen(b) == 18 ? " (hashes)" : "");
+                  "'%s' was begun with another --%s: %s, not %s%s; another --run begins anew",
+                  l->dir, name, a, b, json_is_string(now) && strlen(b) == 18 ? " (hashes)" : "");
         free(a);
         free(b);
         return ERROR_usage;

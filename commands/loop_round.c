@@ -70,9 +70,9 @@ train(const struct loop *l, int64_t round, struct error *e)
     char *path = xprint("%s.path=%s", l->reader, stream);
     char *model = xprint("%s.model=%s", l->learner, policy), *grace = xprint("%g", l->grace);
     char **words = xarray((size_t)l->sets.count * 2 + WORDS_FIXED, sizeof(*words));
-    const char *const fixed[] = {"sluice", "run",   l->topology, "--run",   dir,         "--set",
-                                 path,     "--set", model,       "--grace", grace,       "--on-pause",
-                                 l->on_pause};
+    const char *const fixed[] = {"sluice",  "run",   l->topology,  "--run",    dir,
+                                 "--set",   path,    "--set",      model,      "--grace",
+                                 grace,     "--on-pause", l->on_pause};
     int count = 0, rc;
 
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)

@@ -6,8 +6,8 @@
  * is none, so that groups keep their size). Each attempt has a file of whole prompts in order and a
  * seed of its own; what a kill left of it is kept up to its last whole prompt.
  *
- * Then the groups that stand are written in the prompts' order, and after them, `extra_epochs` times
- * over, those of prompts first unsolved and then solved (GDEPO's additional iterations, a
+ * Then the groups that stand are written in the prompts' order, and after them, `extra_epochs`
+ * times over, those of prompts first unsolved and then solved (GDEPO's additional iterations, a
  * reconstruction: a group that is there twice is two groups, so it adds to the optimiser's steps).
  * Their rollouts' ids end in "+1", "+2" ... */
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* loop_stage: the stages of a round as processes of their own. A stage dies with the loop (its run's
- * nodes do not: the next supervisor adopts them), and stands in a process group of its own, so that
- * ^C reaches it once, through us. */
+/* loop_stage: the stages of a round as processes of their own. A stage dies with the loop (its
+ * run's nodes do not: the next supervisor adopts them), and stands in a process group of its own,
+ * so that ^C reaches it once, through us. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -87,11 +87,15 @@ child_fork(struct error *e)
 static int
 child_wait(pid_t pid)
 {
+    siginfo_t info;
     int status;
 
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    /* Reaped only once no signal is sent to its number any more. */
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
     stage = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
     return status;
 }
 

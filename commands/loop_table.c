@@ -40,10 +40,7 @@ print_interval(const json_t *of, const char *key, bool sign)
                  json_number_value(json_array_get(ends, 1)));
     else if (isfinite(mean))
         snprintf(text, sizeof(text), sign ? "%+.3f" : "%.3f", mean);
-    if (sign) /* the last column */
-        printf("  %s", text);
-    else
-        printf("  %-20s", text);
+    printf(sign ? "%s%s" : "%s%-20s", *text || !sign ? "  " : "", text);
 }
 
 static void
@@ -70,7 +67,7 @@ print_row(const json_t *row)
         printf("  %7s", "");
     if (held) {
         print_interval(held, "pass_rate", false);
-        print_interval(json_object_get(held, "gain"), "mean", true);
+        print_interval(json_object_get(held, "gain"), "mean", true); /* the last column */
     }
     putchar('\n');
 }

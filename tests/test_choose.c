@@ -17,7 +17,7 @@
 #define SAMPLES 8
 #define ROUND   4
 
-/* As in the script: the rounds that sampled each prompt, and the right answers in them (-1: not). */
+/* As in the script: right answers in the rounds that sampled each prompt; -1: did not. */
 static const int past[PROMPTS][ROUND - 1] = {
     {0, 0, 0}, {8, 8, -1}, {4, -1, 4}, {2, -1, -1}, {-1, -1, -1}, {-1, 7, 8},
 };
