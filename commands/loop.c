@@ -167,7 +167,7 @@ show_round(const struct loop *l, int64_t round, struct error *e)
 {
     bool text = l->text || !talk_json_wanted(l->json), whole = text && isatty(STDOUT_FILENO);
 
-    if (text && (whole || round == 0))
+    if (text && (whole ? round || l->eval_file : round == 0))
         table_head(l->eval_file != NULL);
     return show(l->dir, whole ? 0 : round, round, text, e);
 }
@@ -223,7 +223,8 @@ loop_end(const struct loop *l, int rc, const struct error *e)
     int code = rc > 0 ? rc : error_exit(rc);
 
     if (stage_signal()) {
-        fprintf(stderr, "sluice loop: stopped; the same command goes on in '%s'\n", l->dir);
+        fprintf(stderr, "%ssluice loop: stopped; the same command goes on in '%s'\n",
+                isatty(STDERR_FILENO) ? "\r\033[K" : "", l->dir);
         return 128 + stage_signal();
     }
     if (rc < 0 && e->text[0])

@@ -257,7 +257,9 @@ go_on(struct loop *l, const json_t *record, struct error *e)
 static int
 folder_check(const char *path, struct error *e)
 {
-    static const char *const own[] = {".", "..", "lock", "given", "loop.json.part", NULL};
+    static const char *const own[] = {".",     "..",           "lock",
+                                      "given", "entropy.json", "entropy.json.part",
+                                      "loop.json.part", NULL};
     DIR *d = opendir(path);
     int rc = d ? 0 : error_set(e, ERROR_file, "cannot use '%s': %s", path, strerror(errno));
 

@@ -81,7 +81,7 @@ kill -9 $loop; wait $loop 2>/dev/null
 for n in 1 2; do        # in the run of a round, and right after it
     "$SLUICE" loop "${full[@]}" --run killed >killed.out 2>&1 &
     loop=$!
-    wait_for 10 there killed/round-$n/run/plan.json
+    wait_for 60 there killed/round-$n/run/plan.json
     if [ $n = 1 ]; then
         "$SLUICE" loop "${full[@]}" --run killed >second.out 2>&1
         same "a second loop in one folder is refused" "$? $(grep -c "another loop works on" second.out)" "1 1"
@@ -89,7 +89,7 @@ for n in 1 2; do        # in the run of a round, and right after it
     kill -9 $loop; wait $loop 2>/dev/null
     "$SLUICE" loop "${full[@]}" --run killed >killed.out 2>&1 &
     loop=$!
-    wait_for 10 there killed/round-$n/round.json
+    wait_for 60 there killed/round-$n/round.json
     kill -9 $loop; wait $loop 2>/dev/null
 done
 check "killed in round 3 or before it" test ! -e killed/round-3/round.json
@@ -98,7 +98,7 @@ same "killed while sampling, in runs and between: the same bytes" "$? $(bytes ki
 
 "$SLUICE" loop "${full[@]}" --run stopped >stopped.out 2>&1 &
 loop=$!
-wait_for 10 there stopped/round-2/run/plan.json
+wait_for 60 there stopped/round-2/run/plan.json
 kill -TERM $loop; wait $loop
 same "SIGTERM ends it in good order" "$? $(grep -c "the same command goes on in" stopped.out)" "143 1"
 check "... with the run drained" test "$(run_state stopped/round-2/run)" = stopped
