@@ -134,6 +134,32 @@ field_of(const struct plan_node *n, const void *options, const char *name)
     return (const char *)options + option_find(n->kind->options, name)->offset;
 }
 
+/* The rollouts that the loop writes have these fields, and no others. */
+static int
+check_fields(const struct loop *l, int node, const void *options, struct error *e)
+{
+    static const char *const allowed[][3] = {
+        {"group_by", "prompt", "none"},       {"prompt_field", "", "prompt"},
+        {"response_field", "", "response"},   {"answer_field", "", "answer"},
+        {"reward_field", "", "reward"},       {"id_field", "id", "none"},
+    };
+
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++) {
+        const char *value =
+            *(const char *const *)field_of(&l->plan.nodes[node], options, allowed[i][0]);
+        char *why;
+
+        if (!*value || strcmp(value, allowed[i][1]) == 0 || strcmp(value, allowed[i][2]) == 0)
+            continue;
+        why = xprint("the loop's rollouts have no field '%.100s', only id, prompt, response, "
+                     "answer and reward", value);
+        refuse(l, node, allowed[i][0], e, why);
+        free(why);
+        return ERROR_topology;
+    }
+    return 0;
+}
+
 static int
 check_reader(const struct loop *l, struct error *e)
 {
@@ -151,16 +177,17 @@ check_reader(const struct loop *l, struct error *e)
         return rc;
     }
     size = *(const int64_t *)field_of(n, options, "group_size");
-    if (*(const bool *)field_of(n, options, "follow"))
+    rc = check_fields(l, node, options, e);
+    if (rc == 0 && *(const bool *)field_of(n, options, "follow"))
         rc = refuse(l, node, "follow", e, "a round's rollouts have an end; a loop needs a reader "
                                           "that does not follow");
-    else if (size && size != l->samples) {
+    else if (rc == 0 && size && size != l->samples) {
         char *why = xprint("%lld, but the loop draws --samples %ld of each prompt", (long long)size,
                            l->samples);
 
         rc = refuse(l, node, "group_size", e, why);
         free(why);
-    } else if (!size && l->extra_epochs)
+    } else if (rc == 0 && !size && l->extra_epochs)
         rc = refuse(l, node, "group_size", e,
                     "--extra-epochs repeats groups, which are told apart by their size alone: "
                     "say group_size");
@@ -188,6 +215,10 @@ check_learner(const struct loop *l, char **model, struct error *e)
     if (*(const bool *)field_of(n, options, "follow"))
         rc = refuse(l, node, "follow", e, "a round ends with its final checkpoint; a loop needs a "
                                           "learner that does not follow");
+    else if (strcmp(option_find(n->kind->options, "objective")
+                        ->choices[*(const int *)field_of(n, options, "objective")],
+                    "token_class") == 0)
+        rc = refuse(l, node, "objective", e, "it makes a classifier, which answers no prompt");
     else if (model) {
         const char *own = *(const char *const *)field_of(n, options, "model");
 

@@ -144,6 +144,8 @@ refused "a group that is no prompt's" 78 "flow.yaml:8:65: node 'rollouts': optio
 refused "a learner that follows" 78 "does not follow" "${common[@]}" --rounds 1 --set policy.follow=true --set policy.epochs=0 \
     --set policy.window=16 --set policy.schedule=constant
 refused "a reader that follows" 78 "does not follow" "${common[@]}" --rounds 1 --set rollouts.follow=true --set policy.epochs=0
+refused "a field that the rollouts lack" 78 "group_by': the loop's rollouts have no field 'topic'" "${common[@]}" --rounds 1 --set rollouts.group_by=topic
+refused "a learner of a classifier" 78 "option 'objective': it makes a classifier" "${common[@]}" --rounds 1 --set policy.objective=token_class
 sed 's/objective: bcpg_nsa/objective: bcpg_nza/' flow.yaml >bad.yaml
 refused "a topology with a mistake, at its place" 78 "bad.yaml:28:" bad.yaml --prompts prompts.jsonl --rounds 1
 refused "several learners" 78 "3 nodes of kind learner (rft, bcpg, bcpg_nsa)" "$arith/compare.yaml" --prompts prompts.jsonl --rounds 1
