@@ -152,6 +152,9 @@ refused "several learners" 78 "3 nodes of kind learner (rft, bcpg, bcpg_nsa)" "$
 refused "a node that is none" 2 "no node 'actor'" "${common[@]}" --rounds 1 --learner actor
 sed 's/,"answer":"[^"]*"//' prompts.jsonl >bare.jsonl
 refused "prompts without answers" 1 "bare.jsonl:1: 'answer' is missing" flow.yaml --prompts bare.jsonl --rounds 1
+rm -r calm/round-3/run/checkpoints/policy/final
+"$SLUICE" loop "${full[@]}" --rounds 4 --run calm >gone.out 2>&1
+same "a policy that is gone is told with its round" "$? $(grep -c 'sluice loop: round 4: .*round-3/run/checkpoints/policy/final' gone.out)" "1 1"
 mkdir foreign && echo mine >foreign/notes
 "$SLUICE" loop "${common[@]}" --rounds 1 --run foreign >foreign.out 2>&1
 same "a folder with other things in it is refused" "$? $(ls foreign)" "2 notes"
