@@ -30,7 +30,8 @@
 #define SGEMM 1024          /* rows, columns and inner of the product whose rate is printed */
 #define PATH  4096
 #define TOKENS_MAX 10000000
-#define BATCH      4096     /* tokens that are computed together: the learner's batch_tokens */
+#define HELD       (16 << 20)   /* logits that the head may hold: 64 MiB */
+#define BATCH      4096         /* tokens that are computed together: the learner's batch_tokens */
 
 struct data {
     struct batch batch;
@@ -194,7 +195,7 @@ bench_batch(struct bench *b, int64_t first, int64_t last)
     int64_t at = d->starts[first], tokens = d->starts[last] - at;
     struct batch batch = {tokens, d->ids + at, last - first, b->starts};
     struct head head = head_of(&b->model);
-    struct head_gradient g = {.c = d->c + at};
+    struct head_gradient g = {.c = d->c + at, .same = 1};
     const int32_t *targets = d->targets + at;
     const float *hidden;
     double loss = 0;
@@ -282,6 +283,7 @@ bench_begin(struct bench *b)
     b->starts = xarray((size_t)all->sequences + 1, sizeof *b->starts);
     b->decoder = decoder_new(&b->model, (int64_t)n, 1);
     b->work = head_work_new();
+    head_keep(b->work, HELD);
     b->logp = xarray(n, sizeof(float));
     b->lse = xarray(n, sizeof(float));
     b->dhidden = xarray(n * (size_t)b->model.config.hidden_size, sizeof(float));
