@@ -75,7 +75,7 @@ same "the same command goes on ($lines lines were kept or cut)" "$? $(bytes torn
 
 "$SLUICE" loop "${full[@]}" --run killed --rows 1 >killed.out 2>&1 &
 loop=$!
-until [ -e killed/round-1/attempt-0.jsonl ] || [ -e killed/round-1/run ]; do :; done    # a matter of milliseconds
+until [ -e killed/round-1/attempt-0.jsonl ] || [ -e killed/round-1/run ] || ! kill -0 $loop; do :; done    # milliseconds
 kill -9 $loop; wait $loop 2>/dev/null
 [ -e killed/round-1/rollouts.jsonl ] && echo "# the kill came after the sampling"
 for n in 1 2; do        # in the run of a round, and right after it
