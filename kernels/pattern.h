@@ -2,12 +2,12 @@
  * regular expression, a string, or characters with a flag.
  *
  * The reference's regular expressions are Oniguruma's with Ruby's syntax, ours PCRE2's. Patterns
- * are translated where the two agree in meaning: white space, \w, \d, \h and general categories
- * through the tables of unicode.h, so that the Unicode version is the reference's. They are
- * refused, with the words that are not understood, where the two would differ: nested brackets and
- * POSIX classes, "&&", \b, \R, \X, \G and their like, (?m), x{n}+. Scripts but Han, and other
- * properties, are PCRE2's own (Unicode 14 in 10.42; the reference has 16), and (?i) does not fold
- * one character to several. */
+ * are translated where the two agree in meaning: white space, \w, \b, \d, \h, general categories
+ * and Han through the tables of unicode.h, so that the Unicode version is the reference's; classes
+ * with classes inside or "&&" are computed; (?m) is PCRE2's s. They are refused, with the words
+ * that are not understood, where the two would differ: POSIX classes, \R, \X, \G and their like,
+ * x{n}+. Other scripts and properties are PCRE2's own (Unicode 14 in 10.42; the reference has 16),
+ * and (?i) does not fold one character to several. */
 #ifndef KERNELS_PATTERN_H
 #define KERNELS_PATTERN_H
 

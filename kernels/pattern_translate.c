@@ -2,6 +2,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "kernels/pattern.h"
 
+#include "kernels/pattern_set.h"
 #include "kernels/unicode.h"
 
 #include <pcre2.h>
@@ -9,31 +10,17 @@
 #include <string.h>
 #include <strings.h>
 
-/* A set of code points: those whose flags, masked, are one of the wanted categories or not zero. */
-struct set {
-    uint32_t categories; /* bits by enum unicode_category */
-    uint16_t flag;
-    int space;
-};
-
-static int
-holds(const struct set *s, uint32_t c, uint16_t flags)
-{
-    return (s->categories >> (flags & UNICODE_category) & 1) || (flags & s->flag) ||
-           (s->space && unicode_is_space(c));
-}
-
 /* The set as ranges, or (NEGATIVE) all that it lacks; with ONLY, but for characters without that
  * flag. Surrogates are left out: no text holds one. */
 static void
-add_ranges(struct buffer *out, const struct set *s, int negative, uint16_t only)
+add_ranges(struct buffer *out, const struct pattern_set *s, int negative, uint16_t only)
 {
     const uint16_t *flags = unicode_flags();
     uint32_t first = UNICODE_END;
 
     for (uint32_t c = 0; c <= UNICODE_END; c++) {
         int in = c < UNICODE_END && (c < 0xd800 || c > 0xdfff) &&
-                 holds(s, c, flags[c]) != negative && (!only || (flags[c] & only));
+                 pattern_set_holds(s, c, flags[c]) != negative && (!only || (flags[c] & only));
 
         if (in && first == UNICODE_END)
             first = c;
@@ -58,20 +45,9 @@ is_native(const char *name)
     return strcmp(name, "Mn") && strcmp(name, "Mc") && strcmp(name, "Cn") && strcmp(name, "C");
 }
 
-static uint32_t
-categories_of(const char *name)
-{
-    uint32_t bits = 0;
-    size_t length = strlen(name);
-
-    for (int c = 0; c < UNICODE_CATEGORIES && length <= 2; c++)
-        if (strncasecmp(unicode_category_name((enum unicode_category)c), name, length) == 0)
-            bits |= 1u << c;
-    return length ? bits : 0;
-}
-
 static void
-add_set(struct buffer *out, const struct set *s, const char *native, int negative, int in_class)
+add_set(struct buffer *out, const struct pattern_set *s, const char *native, int negative,
+        int in_class)
 {
     if (in_class && negative) {
         add_ranges(out, s, 1, 0);
@@ -90,26 +66,13 @@ add_set(struct buffer *out, const struct set *s, const char *native, int negativ
 static int
 translate_property(const char *text, size_t *at, int in_class, struct buffer *out, struct error *e)
 {
-    int negative = text[*at + 1] == 'P';
-    const char *name = text + *at + 3, *close = text[*at + 2] == '{' ? strchr(name, '}') : NULL;
     char word[64];
-    struct set set = {0};
+    int negative, native;
+    struct pattern_set set;
 
-    if (close && *name == '^')
-        negative = !negative, name++;
-    if (!close || close == name || (size_t)(close - name) >= sizeof(word))
-        return error_set(e, ERROR_model, "'\\%c' in a pattern must have a name in braces",
-                         text[*at + 1]);
-    memcpy(word, name, (size_t)(close - name));
-    word[close - name] = 0;
-    *at = (size_t)(close - text) + 1;
-    set.categories = categories_of(word);
-    set.flag = strcasecmp(word, "Han") == 0 || strcasecmp(word, "Hani") == 0 ? UNICODE_han : 0;
-    if (set.flag) {
-        add_set(out, &set, NULL, negative, in_class);
-        return 0;
-    }
-    if (!set.categories) {
+    if (pattern_property(text, at, word, &negative, e))
+        return ERROR_model;
+    if (!pattern_named(word, &set)) {
         buffer_print(out, "\\%c{%s}", negative ? 'P' : 'p', word);
         return 0;
     }
@@ -117,8 +80,24 @@ translate_property(const char *text, size_t *at, int in_class, struct buffer *ou
         word[0] = (char)(word[0] - 'a' + 'A');
     if (word[1] >= 'A' && word[1] <= 'Z')
         word[1] = (char)(word[1] - 'A' + 'a');
-    add_set(out, &set, is_native(word) ? word : NULL, negative, in_class);
+    native = set.categories && is_native(word);
+    add_set(out, &set, native ? word : NULL, negative, in_class);
     return 0;
+}
+
+/* \b and \B with the reference's word characters. */
+static void
+translate_boundary(int negative, struct buffer *out)
+{
+    struct pattern_set word = {.flag = UNICODE_word};
+    struct buffer class = {0};
+
+    add_set(&class, &word, NULL, 0, 0);
+    buffer_add(&class, "", 1);
+    buffer_print(out,
+                 negative ? "(?:(?<=%s)(?=%s)|(?<!%s)(?!%s))" : "(?:(?<=%s)(?!%s)|(?<!%s)(?=%s))",
+                 class.at, class.at, class.at, class.at);
+    buffer_free(&class);
 }
 
 /* \uHHHH, which PCRE2 writes otherwise. */
@@ -136,39 +115,29 @@ translate_u(const char *text, size_t *at, struct buffer *out, struct error *e)
 static int
 translate_escape(const char *text, size_t *at, int in_class, struct buffer *out, struct error *e)
 {
-    static const char refused[] = "bBvVRXKGCgkyYNO";
-    char c = text[*at + 1], kind = (char)(c | 32);
-    int negative = c >= 'A' && c <= 'Z';
-    struct set set = {0};
+    const char *refused = in_class ? "bBvVRXKGCgkyYNO" : "vVRXKGCgkyYNO";
+    char c = text[*at + 1];
+    struct pattern_set set;
+    int negative;
 
     if (c && strchr(refused, c))
         return error_set(e, ERROR_model, "'\\%c' in a pattern is not understood", c);
-    if (kind == 'p')
+    if ((c | 32) == 'p')
         return translate_property(text, at, in_class, out, e);
     if (c == 'u')
         return translate_u(text, at, out, e);
     *at += c ? 2 : 1;
-    if (kind == 's') {
-        set.space = 1;
-        add_set(out, &set, NULL, negative, in_class);
-    } else if (kind == 'w') {
-        set.flag = in_class ? UNICODE_word_inside : UNICODE_word;
-        add_set(out, &set, NULL, negative, in_class);
-    } else if (kind == 'd') {
-        set.categories = 1u << UNICODE_Nd;
-        add_set(out, &set, "Nd", negative, in_class);
-    } else if (c == 'h') {
-        buffer_text(out, in_class ? "0-9a-fA-F" : "[0-9a-fA-F]");
-    } else if (c == 'H') {
-        buffer_text(out, in_class ? "\\x{0}-/:-@G-`g-\\x{10ffff}" : "[^0-9a-fA-F]");
-    } else {
+    if ((c | 32) == 'b')
+        translate_boundary(c == 'B', out);
+    else if (pattern_escape(c, in_class, &set, &negative))
+        add_set(out, &set, set.categories && is_native("Nd") ? "Nd" : NULL, negative, in_class);
+    else
         buffer_print(out, "\\%c", c);
-    }
     return 0;
 }
 
 /* Does a group that TEXT begins, after its "(", mean something else to PCRE2 or run code of its
- * own? Only groups of names, options i and x, looking around and atoms are the same. */
+ * own? Only groups of names, options, looking around and atoms are the same. */
 static int
 is_refused_group(const char *text)
 {
@@ -179,7 +148,7 @@ is_refused_group(const char *text)
     if (text[1] == '<')
         return 0;
     text++;
-    text += strspn(text, "ix-");
+    text += strspn(text, "imx-");
     return *text != ':' && *text != ')';
 }
 
@@ -191,6 +160,12 @@ translate_outside(const char *text, size_t *at, struct buffer *out, struct error
 
     if (c == '(' && is_refused_group(text + *at + 1))
         return error_set(e, ERROR_model, "'(%.2s' in a pattern is not understood", text + *at + 1);
+    if (c == '(' && text[*at + 1] == '?' && strspn(text + *at + 2, "imx-")) {
+        buffer_text(out, "(?"); /* Ruby's m lets a dot match line ends: PCRE2's s */
+        for (*at += 2; text[*at] && strchr("imx-", text[*at]); (*at)++)
+            buffer_add(out, text[*at] == 'm' ? "s" : &text[*at], 1);
+        return 0;
+    }
     if (c == '}' && text[*at + 1] == '+')
         return error_set(e, ERROR_model, "'}+' in a pattern is not understood");
     if (c == '{' && text[*at + 1] == ',') { /* none or more, to PCRE2 the letters themselves */
@@ -215,9 +190,8 @@ pattern_translate(const char *text, struct buffer *out, struct error *e)
             rc = translate_escape(text, &i, in_class, out, e);
         } else if (!in_class && c != '[') {
             rc = translate_outside(text, &i, out, e);
-        } else if (in_class && (c == '[' || (c == '&' && text[i + 1] == '&'))) {
-            rc = error_set(e, ERROR_model,
-                           "nested brackets and '&&' in a pattern are not understood");
+        } else if (!in_class && pattern_class_nests(text, i)) {
+            rc = pattern_class(text, &i, out, e);
         } else if (in_class) {
             in_class = c != ']';
             buffer_add(out, &text[i++], 1);

@@ -26,17 +26,19 @@ static void
 what_pcre2_would_read_otherwise_is_refused(void **state)
 {
     (void)state;
-    refused("[a[b]]", "nested brackets");
-    refused("[[:alpha:]]", "nested brackets");
-    refused("[a&&b]", "'&&'");
+    refused("[[:alpha:]]", "'[:'");
+    refused("[a[b]", "not closed");
+    refused("[a[\\p{Greek}]]", "'\\p{Greek}'");
+    refused("[b-a&&c]", "ends before");
+    refused("[[[[[[[[[[a]]]]]]]]]]", "too deep");
+    refused("[a[]]", "empty");
+    refused("[a&&\\q]", "'\\q'");
     refused("[]a]", "empty class");
-    refused("\\ba", "'\\b'");
+    refused("[\\b]", "'\\b'");
     refused("\\R", "'\\R'");
     refused("\\v", "'\\v'");
     refused("a\\Gb", "'\\G'");
     refused("\\k<a>", "'\\k'");
-    refused("(?m:a.b)", "'(?m'");
-    refused("(?i-m:a)", "'(?i'");
     refused("(?s)a", "'(?s'");
     refused("(*UTF8)a", "'(*U'");
     refused("(?{x})", "'(?{'");
@@ -100,6 +102,18 @@ a_translation_means_what_the_reference_means(void **state)
     matches("a.", "a\nab", "ab");
     matches("(?<x>a)(?>b)(?=c)(?<!b)c|(?:d)(?!e)", "abd", "d");
     matches("(?ix: A b )", "aB", "aB");
+    matches("(?m:a.b)", "a\nb", "a\nb");
+    matches("(?i-m:A.B)", "a\nb", NULL);
+    matches("\\b\\w+\\b", " a\xcc\x81\xc2\xbd ", "a\xcc\x81\xc2\xbd");
+    matches("a\\B.", "a ab", "ab");
+    matches("[\\w&&[^a-y]]+", "abz_1c", "z_1");
+    matches("[^\\w&&[^a]]+", "bcaa-d", "aa-");
+    matches("[a[0-9][\\n\\x{41}-C]]+", "z1aB\n", "1aB\n");
+    matches("[\\p{L}&&[^\\p{Han}]]+",
+            "\xe4\xb8\x80"
+            "ab",
+            "ab");
+    matches("[a&&b]", "ab", NULL);
 }
 
 static void

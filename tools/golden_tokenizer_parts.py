@@ -22,7 +22,8 @@ QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| 
 DEEPSEEK = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
             r"""| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
 PATTERNS = [r"\w+|[^\w\s]+", r"\W", r"[^\S\n]+", r"[\D\n]+?x", r"\d{2,3}", r"\h+", r"[\H]{2}", r"\p{Mn}|\p{Mc}", r"\p{C}", r"[^\P{L}a-e]+", r"\P{L}+", r"(?i:the|K|s)",
-            r"a{,2}b", r"(?<=\s)\S", r"\S(?=\n)", r"^.|.$", r"\u0041|\x{42}|\x43", r"[\s\S]", r"x*", r"\p{^Lu}\p{Lu}", r"[\p{Nd}\p{Sc}_]++", r"(?x: a  b | c )", r"\p{Co}|\p{Cf}|\p{Cn}", r"[\p{Han}]+|[^\p{Han}a]+", r"\P{Han}"]
+            r"a{,2}b", r"(?<=\s)\S", r"\S(?=\n)", r"^.|.$", r"\u0041|\x{42}|\x43", r"[\s\S]", r"x*", r"\p{^Lu}\p{Lu}", r"[\p{Nd}\p{Sc}_]++", r"(?x: a  b | c )", r"\p{Co}|\p{Cf}|\p{Cn}", r"[\p{Han}]+|[^\p{Han}a]+", r"\P{Han}", r"[\p{L}&&[^\p{Han}]]+", r"[^\w&&[^\s]]",
+            r"[a-f[0-9][\u00e0-\xff]]+|[\p{L}\p{M}&&[^a-m]&&[^\p{Ll}]]", r"\b", r"\B.\b", r"(?m:e.+?a)|(?-m:t.)"]
 ADDED = corpus.ADDED + [AddedToken("<left>", lstrip=True, normalized=False), AddedToken("<right>", rstrip=True, normalized=False),
                         AddedToken("<both>", lstrip=True, rstrip=True, normalized=False), AddedToken("<word>", single_word=True, normalized=False),
                         AddedToken("Caf\u00e9", normalized=True), AddedToken(" wait", normalized=True, single_word=True), AddedToken("12", normalized=True, special=True)]
