@@ -240,7 +240,8 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, "decay_steps", e, "decay_steps belongs to schedule: wsd");
     if (o->follow && o->resume_from[0])
         return check_fail(c, "resume_from", e,
-                          "windows cannot be taken up from a folder; a stopped run goes on by itself");
+                          "windows cannot be taken up from a folder; a stopped run goes on by"
+                          " itself");
     if (o->lr_min > o->lr)
         return check_fail(c, "lr_min", e, "%g is above lr, %g", o->lr_min, o->lr);
     return 0;
