@@ -283,8 +283,13 @@ load_progress(struct learner *l, struct error *e)
     struct span value;
 
     if (!node_get(l->node, span_of("p", 1), &value)) {
+        int rc = 0;
+
         l->resuming = l->options->resume_from[0] != 0;
-        return l->resuming ? manifest_read(l, l->options->resume_from, &l->progress, e) : 0;
+        if (l->resuming)
+            rc = manifest_read(l, l->options->resume_from, &l->progress, e);
+        l->saved = l->progress; /* its steps are not this run's work */
+        return rc;
     }
     if (value.length == sizeof(l->progress))
         memcpy(&l->progress, value.at, sizeof(l->progress));
