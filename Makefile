@@ -64,6 +64,25 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka -lmicrohttpd
 
+# Objectives of users: the example's, and those a test refuses.
+OWN      := clip_free no_symbol wrong_abi no_run unresolved
+OWNFLAGS := -std=c99 -pedantic $(WARN) -O2 -ffp-contract=off -fPIC -shared -I$(BUILD)/include
+
+$(BUILD)/include/sluice/objective_kind.h: kernels/objective_kind.h
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+$(BUILD)/objective/%.so: tests/objective/%.c $(BUILD)/include/sluice/objective_kind.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(OWNFLAGS) -o $@ $<
+
+$(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objective_kind.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(OWNFLAGS) -o $@ $<
+
+$(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
+$(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
+
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas

@@ -18,6 +18,7 @@ prints() {      # NAME FILE PATTERN
 unset JUDGE_URL JUDGE_MODEL JUDGE_API_KEY WORK
 export BUILD=$build
 
+make -s -C examples/objective CC="${CC:-cc}" || rc=1       # its topology names a shared object
 for topology in examples/*/*.yaml; do
     # Those whose inputs `remake` makes name them with ${WORK...}; they are refused without, for that reason alone.
     if grep -q '\${WORK' "$topology"; then

@@ -22,9 +22,9 @@ static char folder[64];
 static const char *
 in_folder(const char *name)
 {
-    static char paths[8][200];
+    static char paths[16][200];
     static int  at;
-    char       *p = paths[at++ % 8];
+    char       *p = paths[at++ % 16];
     snprintf(p, 200, "%s/%s", folder, name);
     return p;
 }
@@ -87,7 +87,9 @@ open_reader(const char *const *options)
 static void
 run_to_end(struct harness *h)
 {
-    harness_run(h, 20, NULL);
+    struct error e = {0};
+    if (harness_run(h, 20, &e) < 0)
+        fail_msg("%s", e.text);
     assert_true(harness_finished(h));
 }
 
@@ -110,6 +112,51 @@ has_dead(struct harness *h, const char *words)
             return true;
     }
     return false;
+}
+
+/* Groups nearly all wrong get stored correct answers in place of wrong ones, in the order of the
+ * file; their numbers count them; others stay as they are. */
+static void
+correct_rollouts_are_injected_into_wrong_groups(void **state)
+{
+    const char *options[] = {"path",        in_folder("in.jsonl"),     "group_size",      "3",
+                             "inject_path", in_folder("stored.jsonl"), "inject_accuracy", "0.34",
+                             "inject_most", "0",                       NULL};
+    const char *none[] = {"path",        in_folder("in.jsonl"),     "group_by", "none",
+                          "inject_path", in_folder("stored.jsonl"), NULL};
+    const char *broken[] = {"path", in_folder("in.jsonl"), "inject_path", in_folder("broken.jsonl"),
+                            NULL};
+    static const char want[] = "0 0+3 a x1 1 1 0 stored.jsonl:1\n"
+                               "1 0+3 b B 1 1 0 in.jsonl:50\n"
+                               "2 0+3 c x2 1 1 0 stored.jsonl:4\n"
+                               "3 3+3 d y 1 0.3333 0.4714 stored.jsonl:3\n"
+                               "4 3+3 e E 0 0.3333 0.4714 in.jsonl:200\n"
+                               "5 3+3 f F 0 0.3333 0.4714 in.jsonl:250\n";
+    struct error e = {0};
+    struct harness *h;
+
+    (void)state;
+    write_text("in.jsonl", "w",
+               "{\"id\":\"a\",\"prompt\":\"P\",\"response\":\"A\",\"reward\":0}\n"
+               "{\"id\":\"b\",\"prompt\":\"P\",\"response\":\"B\",\"reward\":1}\n"
+               "{\"id\":\"c\",\"prompt\":\"P\",\"response\":\"C\",\"reward\":0}\n"
+               "{\"id\":\"d\",\"prompt\":\"Q\",\"response\":\"D\",\"reward\":0}\n"
+               "{\"id\":\"e\",\"prompt\":\"Q\",\"response\":\"E\",\"reward\":0}\n"
+               "{\"id\":\"f\",\"prompt\":\"Q\",\"response\":\"F\",\"reward\":0}\n");
+    write_text("stored.jsonl", "w",
+               "{\"prompt\":\"P\",\"response\":\"x1\",\"reward\":1}\n"
+               "{\"prompt\":\"P\",\"response\":\"wrong\",\"reward\":0}\n"
+               "{\"prompt\":\"Q\",\"response\":\"y\",\"reward\":1}\n"
+               "{\"prompt\":\"P\",\"responses\":[\"x2\",\"x3\"],\"rewards\":[1,1]}\n");
+    write_text("broken.jsonl", "w", "{\"prompt\":\"P\",\"reward\":1}\n");
+    h = open_reader(options);
+    run_to_end(h);
+    expect(h, want);
+    harness_close(h);
+    assert_null(harness_open("reader", NULL, none, &e));
+    assert_non_null(strstr(e.text, "group_by none"));
+    assert_null(harness_open("reader", NULL, broken, &e));
+    assert_non_null(strstr(e.text, "broken.jsonl line 1: no response"));
 }
 
 static void
@@ -643,7 +690,8 @@ finish(void **state)
 {
     static const char *const names[] = {"a.jsonl",          "bad.jsonl",       "many-1.jsonl",
                                         "many-2.jsonl.zst", "many-3.jsonl.gz", "big.jsonl",
-                                        "t.jsonl.zst",      "w.jsonl"};
+                                        "t.jsonl.zst",      "w.jsonl",         "in.jsonl",
+                                        "stored.jsonl",     "broken.jsonl"};
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlink(in_folder(names[i]));
@@ -655,6 +703,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_end_by_size_and_carry_their_statistics),
+        cmocka_unit_test(correct_rollouts_are_injected_into_wrong_groups),
         cmocka_unit_test(groups_end_by_change_of_key_or_by_their_maximum),
         cmocka_unit_test(bad_lines_are_dead_letters_and_good_ones_go_on),
         cmocka_unit_test(a_crash_anywhere_changes_no_message),

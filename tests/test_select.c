@@ -247,9 +247,9 @@ a_budget_takes_the_first_tokens_and_cuts_the_last(void **state)
     samples[1].pruned = true; /* costs nothing */
     samples[2].mask = (const uint8_t[]){1, 0, 1, 1};
     select_budget(&rules, samples, 5, &arena);
-    assert_null(samples[0].mask); /* 4 */
+    assert_null(samples[0].mask);                  /* 4 */
     assert_int_equal(select_rows(&samples[2]), 3); /* 7 */
-    assert_null(samples[3].mask); /* 11 */
+    assert_null(samples[3].mask);                  /* 11 */
     assert_int_equal(select_rows(&samples[4]), 0);
     make(5, 5, 4);
     select_budget(&rules, samples, 5, &arena);

@@ -2,11 +2,12 @@
  * reasoning and get the gold score in place of the one it predicted.
  *
  *      sluice sample STAGE1 --prompts prompts.jsonl --samples 1 --out own.jsonl
- *      gold <own.jsonl >gold.jsonl         then train tract on gold.jsonl, from the first base again
+ *      gold <own.jsonl >gold.jsonl         then train tract on gold.jsonl, from the first base
+ * again
  *
- * A line is a rollout with `response` and, in `answer`, the gold score. The digits at the response's
- * end are the predicted score; what stands before them stays, also where there are none (an answer
- * that was cut off). `reward` becomes the gold score, as objective tract wants it. */
+ * A line is a rollout with `response` and, in `answer`, the gold score. The digits at the
+ * response's end are the predicted score; what stands before them stays, also where there are none
+ * (an answer that was cut off). `reward` becomes the gold score, as objective tract wants it. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +38,7 @@ attach(json_t *line)
         return "the answer is no score";
     while (length > 0 && isdigit((unsigned char)response[length - 1]))
         length--;
-    json_object_set_new(line, "response",
-                        json_sprintf("%.*s%s", (int)length, response, number));
+    json_object_set_new(line, "response", json_sprintf("%.*s%s", (int)length, response, number));
     json_object_set_new(line, "reward", json_real(score));
     return NULL;
 }

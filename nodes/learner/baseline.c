@@ -4,16 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS (2 * BASELINE_KINDS_MAX)
+#define ROWS      (2 * BASELINE_KINDS_MAX)
 #define BIN_SHIFT (BASELINE_DEPTH_MAX + 2)
 
 /* A walk over the steps of a sample. */
 struct walk {
     const struct sample *s;
-    int64_t from, to;       /* learnt tokens of the step */
-    int64_t place;          /* of the step among those with a label */
-    uint64_t context;       /* 1, then a bit for each such step before it */
-    double reward;          /* 0: unknown */
+    int64_t from, to; /* learnt tokens of the step */
+    int64_t place;    /* of the step among those with a label */
+    uint64_t context; /* 1, then a bit for each such step before it */
+    double reward;    /* 0: unknown */
 };
 
 static struct walk

@@ -13,8 +13,8 @@
 #include "nodes/learner/sample.h"
 
 #define BASELINE_BINS_MAX  100
-#define BASELINE_DEPTH_MAX 50       /* steps of a context; later ones have that of the first 50 */
-#define BASELINE_KINDS_MAX 65536    /* of steps; ones met later have b = 0 */
+#define BASELINE_DEPTH_MAX 50    /* steps of a context; later ones have that of the first 50 */
+#define BASELINE_KINDS_MAX 65536 /* of steps; ones met later have b = 0 */
 
 enum baseline_kind { BASELINE_ctx, BASELINE_acc_pos, BASELINE_acc_ctx };
 
@@ -24,15 +24,15 @@ struct baseline_rules {
 };
 
 struct baseline_row {
-    uint64_t key;       /* 0: empty */
-    int64_t  count;
-    double   sum;
+    uint64_t key; /* 0: empty */
+    int64_t count;
+    double sum;
 };
 
 /* Zero-initialise. Filled in ordinal order, so the same samples fill it alike. */
 struct baselines {
     struct baseline_rules rules;
-    struct baseline_row *rows;      /* (2 * BASELINE_KINDS_MAX) */
+    struct baseline_row *rows; /* (2 * BASELINE_KINDS_MAX) */
     int64_t kinds;
 };
 

@@ -1,5 +1,5 @@
-/* data: what the samples of a round say as a whole, before any of them is trained: whether they have
- * what the objective needs, and the baselines of their steps. */
+/* data: what the samples of a round say as a whole, before any of them is trained: whether they
+ * have what the objective needs, and the baselines of their steps. */
 #include <string.h>
 
 #include "nodes/learner/learner.h"
@@ -34,7 +34,7 @@ group_look(struct learner *l, int64_t i, int64_t *end, int64_t *correct, struct 
         if (rc < 0)
             return rc;
         *correct += s.correct;
-        l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !s.logps);
+        l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !s.logps && !s.injected);
     }
     return 0;
 }
@@ -65,11 +65,12 @@ data_baselines(struct learner *l, struct error *e)
 int
 data_lacks_behaviour(struct learner *l, struct error *e)
 {
-    return error_set(e, ERROR_topology,
-                     "objective %s with behaviour: recorded needs the field 'logps' (at the reader: "
-                     "logps_field), which a rollout lacks; say behaviour: initial if the initial "
-                     "model sampled the data",
-                     l->objective->name);
+    return error_set(
+        e, ERROR_topology,
+        "objective %s with behaviour: recorded needs the field 'logps' (at the reader: "
+        "logps_field), which a rollout lacks; say behaviour: initial if the initial "
+        "model sampled the data",
+        l->objective->name);
 }
 
 /* What no later rollout could mend: refused once, before anything is trained. */

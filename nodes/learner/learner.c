@@ -441,7 +441,7 @@ learner_take(struct node *n, struct unit *u, struct error *e)
     rc = sample_peek(buffer_span(&l->record), u->ordinal, &sample, e);
     if (rc < 0)
         return rc;
-    l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !sample.logps);
+    l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !sample.logps && !sample.injected);
     node_put(n, learner_key(room, 's', u->ordinal), buffer_span(&l->record));
     node_count(n, METRIC_gems, gems);
     if (l->lacks_behaviour)

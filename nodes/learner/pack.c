@@ -101,7 +101,7 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
 
     for (int64_t i = 0; i < count; i++) {
         reference = reference && samples[i].reference;
-        recorded = recorded && samples[i].logps;
+        recorded = recorded && (samples[i].logps || samples[i].injected);
         advantages = advantages || samples[i].advantages;
         mask = mask || samples[i].mask;
     }
@@ -109,8 +109,8 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
         .rows = rows,
         .weight = p->weight,
         .reference = reference ? p->reference : NULL,
-        .behaviour = rules->behaviour && (rules->recorded ? recorded : reference) ? p->behaviour
-                                                                                  : NULL,
+        .behaviour =
+            rules->behaviour && (rules->recorded ? recorded : reference) ? p->behaviour : NULL,
         .advantage = advantages ? p->advantage : NULL,
         .mask = mask ? p->mask : NULL,
         .samples = count,

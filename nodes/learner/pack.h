@@ -6,8 +6,11 @@
  * n), of which those at step ends have a target. pack_rows() lays out the rows to learn alone, for
  * what needs no forward pass.
  *
- * The weight of a token: beta in a correct step of a wrong response (a gem), `wrong` in an incorrect
- * step of one, else 1; times `correction` in a step labelled correct right after an incorrect one.
+ * A recorded log mu that an injected sample lacks is 0: no policy of ours sampled it.
+ *
+ * The weight of a token: beta in a correct step of a wrong response (a gem), `wrong` in an
+ * incorrect step of one, else 1; times `correction` in a step labelled correct right after an
+ * incorrect one.
  */
 #ifndef NODES_LEARNER_PACK_H
 #define NODES_LEARNER_PACK_H
@@ -20,9 +23,9 @@ struct pack_rules {
     int classes;      /* targets are the classes of steps */
     int correct_only; /* weight 0 on wrong responses */
     double beta, wrong, correction;
-    bool behaviour;   /* the objective compares with the policy that sampled ... */
-    bool recorded;    /* ... which is what the sampler wrote down, else the initial model */
-    const struct sample_names *names;   /* NULL: none */
+    bool behaviour; /* the objective compares with the policy that sampled ... */
+    bool recorded;  /* ... which is what the sampler wrote down, else the initial model */
+    const struct sample_names *names; /* NULL: none */
 };
 
 /* One batch. Zero-initialise; grows; reused. */

@@ -10,7 +10,8 @@
 
 #define GIVEN_TOKENS_MAX 8 /* byte tokens that share one character */
 
-/* A record: this head, ids, logps where there are some, marks. Native byte order: a store never leaves its machine. */
+/* A record: this head, ids, logps where there are some, marks. Native byte order: a store never
+ * leaves its machine. */
 struct head {
     uint32_t version;
     uint32_t group_size;
@@ -222,7 +223,7 @@ find_named(const struct sample_rules *rules, const struct rollout *r, int64_t *n
     if (names->kind == SAMPLE_names_score && found == 0)
         return error_set(e, ERROR_input, "the response does not end with one of the scores");
     if (names->kind == SAMPLE_names_rank && found < 2)
-        return error_set(e, ERROR_input, "the response does not rank two identifiers, like [B] > [A]");
+        return error_set(e, ERROR_input, "the response does not rank two identifiers: [B] > [A]");
     return 0;
 }
 

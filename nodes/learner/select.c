@@ -325,8 +325,8 @@ longest_that_fits(const int64_t *tokens_of, const int64_t *pending, int64_t n, i
 }
 
 int64_t
-select_pack(const int64_t *tokens_of, int64_t count, int64_t tokens, int64_t window,
-            int64_t *order, int64_t *starts)
+select_pack(const int64_t *tokens_of, int64_t count, int64_t tokens, int64_t window, int64_t *order,
+            int64_t *starts)
 {
     int64_t pending[SELECT_WINDOW_MAX], waiting = 0, next = 0, placed = 0, batches = 0, room = 0;
 
@@ -347,8 +347,7 @@ select_pack(const int64_t *tokens_of, int64_t count, int64_t tokens, int64_t win
         }
         order[placed++] = pending[best];
         room -= tokens_of[pending[best]];
-        memmove(pending + best, pending + best + 1,
-                (size_t)(--waiting - best) * sizeof(*pending));
+        memmove(pending + best, pending + best + 1, (size_t)(--waiting - best) * sizeof(*pending));
     }
     starts[batches] = count;
     for (int64_t b = 0; b < batches; b++)

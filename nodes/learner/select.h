@@ -1,7 +1,7 @@
-/* select: the stages between the stored samples of an optimiser step and its objective: rewards that
- * depend on length, masks of tokens, unbiased pruning, a token budget, and which samples share a
- * batch. Each is a pure function of the step's samples in the order of the step, the rules and the
- * seed; masks live in the caller's arena.
+/* select: the stages between the stored samples of an optimiser step and its objective: rewards
+ * that depend on length, masks of tokens, unbiased pruning, a token budget, and which samples share
+ * a batch. Each is a pure function of the step's samples in the order of the step, the rules and
+ * the seed; masks live in the caller's arena.
  *
  * Order: shape, masks, advantages (the objective's), prune, budget. So advantages are those of all
  * samples, and what pruning leaves out still counts in what the loss is divided by. */
@@ -10,8 +10,8 @@
 
 #include "nodes/learner/sample.h"
 
-#define SELECT_PRUNE_MAX  0.95  /* largest probability of being left out: a weight of at most 20 */
-#define SELECT_WINDOW_MAX 4096  /* samples that packing looks at */
+#define SELECT_PRUNE_MAX  0.95 /* largest probability of being left out: a weight of at most 20 */
+#define SELECT_WINDOW_MAX 4096 /* samples that packing looks at */
 
 struct select_rules {
     /* Overlong shaping (DAPO, arXiv 2503.14476, section 3.4; as in verl's recipe):
@@ -29,11 +29,11 @@ struct select_rules {
     /* Selective token masking (arXiv 2501.14315): a token whose perplexity exp(-log p) under the
      * initial model is above the threshold is left out. 0: off. */
     double stm_threshold;
-    bool stm_positive_only;     /* only in responses that are correct */
+    bool stm_positive_only; /* only in responses that are correct */
     /* Unbiased pruning (arXiv 2603.04135): P from the rank of |A|, Bernoulli, weight 1 / (1 - P).
      * The rates are the mean P. 0: off. */
     double prune_prompts, prune_completions;
-    int64_t token_budget;       /* C3PO (arXiv 2506.14731, eq. 2 and 3); 0: off */
+    int64_t token_budget; /* C3PO (arXiv 2506.14731, eq. 2 and 3); 0: off */
 };
 
 /* Changes rewards; where one changed, its group's mean and spread become those of the samples that
@@ -45,7 +45,7 @@ void select_shape(const struct select_rules *rules, struct sample *samples, int6
 void select_mask(const struct select_rules *rules, struct sample *samples, int64_t count,
                  struct arena *arena);
 
-int64_t select_rows(const struct sample *s);    /* learnt tokens that the mask leaves */
+int64_t select_rows(const struct sample *s); /* learnt tokens that the mask leaves */
 
 /* Pruned ones get `pruned`, the others their weight times 1 / (1 - P). advantages (count): the
  * size of each sample's. `epoch` < 2^24 and ordinals < 2^40 name the draws. history: the prompts'

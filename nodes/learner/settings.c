@@ -9,8 +9,8 @@
 /* The order of the enums of kernels/objective_kind.h after "auto". */
 const char *const settings_aggregation_names[] = {"auto",       "sequence_mean", "sequence_sum",
                                                   "token_mean", "constant",      NULL};
-const char *const settings_advantages_names[] = {
-    "auto", "reward", "mean", "mean_std", "leave_one_out", "gdepo", "process", NULL};
+const char *const settings_advantages_names[] = {"auto",          "reward", "mean",    "mean_std",
+                                                 "leave_one_out", "gdepo",  "process", NULL};
 const char *const settings_ratio_names[] = {"auto", "token", "sequence", "geometric", NULL};
 const char *const settings_kl_names[] = {"none", "k1", "k2", "k3", NULL};
 const char *const settings_kl_in_names[] = {"loss", "reward", NULL};
@@ -22,12 +22,12 @@ static const struct {
     const char *name, *objective;
     int number;
 } variants[] = {
-    {"auto", "", -1},          {"weighted", "ranknet", 0}, {"plain", "ranknet", 1},
+    {"auto", "", -1},          {"weighted", "ranknet", 0},   {"plain", "ranknet", 1},
     {"listnet", "ranknet", 2}, {"lambdarank", "ranknet", 3}, {"paper", "aspo", 0},
-    {"code", "aspo", 1},       {"mean", "opmd", 0},        {"log_mean_exp", "opmd", 1},
+    {"code", "aspo", 1},       {"mean", "opmd", 0},          {"log_mean_exp", "opmd", 1},
 };
-const char *const settings_variant_names[] = {"auto",  "weighted", "plain", "listnet",
-                                              "lambdarank", "paper", "code", "mean",
+const char *const settings_variant_names[] = {"auto",         "weighted", "plain", "listnet",
+                                              "lambdarank",   "paper",    "code",  "mean",
                                               "log_mean_exp", NULL};
 
 const struct objective *
@@ -90,10 +90,9 @@ settings_names(const struct learner_options *o, const struct objective *objectiv
     int rc = 0;
 
     if (objective->needs & OBJECTIVE_needs_named)
-        rc = sample_names_find(t,
-                               strcmp(objective->name, "ranknet") == 0 ? SAMPLE_names_rank
-                                                                       : SAMPLE_names_score,
-                               o->score_digits, &room, e);
+        rc = sample_names_find(
+            t, strcmp(objective->name, "ranknet") == 0 ? SAMPLE_names_rank : SAMPLE_names_score,
+            o->score_digits, &room, e);
     if (names)
         *names = room;
     return rc < 0 ? error_wrap(e, "objective %s", objective->name) : 0;
@@ -223,11 +222,15 @@ check_stages(struct check *c, const struct learner_options *o, const struct obje
     if (o->token_budget && !(objective->aggregations >> OBJECTIVE_constant & 1))
         return check_fail(c, "token_budget", e, "%s cannot divide by a constant", objective->name);
     if (o->prune_completions > 0 && couples)
-        return check_fail(c, "prune_completions", e,
-                          "%s compares the answers of a group; prune_prompts leaves whole groups out",
-                          objective->name);
+        return check_fail(
+            c, "prune_completions", e,
+            "%s compares the answers of a group; prune_prompts leaves whole groups out",
+            objective->name);
     if (classes && (o->stm_threshold > 0 || o->mask || o->token_budget))
-        return check_fail(c, o->mask ? "mask" : o->token_budget ? "token_budget" : "stm_threshold",
+        return check_fail(c,
+                          o->mask           ? "mask"
+                          : o->token_budget ? "token_budget"
+                                            : "stm_threshold",
                           e, "%s learns classes of steps, not tokens", objective->name);
     if (o->overlong_length && o->overlong_length < o->overlong_buffer)
         return check_fail(c, "overlong_buffer", e, "%lld is above overlong_length, %lld",
@@ -254,7 +257,7 @@ settings_check(struct check *c, const struct learner_options *o, const struct ob
     if (settings_read(o, objective, &s, &why) < 0)
         return check_fail(c, "objective", e, "%s", why.text);
     if (o->behaviour && !(objective_needs(objective, &s) & OBJECTIVE_needs_behaviour))
-        return check_fail(c, "behaviour", e,
-                          "%s does not compare with the policy that sampled", objective->name);
+        return check_fail(c, "behaviour", e, "%s does not compare with the policy that sampled",
+                          objective->name);
     return 0;
 }

@@ -19,7 +19,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
     double tau, clip_low, clip_high, clip_dual, soften_positive, soften_negative, lambda;          \
     double kl_weight, entropy_weight, beta, wrong_weight, correction_weight;                       \
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
-    const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                                             \
+    const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                            \
     double stm_threshold, prune_prompts, prune_completions;                                        \
     bool stm_positive_only;                                                                        \
     int64_t token_budget, pack_window;                                                             \
@@ -146,8 +146,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
 const struct objective *settings_objective(const struct learner_options *o, struct error *e);
 
 /* Does each choice belong to the objective and do they fit each other? Blames the option. */
-int settings_check(struct check *c, const struct learner_options *o, const struct objective *objective,
-                   bool labelled, struct error *e);
+int settings_check(struct check *c, const struct learner_options *o,
+                   const struct objective *objective, bool labelled, struct error *e);
 
 /* The objective's settings: what the topology says, else its own; nothing left open. */
 int settings_read(const struct learner_options *o, const struct objective *objective,

@@ -308,7 +308,8 @@ copy_solution(struct trainer *t, const int64_t *place)
     memset(r->e, 0, all);
     memset(r->h, 0, all);
     for (int64_t i = 0; i < t->pack.rows.samples; i++) {
-        const struct objective_sample *from = &t->whole.samples[place[i]], *to = &t->pack.samples[i];
+        const struct objective_sample *from = &t->whole.samples[place[i]],
+                                      *to = &t->pack.samples[i];
         size_t bytes = (size_t)to->count * sizeof(float);
 
         memcpy(r->c + to->first, whole->c + from->first, bytes);
@@ -351,11 +352,12 @@ trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *pl
     t->gem_tokens += p->gem_tokens;
     t->learnt += p->learnt;
 
-    struct head_gradient gradient = {.c = t->rows.c,
-                                     .e = t->rows.out.e,
-                                     .h = t->rows.out.h,
-                                     .entries = (const struct head_entry *)(const void *)t->rows.out.entries,
-                                     .entry_count = t->rows.out.entry_count};
+    struct head_gradient gradient = {
+        .c = t->rows.c,
+        .e = t->rows.out.e,
+        .h = t->rows.out.h,
+        .entries = (const struct head_entry *)(const void *)t->rows.out.entries,
+        .entry_count = t->rows.out.entry_count};
 
     bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
     head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.lse,

@@ -2,8 +2,8 @@
  *
  *   trainer_advantages   of the step's samples, before any of them is left out
  *   trainer_begin        the step's normalisers, from its samples alone; gradients to zero
- *   trainer_batch        decoder, statistics, objective, head and decoder backward, for some of them
- *   trainer_end          clip, AdamW
+ *   trainer_batch        decoder, statistics, objective, head and decoder backward, for some of
+ * them trainer_end          clip, AdamW
  *
  * An objective that couples the samples of a group or of the step needs every sample's statistics
  * before any coefficient is known. Where such a step has several batches, each is first given to
@@ -24,10 +24,10 @@
 
 /* Per-row numbers of the head and the objective. */
 struct rows {
-    float *logp, *lse, *entropy, *c, *e, *h;    /* (room) */
-    struct objective_entry *entries;            /* (entry_room) */
+    float *logp, *lse, *entropy, *c, *e, *h; /* (room) */
+    struct objective_entry *entries;         /* (entry_room) */
     int64_t room, entry_room;
-    struct objective_output out;                /* of the last run: what of it the objective wrote */
+    struct objective_output out; /* of the last run: what of it the objective wrote */
 };
 
 struct trainer {
@@ -43,17 +43,17 @@ struct trainer {
     struct decoder *decoder;
     int64_t decoder_tokens;
     struct head_work *work;
-    struct rows rows;  /* of the batch */
-    float *dhidden;    /* (rows.room, hidden) */
-    float *named;      /* (named_room): logits of the batch's named rows */
+    struct rows rows; /* of the batch */
+    float *dhidden;   /* (rows.room, hidden) */
+    float *named;     /* (named_room): logits of the batch's named rows */
     int64_t dhidden_room, named_room;
     struct pack pack;  /* the batch */
     struct pack whole; /* the rows to learn of the step's samples that have a part */
     struct rows whole_rows;
     float *whole_named;
     int64_t whole_named_room;
-    int64_t gathered;  /* samples whose statistics are in whole_rows */
-    unsigned needs;    /* of the objective under these settings */
+    int64_t gathered; /* samples whose statistics are in whole_rows */
+    unsigned needs;   /* of the objective under these settings */
     struct objective_step step;
     struct objective_report report; /* of the step under way or just ended */
     int64_t gem_tokens, learnt;     /* of it */

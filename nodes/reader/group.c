@@ -16,6 +16,7 @@ struct member {
     size_t length;
     double reward;
     bool   saved;
+    int64_t injected;   /* 1 + the number of the rollout to inject in its place; 0: none */
 };
 
 struct group {
@@ -43,6 +44,9 @@ struct groups {
     int64_t        bytes_held;
     struct buffer  body;
     struct arena   arena;
+    const struct inject *inject;    /* NULL: none */
+    double         inject_accuracy, inject_above;
+    int64_t        inject_most;
 };
 
 struct groups *
@@ -318,6 +322,60 @@ group_id_get(struct node *n, struct span id, uint64_t *ordinal)
     return true;
 }
 
+void
+groups_inject(struct groups *g, const struct inject *inject, double accuracy, double above,
+              int64_t most)
+{
+    g->inject = inject;
+    g->inject_accuracy = accuracy;
+    g->inject_above = above;
+    g->inject_most = most;
+}
+
+/* Which members of the group that leaves are replaced: a function of the group and the file. */
+static void
+choose_injected(const struct groups *g, struct group *p)
+{
+    int64_t     correct = 0, taken = 0;
+    struct span body;
+
+    for (uint32_t i = 0; i < p->count; i++)
+        correct += p->members[i].reward > g->inject_above;
+    if (!g->inject || (double)correct > g->inject_accuracy * (double)p->count)
+        return;
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct member *m = &p->members[i];
+        double         reward;
+
+        if (m->reward > g->inject_above)
+            continue;
+        if ((g->inject_most && taken == g->inject_most) ||
+            !inject_find(g->inject, p->key, taken, &body, &reward))
+            break;
+        m->injected = ++taken;
+        m->reward = reward;
+    }
+}
+
+/* The rollout that stands in for `r`. */
+static int
+take_injected(struct groups *g, const struct group *p, const struct member *m, struct rollout *r,
+              struct error *e)
+{
+    struct rollout own = *r;
+    struct span    body = span_of(NULL, 0);
+    double         reward;
+    int            rc;
+
+    inject_find(g->inject, p->key, m->injected - 1, &body, &reward);
+    rc = message_read(MESSAGE_rollout, body, r, &g->arena, e);
+    r->id = own.id;
+    r->prompt = own.prompt;
+    r->answer = own.answer;
+    r->injected = 1;
+    return rc;
+}
+
 /* Mean and spread of the group's rewards, summed in order; -> are all rewards alike? */
 static bool
 statistics(const struct group *p, double *mean, double *spread)
@@ -356,9 +414,11 @@ groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool dro
     struct group  *p = g->ended.first;
     struct rollout rollout;
     double         mean, spread;
-    bool           equal = statistics(p, &mean, &spread);
+    bool           equal;
     char           key[64];
 
+    choose_injected(g, p);
+    equal = statistics(p, &mean, &spread);
     for (uint32_t i = 0; i < p->count; i++) {
         struct span body;
         int         rc = member_body(p, i, n, &body, e);
@@ -366,6 +426,8 @@ groups_emit(struct groups *g, struct node *n, int port, uint64_t first, bool dro
         arena_clear(&g->arena);
         if (rc == 0)
             rc = message_read(MESSAGE_rollout, body, &rollout, &g->arena, e);
+        if (rc == 0 && p->members[i].injected)
+            rc = take_injected(g, p, &p->members[i], &rollout, e);
         if (rc != 0)
             return rc;
         rollout.group_mean = mean;

@@ -11,6 +11,7 @@
 #define NODES_READER_GROUP_H
 
 #include "graph/node.h"
+#include "nodes/reader/inject.h"
 #include "nodes/reader/line.h"
 
 #define GROUP_MEMBERS_MAX 65536
@@ -21,6 +22,11 @@ struct groups;
 /* size 0: unknown; a change of key ends the group. */
 struct groups *groups_new(int64_t size, int64_t open_max);
 void           groups_free(struct groups *g);
+/* In groups with an accuracy of at most `accuracy` (share of rewards above `above`), wrong rollouts
+ * are replaced one for one, in order, by those of `inject` (borrowed): at most `most` of a group, 0:
+ * any number. They keep the ids, and say injected; the group's mean and spread count them. */
+void           groups_inject(struct groups *g, const struct inject *inject, double accuracy,
+                             double above, int64_t most);
 int            groups_load(struct groups *g, struct node *n, struct error *e);
 void           groups_save(struct groups *g, struct node *n);      /* before a commit */
 

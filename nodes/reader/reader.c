@@ -9,7 +9,9 @@
 
 #include "graph/node.h"
 #include "nodes/reader/files.h"
+#include "nodes/origin.h"
 #include "nodes/reader/group.h"
+#include "nodes/reader/inject.h"
 #include "nodes/reader/line.h"
 
 #define PUMP_LINES_MAX 1000         /* handled before signals and heartbeats get their turn ... */
@@ -28,6 +30,9 @@ struct reader_options {
     int         verify;
     const char *prompt_field, *response_field, *answer_field, *reward_field, *id_field;
     const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
+    const char *inject_path;
+    double      inject_accuracy, inject_above;
+    int64_t     inject_most;
     int64_t     line_bytes_max;
     int         format;
 };
@@ -36,6 +41,7 @@ struct reader {
     struct files    files;
     struct groups  *groups;
     struct line_how how;
+    struct inject  *inject;         /* NULL: none */
     uint64_t        next_ordinal;
     bool            dirty;          /* something to save with the next commit */
     bool            read_all;       /* no input is left */
@@ -92,6 +98,15 @@ static const struct option reader_options[] = {
     OPT_TEXT(struct reader_options, injected_field, FIXED, "",
              "name of the field that is true where a rollout was not sampled by the policy; none: "
              "not read"),
+    OPT_PATH(struct reader_options, inject_path, FIXED, "",
+             "file of JSON lines (plain) whose correct rollouts stand in for wrong ones of groups "
+             "that are nearly all wrong (offline sample injection, 2506.04913)"),
+    OPT_FLOAT(struct reader_options, inject_accuracy, FIXED, "0.125", 0, 1,
+              "largest share of correct rollouts of a group that is injected into"),
+    OPT_FLOAT(struct reader_options, inject_above, FIXED, "0.5", -1e9, 1e9,
+              "inject_path: a rollout with a reward above it is correct"),
+    OPT_INT(struct reader_options, inject_most, FIXED, "0", 0, GROUP_MEMBERS_MAX,
+            "most rollouts injected into a group; 0: any number"),
     OPT_SIZE(struct reader_options, line_bytes_max, FIXED, "64MiB", 1024, 200 << 20,
              "a longer line is a dead letter"),
     OPT_CHOICE(struct reader_options, format, FIXED, "auto", format_names,
@@ -103,6 +118,28 @@ static const struct port reader_ports[] = {
     [PORT_out] = {PORT_OUT, "out", MESSAGE_rollout, 0, "rollouts in the order of their groups"},
     {.direction = PORT_END}
 };
+
+static struct line_how
+how_of(const struct reader_options *o)
+{
+    return (struct line_how){
+        .prompt_field = o->prompt_field,
+        .response_field = o->response_field,
+        .answer_field = o->answer_field,
+        .reward_field = o->reward_field,
+        .id_field = o->id_field,
+        .logps_field = o->logps_field,
+        .token_ids_field = o->token_ids_field,
+        .weight_field = o->weight_field,
+        .finish_field = o->finish_field,
+        .injected_field = o->injected_field,
+        .verify = (enum line_verify)o->verify,
+        .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
+                 : strcmp(o->group_by, "none") == 0 ? LINE_group_none
+                                                    : LINE_group_field,
+        .group_field = o->group_by,
+    };
+}
 
 static int
 reader_check(struct check *c, struct error *e)
@@ -117,6 +154,17 @@ reader_check(struct check *c, struct error *e)
     if (strcmp(o->group_by, "none") == 0 && o->group_size != 0)
         return check_fail(c, "group_size", e,
                           "with group_by none each line is a group; leave group_size away");
+    if (o->inject_path[0]) {
+        struct line_how how = how_of(o);
+        struct inject  *inject;
+
+        if (how.group == LINE_group_none)
+            return check_fail(c, "inject_path", e, "with group_by none no group has a key to find "
+                              "rollouts by");
+        if (inject_open(o->inject_path, &how, o->inject_above, &inject, &why) != 0)
+            return check_fail(c, "inject_path", e, "%s", why.text);
+        inject_free(inject);
+    }
     if (spool_is_pipe(o->path))
         return 0;
     if (files_glob(o->path, &paths, &count, &why) != 0)
@@ -142,6 +190,18 @@ load_ordinal(struct reader *r, struct node *n, struct error *e)
 }
 
 static int
+open_inject(struct reader *r, struct node *n, const struct reader_options *o, struct error *e)
+{
+    int rc = o->inject_path[0] ? origin_check(n, o->inject_path, e) : 0;
+
+    if (rc == 0 && o->inject_path[0])
+        rc = inject_open(o->inject_path, &r->how, o->inject_above, &r->inject, e);
+    if (rc == 0 && r->inject)
+        groups_inject(r->groups, r->inject, o->inject_accuracy, o->inject_above, o->inject_most);
+    return rc;
+}
+
+static int
 reader_start(struct node *n, struct error *e)
 {
     struct reader               *r = node_state(n);
@@ -149,25 +209,11 @@ reader_start(struct node *n, struct error *e)
     struct stream_how            how = {(enum stream_format)o->format, o->line_bytes_max, false};
     int                          rc;
 
-    r->how = (struct line_how){
-        .prompt_field = o->prompt_field,
-        .response_field = o->response_field,
-        .answer_field = o->answer_field,
-        .reward_field = o->reward_field,
-        .id_field = o->id_field,
-        .logps_field = o->logps_field,
-        .token_ids_field = o->token_ids_field,
-        .weight_field = o->weight_field,
-        .finish_field = o->finish_field,
-        .injected_field = o->injected_field,
-        .verify = (enum line_verify)o->verify,
-        .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
-                 : strcmp(o->group_by, "none") == 0 ? LINE_group_none
-                                                    : LINE_group_field,
-        .group_field = o->group_by,
-    };
+    r->how = how_of(o);
     r->groups = groups_new(o->group_size, o->open_groups_max);
-    rc = files_open(&r->files, n, o->path, &how, o->follow, e);
+    rc = open_inject(r, n, o, e);
+    if (rc == 0)
+        rc = files_open(&r->files, n, o->path, &how, o->follow, e);
     if (rc == 0)
         rc = load_ordinal(r, n, e);
     if (rc == 0)
@@ -412,6 +458,7 @@ reader_stop(struct node *n)
 
     files_close(&r->files);
     groups_free(r->groups);
+    inject_free(r->inject);
     arena_free(&r->arena);
 }
 

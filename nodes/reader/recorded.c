@@ -8,8 +8,10 @@
 #include <jansson.h>
 
 static const char *const logps_fields[] = {
-    "rollout_log_probs", "generation_log_probs", "generation_logprobs", "response_logprobs",
-    "old_log_probs",     "logprobs",             "log_probs",           NULL,
+    "rollout_log_probs",   "generation_log_probs",
+    "generation_logprobs", "response_logprobs",
+    "old_log_probs",       "logprobs",
+    "log_probs",           NULL,
 };
 static const char *const token_ids_fields[] = {
     "response_token_ids", "generation_token_ids", "response_ids", "token_ids", NULL,
@@ -36,8 +38,8 @@ static const char *
 take_logps(const json_t *v, struct arena *arena, struct rollout *r)
 {
     const json_t *list = logps_list(v);
-    size_t        count = json_array_size(list);
-    float        *at;
+    size_t count = json_array_size(list);
+    float *at;
 
     if (!list)
         return "";
@@ -63,7 +65,7 @@ take_logps(const json_t *v, struct arena *arena, struct rollout *r)
 static const char *
 take_token_ids(const json_t *v, struct arena *arena, struct rollout *r)
 {
-    size_t    count = json_array_size(v);
+    size_t count = json_array_size(v);
     uint32_t *at;
 
     if (!json_is_array(v))
@@ -127,7 +129,7 @@ take_injected(const json_t *v, struct arena *arena, struct rollout *r)
 struct row {
     const char *const *names;
     const char *(*take)(const json_t *v, struct arena *arena, struct rollout *r);
-    const char *shape;      /* what a named field must be */
+    const char *shape; /* what a named field must be */
 };
 
 /* The value of response i: from a list of the line with one per response, or from the response's
@@ -157,12 +159,13 @@ read_row(const struct row *row, const char *named, const json_t *responses, stru
     bool must = named && named[0] && strcmp(named, "none") != 0;
 
     for (int i = 0; i < line->count; i++) {
-        const char   *name, *why;
+        const char *name, *why;
         const json_t *v = value_of(row, named, responses, line, i, &name);
 
         if (!v && must && json_is_array(line_find(line->root, named, row->names, &name)))
-            return error_set(e, ERROR_input, "field '%s' does not list one for each of %d responses",
-                             name, line->count);
+            return error_set(e, ERROR_input,
+                             "field '%s' does not list one for each of %d responses", name,
+                             line->count);
         if (!v || json_is_null(v))
             continue;
         why = row->take(v, arena, &line->items[i].rollout);

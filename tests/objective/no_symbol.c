@@ -1,0 +1,2 @@
+/* A shared object that is no objective. */
+const int sluice_objection = 1;
