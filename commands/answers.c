@@ -35,14 +35,28 @@ speaker_close(struct speaker *s)
 {
     model_free(&s->model);
     tokenizer_close(s->tokenizer);
+    chat_template_free(&s->chat);
     *s = (struct speaker){0};
+}
+
+int
+speaker_format(struct speaker *s, const char *dir, const char *format, const char *system,
+               struct error *e)
+{
+    int rc = chat_template_open(&s->chat, format, dir, e);
+
+    if (rc == 0 && s->chat.format == CHAT_raw && system && *system)
+        rc = error_set(e, ERROR_usage,
+                       "a system message needs a prompt format with one; this is raw");
+    s->system = system;
+    return rc;
 }
 
 int
 speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *count, struct error *e)
 {
     struct tokens tokens = {0};
-    int rc = tokenizer_encode(s->tokenizer, text, TOKENIZER_SPECIAL, &tokens, e);
+    int rc = chat_prompt(s->tokenizer, &s->chat, s->system, text, &tokens, e);
 
     if (rc == 0 && tokens.dropped)
         rc = error_set(e, ERROR_input, "the vocabulary lacks %lld characters of the prompt",

@@ -4,28 +4,37 @@
 #define COMMANDS_ANSWERS_H
 
 #include "base/error.h"
-#include "nodes/prompts.h"
+#include "kernels/chat.h"
 #include "kernels/model.h"
 #include "kernels/model_config.h"
 #include "kernels/tokenizer.h"
+#include "nodes/prompts.h"
 
 /* A language model with its tokenizer and stop tokens. */
 struct speaker {
     struct model model;
     struct tokenizer *tokenizer;
     struct model_stops stops;
+    struct chat_template chat; /* raw unless speaker_format() said otherwise */
+    const char *system;
 };
 
 int speaker_open(struct speaker *s, const char *dir, struct error *e);
 void speaker_close(struct speaker *s);
 
-/* PROMPT as the model is given it: special tokens in it are meant; a prompt without tokens is the
+/* How prompts are put: FORMAT as chat_template_open() takes it for DIR, with SYSTEM before them (""
+ * or NULL: none). */
+int speaker_format(struct speaker *s, const char *dir, const char *format, const char *system,
+                   struct error *e);
+
+/* PROMPT as the model is given it: in raw, special tokens in it are meant; a prompt without tokens is the
  * BOS. Characters that the vocabulary lacks are an error. The ids are malloc'ed. */
 int speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *count,
                    struct error *e);
 
 struct answers_how {
     const char *label; /* of the progress on a terminal, "sample" */
+    const char *prompt_format, *system; /* for speaker_format() */
     double temperature;
     long samples, seed, max_tokens, rows;
 };

@@ -72,6 +72,11 @@ pass_rates(const struct evaluation *v, const struct prompts *prompts, const char
 
     if (rc)
         return rc;
+    rc = speaker_format(&s, dir, v->how.prompt_format, v->how.system, e);
+    if (rc) {
+        speaker_close(&s);
+        return rc;
+    }
     g.rates = xarray((size_t)prompts->count, sizeof(*g.rates));
     rc = answers_make(&s, &v->how, prompts, grade, &g, e);
     speaker_close(&s);
@@ -90,6 +95,11 @@ margins(const struct evaluation *v, const char *dir, struct result *r, struct er
 
     if (rc)
         return rc;
+    rc = speaker_format(&s, dir, v->how.prompt_format, v->how.system, e);
+    if (rc) {
+        speaker_close(&s);
+        return rc;
+    }
     rc = margin_read(&m, &s, v->rollouts, e);
     if (rc == 0) {
         margin_measure(&m, &s, "eval");
@@ -222,7 +232,7 @@ int
 command_eval(int argc, char **argv)
 {
     struct evaluation v = {
-        .how = {.label = "eval", .temperature = 1, .samples = 8, .max_tokens = 512}};
+        .how = {.label = "eval", .prompt_format = "raw", .temperature = 1, .samples = 8, .max_tokens = 512}};
     const char *verify = "numeric";
     const struct flag flags[] = {
         {FLAG_text, 0, "prompts", "FILE", &v.prompts, "prompts with answers, JSON lines"},
@@ -235,6 +245,9 @@ command_eval(int argc, char **argv)
         {FLAG_count, 0, "max-tokens", "N", &v.how.max_tokens, "of an answer (512)"},
         {FLAG_text, 0, "verify", "HOW", &verify,
          "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+        {FLAG_text, 0, "prompt-format", "NAME", &v.how.prompt_format,
+         "raw: prompts as they stand; auto: the model's chat template; or qwen2, qwen3, r1, llama3, llama31 (raw)"},
+        {FLAG_text, 0, "system", "TEXT", &v.how.system, "a system message before each prompt"},
         {FLAG_count, 0, "rows", "N", &v.how.rows,
          "answers drawn at a time; changes the speed only (64)"},
         {FLAG_on, 0, "json", NULL, &v.json, "one JSON object"},

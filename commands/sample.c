@@ -17,7 +17,7 @@ static const char about[] =
     "Draws answers from a model directory (config.json, model.safetensors, tokenizer.json) to the "
     "prompts of a file: one JSON\n"
     "object a line, {\"prompt\": ..., \"answer\": ..., \"id\": ...}; .gz and .zst are read too. "
-    "Prompts are used as they stand.\n"
+    "Prompts are used as they stand, or as --prompt-format puts them.\n"
     "Writes one line for each answer, prompts in order: {\"id\", \"prompt\", \"response\", "
     "\"answer\", \"reward\"}; reward is 1 when\n"
     "--verify says that the response holds the answer, else 0, and absent when the prompt has no "
@@ -78,6 +78,11 @@ sample(const char *dir, const char *prompt_file, const char *out, const struct a
     if (rc == 0) {
         rc = speaker_open(&speaker, dir, e);
         if (rc == 0) {
+            rc = speaker_format(&speaker, dir, how->prompt_format, how->system, e);
+            if (rc)
+                speaker_close(&speaker);
+        }
+        if (rc == 0) {
             s.out = out ? fopen(aside, "w") : stdout;
             rc = s.out ? answers_make(&speaker, how, &prompts, write_answer, &s, e)
                        : write_failed(&s, e);
@@ -106,7 +111,7 @@ sample(const char *dir, const char *prompt_file, const char *out, const struct a
 int
 command_sample(int argc, char **argv)
 {
-    struct answers_how how = {.label = "sample", .temperature = 1, .samples = 1, .max_tokens = 512};
+    struct answers_how how = {.label = "sample", .prompt_format = "raw", .temperature = 1, .samples = 1, .max_tokens = 512};
     const char *prompts = NULL, *out = NULL, *verify = "numeric";
     const struct flag flags[] = {
         {FLAG_text, 0, "prompts", "FILE", &prompts, "the prompts, JSON lines"},
@@ -118,6 +123,9 @@ command_sample(int argc, char **argv)
         {FLAG_count, 0, "max-tokens", "N", &how.max_tokens, "of an answer (512)"},
         {FLAG_text, 0, "verify", "HOW", &verify,
          "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+        {FLAG_text, 0, "prompt-format", "NAME", &how.prompt_format,
+         "raw: prompts as they stand; auto: the model's chat template; or qwen2, qwen3, r1, llama3, llama31 (raw)"},
+        {FLAG_text, 0, "system", "TEXT", &how.system, "a system message before each prompt"},
         {FLAG_count, 0, "rows", "N", &how.rows,
          "answers drawn at a time; changes the speed only (64)"},
         {.kind = FLAG_end},

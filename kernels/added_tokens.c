@@ -1,11 +1,10 @@
 #include "kernels/added_tokens.h"
 
-#include "kernels/nfc.h"
 #include "kernels/tokenizer.h"
+#include "kernels/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static int
 compare(struct span a, struct span b)
@@ -25,12 +24,14 @@ keep(struct added_tokens *a, struct span text)
 }
 
 static int
-read_one(struct added_tokens *a, const json_t *json, int normalise, struct error *e)
+read_one(struct added_tokens *a, const json_t *json, const struct normalizer *n, struct error *e)
 {
     struct added_token *t = &a->all[a->count];
     const json_t *id = json_object_get(json, "id"), *content = json_object_get(json, "content");
     const json_t *flag = json_object_get(json, "normalized");
-    struct nfc nfc = {0};
+    struct rewrite_chain chain = {0};
+    struct span normalised;
+    int rc = 0;
 
     if (!json_is_string(content))
         return error_set(e, ERROR_model, "added token %d: 'content' must be a string", a->count);
@@ -47,13 +48,14 @@ read_one(struct added_tokens *a, const json_t *json, int normalise, struct error
     t->special = json_is_true(json_object_get(json, "special"));
     t->normalized = flag ? json_is_true(flag) : !t->special;
     t->pattern = t->content;
-    if (t->normalized && normalise) {
-        nfc_normalise(&nfc, t->content);
-        t->pattern = keep(a, buffer_span(&nfc.text));
-        nfc_free(&nfc);
+    if (t->normalized && n->count) {
+        rc = normalizer_run(n, t->content, &chain, &normalised, e);
+        if (rc == 0)
+            t->pattern = keep(a, normalised);
+        rewrite_chain_free(&chain);
     }
     a->count++;
-    return 0;
+    return rc;
 }
 
 /* qsort has no context argument, and glibc's qsort_r is the portable-enough one. */
@@ -68,7 +70,8 @@ by_pattern(const void *x, const void *y, void *context)
 }
 
 int
-added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e)
+added_tokens_read(struct added_tokens *a, const json_t *list, const struct normalizer *n,
+                  struct error *e)
 {
     size_t i;
     json_t *one;
@@ -86,15 +89,17 @@ added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, str
         a->sets[set] = xarray(json_array_size(list) + 1, sizeof(int));
     json_array_foreach(list, i, one)
     {
-        int set, rc = read_one(a, one, normalise, e);
+        int set, rc = read_one(a, one, n, e);
 
         if (rc) {
             added_tokens_free(a);
             return rc;
         }
         set = a->all[a->count - 1].normalized;
-        if (a->all[a->count - 1].pattern.length)
+        if (a->all[a->count - 1].pattern.length) {
             a->sets[set][a->set_counts[set]++] = a->count - 1;
+            a->begins[set][(unsigned char)a->all[a->count - 1].pattern.at[0]] = 1;
+        }
     }
     for (int set = 0; set < 2; set++)
         qsort_r(a->sets[set], (size_t)a->set_counts[set], sizeof(int), by_pattern, a->all);
@@ -166,48 +171,11 @@ longest(const struct added_tokens *a, int set, struct span text, size_t at)
     return found;
 }
 
-/* \w of the reference's regular expressions. */
+/* \w of the reference's regular expressions here, which are Rust's. */
 static int
 is_word(uint32_t c)
 {
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return 1;
-    default: /* joiners, and circled letters, which are symbols by category */
-        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
-               (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
-               (c >= 0x1f170 && c <= 0x1f189);
-    }
-}
-
-/* Unicode White_Space. */
-static int
-is_space(uint32_t c)
-{
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
-static uint32_t
-character_before(struct span text, size_t at, size_t *start)
-{
-    size_t length;
-
-    for (at--; at && ((unsigned char)text.at[at] & 0xc0) == 0x80; at--)
-        ;
-    *start = at;
-    return nfc_character(text, at, &length);
+    return unicode_flags()[c] & UNICODE_rust_word;
 }
 
 static int
@@ -215,31 +183,73 @@ stands_alone(struct span text, size_t start, size_t end)
 {
     size_t ignored;
 
-    return (start == 0 || !is_word(character_before(text, start, &ignored))) &&
-           (end == text.length || !is_word(nfc_character(text, end, &ignored)));
+    return (start == 0 || !is_word(unicode_before(text, start, &ignored))) &&
+           (end == text.length || !is_word(unicode_at(text, end, &ignored)));
+}
+
+/* The end of the foreign bytes that a match would hold, in the text being cut; 0: none. */
+static size_t
+guarded(const struct added_token *t, size_t start, size_t end, const struct added_scope *scope)
+{
+    const struct tokenizer_guard *g = scope->guard;
+    int found = t->special;
+    int64_t from = (int64_t)start, to = (int64_t)end, low = 0, high;
+
+    if (!g)
+        return 0;
+    for (int i = 0; i < g->id_count; i++)
+        found |= g->ids[i] == t->id;
+    if (!found)
+        return 0;
+    if (scope->chain) {
+        from = (int64_t)(scope->base + rewrite_chain_start(scope->chain, start));
+        to = (int64_t)(scope->base + rewrite_chain_end(scope->chain, end));
+    }
+    for (high = g->range_count; low < high;) { /* the first that ends behind the match's start */
+        int64_t middle = (low + high) / 2;
+
+        if (g->ranges[middle].end <= from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == g->range_count || g->ranges[low].start >= to)
+        return 0;
+    /* the foreign bytes are not looked at again; what follows them is, were it in the match */
+    return scope->chain ? start + 1 : (size_t)(g->ranges[low].end < to ? g->ranges[low].end : to);
 }
 
 void
-added_tokens_cut(const struct added_tokens *a, int normalised, struct span text, int special,
-                 struct added_stretches *out)
+added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
+                 const struct added_scope *scope, struct added_stretches *out)
 {
     size_t plain = 0, at = 0, length, before;
 
     out->count = 0;
     while (a->set_counts[normalised] && at < text.length) {
-        const struct added_token *t = longest(a, normalised, text, at);
-        size_t start = at, end;
+        const struct added_token *t;
+        size_t start, end, foreign;
+
+        while (at < text.length && !a->begins[normalised][(unsigned char)text.at[at]])
+            at++;
+        start = at;
+        t = at < text.length ? longest(a, normalised, text, at) : NULL;
 
         if (!t) {
             at++;
             continue;
         }
         end = at = at + t->pattern.length; /* a match that is given up below is not tried again */
-        if ((t->special && !special) || (t->single_word && !stands_alone(text, start, end)))
+        foreign = guarded(t, start, end, scope);
+        if (foreign) {
+            at = foreign;
             continue;
-        while (t->lstrip && start > plain && is_space(character_before(text, start, &before)))
+        }
+        if ((t->special && !scope->special) || (t->single_word && !stands_alone(text, start, end)))
+            continue;
+        while (t->lstrip && start > plain && unicode_is_space(unicode_before(text, start, &before)))
             start = before;
-        while (t->rstrip && end < text.length && is_space(nfc_character(text, end, &length)))
+        while (t->rstrip && end < text.length && unicode_is_space(unicode_at(text, end, &length)))
             end += length;
         start = start < plain ? plain : start; /* inside the spaces that the last token took */
         end = end < start ? start : end;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "kernels/normalizer.h"
 
 #include <jansson.h>
 #include <stdint.h>
@@ -27,12 +28,13 @@ struct added_tokens {
     int count;
     int *sets[2]; /* indices sorted by pattern: raw, normalised */
     int set_counts[2];
+    unsigned char begins[2][256]; /* does a pattern of the set begin with the byte? */
     struct arena strings;
 };
 
-/* Reads the "added_tokens" list (NULL: none). NORMALISE: patterns of the normalised set go through
- * NFC. */
-int added_tokens_read(struct added_tokens *a, const json_t *list, int normalise, struct error *e);
+/* Reads the "added_tokens" list (NULL: none). Patterns of the normalised set go through N. */
+int added_tokens_read(struct added_tokens *a, const json_t *list, const struct normalizer *n,
+                      struct error *e);
 void added_tokens_free(struct added_tokens *a);
 
 /* A stretch of text: bytes [start, end), a token or (-1) plain. */
@@ -48,9 +50,18 @@ struct added_stretches {
 
 void added_stretches_free(struct added_stretches *s);
 
-/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. SPECIAL 0: special tokens
- * are left in the text. */
-void added_tokens_cut(const struct added_tokens *a, int normalised, struct span text, int special,
-                      struct added_stretches *out);
+struct tokenizer_guard;
+
+/* Which tokens are matched, and where. Places in a normalised text are BASE + what CHAIN says. */
+struct added_scope {
+    int special;                         /* 0: special tokens are left in the text */
+    const struct tokenizer_guard *guard; /* NULL: none */
+    size_t base;
+    const struct rewrite_chain *chain; /* NULL: the text is as it was given */
+};
+
+/* Cuts TEXT by the raw (0) or normalised (1) set into OUT, emptied first. */
+void added_tokens_cut(const struct added_tokens *a, int normalised, struct span text,
+                      const struct added_scope *scope, struct added_stretches *out);
 
 #endif

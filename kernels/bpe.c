@@ -193,12 +193,14 @@ read_merge(struct bpe *b, const json_t *merge, uint32_t rank, struct buffer *joi
     int32_t a, c, id;
     int rc = merge_parts(merge, &left, &right);
     uint64_t key;
+    size_t skip;
 
     if (rc)
         return rc > 0 ? 0 : error_set(e, ERROR_model, "merge %u must be two tokens", rank);
+    skip = strlen(b->prefix) < right.length ? strlen(b->prefix) : right.length;
     buffer_clear(joined);
     buffer_add(joined, left.at, left.length);
-    buffer_add(joined, right.at, right.length);
+    buffer_add(joined, right.at + skip, right.length - skip);
     a = bpe_id(b, left), c = bpe_id(b, right), id = bpe_id(b, buffer_span(joined));
     if (a < 0 || c < 0 || id < 0)
         return error_set(e, ERROR_model, "merge %u: token '%.*s' is not in the vocabulary", rank,
@@ -248,8 +250,11 @@ read_options(struct bpe *b, const json_t *model, struct error *e)
     for (int i = 0; i < 2; i++) {
         const char *affix = json_string_value(json_object_get(model, affixes[i]));
 
-        if (affix && *affix)
-            return error_set(e, ERROR_model, "'%s' is not understood", affixes[i]);
+        if (affix && strlen(affix) > BPE_AFFIX_MAX)
+            return error_set(e, ERROR_limit, "'%s' has more than %d bytes", affixes[i],
+                             BPE_AFFIX_MAX);
+        if (affix)
+            strcpy(i ? b->suffix : b->prefix, affix);
     }
     if (json_number_value(json_object_get(model, "dropout")) > 0)
         return error_set(e, ERROR_model, "'dropout' is not understood");
@@ -265,6 +270,23 @@ read_options(struct bpe *b, const json_t *model, struct error *e)
             return error_set(e, ERROR_model, "unk_token '%.80s' is not in the vocabulary", unknown);
     }
     return 0;
+}
+
+/* The merges of single bytes, by the bytes. */
+static void
+make_pairs(struct bpe *b)
+{
+    for (int byte = 0; byte < 256; byte++)
+        if (b->bytes[byte] < 0)
+            return;
+    if (!b->byte_level || *b->prefix || *b->suffix)
+        return;
+    b->pairs = xarray(65536, sizeof(*b->pairs));
+    for (int i = 0; i < 65536; i++) {
+        const struct bpe_merge *m = bpe_find_merge(b, b->bytes[i >> 8], b->bytes[i & 255]);
+
+        b->pairs[i] = m ? (struct bpe_pair){m->rank, m->id} : (struct bpe_pair){UINT32_MAX, -1};
+    }
 }
 
 int
@@ -286,6 +308,7 @@ bpe_read(struct bpe *b, const json_t *model, int byte_level, struct error *e)
         snprintf(text, sizeof(text), "<0x%02X>", byte);
         b->fallback[byte] = bpe_id(b, span_text(text));
     }
+    make_pairs(b);
     return 0;
 }
 
@@ -304,6 +327,7 @@ bpe_free(struct bpe *b)
     free(b->slots);
     free(b->merges);
     free(b->cache);
+    free(b->pairs);
     free(b->symbols);
     free(b->heap);
     arena_free(&b->strings);

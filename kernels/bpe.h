@@ -14,14 +14,23 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#define BPE_AFFIX_MAX 64 /* bytes of continuing_subword_prefix and of end_of_word_suffix */
+
 struct bpe_symbol;
 struct bpe_candidate;
 struct bpe_cached;
+struct tokens;
 
 struct bpe_merge {
     uint64_t key; /* left id << 32 | right id; all ones: free */
     uint32_t rank;
     int32_t id; /* of the joined token */
+};
+
+/* The merge of two single bytes, without a search. */
+struct bpe_pair {
+    uint32_t rank; /* UINT32_MAX: none */
+    int32_t id;
 };
 
 struct bpe {
@@ -35,6 +44,9 @@ struct bpe {
     int32_t unknown;       /* id of unk_token, -1: none */
     int32_t bytes[256];    /* of the byte-level characters */
     int32_t fallback[256]; /* of <0xNN> */
+    struct bpe_pair
+        *pairs; /* [left byte * 256 + right byte]; NULL: not byte_level, or a byte lacks */
+    char prefix[BPE_AFFIX_MAX + 1], suffix[BPE_AFFIX_MAX + 1]; /* of a word's characters */
     struct arena strings;
     struct bpe_cached *cache;
     struct bpe_symbol *symbols; /* scratch */
@@ -64,6 +76,11 @@ const struct bpe_merge *bpe_find_merge(const struct bpe *b, int32_t left, int32_
 void bpe_add(struct bpe *b, struct span token, int32_t id);
 
 void bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out);
+
+/* The same for the piece [start, end) of TEXT, valid UTF-8: its tokens are added to OUT with
+ * offsets AT + their place in the text, whole characters. WORD is scratch. */
+void bpe_append(struct bpe *b, struct span text, size_t start, size_t end, int64_t at,
+                struct bpe_word *word, struct tokens *out);
 
 /* The byte-level alphabet: the UTF-8 of a byte's character into OUT (its length is returned), and
  * back (the byte of a code point, -1 for one outside the alphabet). */

@@ -1,20 +1,24 @@
-/* One piece of text to tokens: a heap of the merges that apply, and a cache of short pieces in
- * front. */
+/* One piece of text to tokens: a cache of short pieces in front, a search for the lowest rank while
+ * a piece is short, a heap of the merges that apply when it is not. */
 #include "kernels/bpe.h"
+
+#include "kernels/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
-#define CACHE_SLOTS  16384 /* 1.5 MB, touched as used */
-#define CACHE_BYTES  24    /* of a piece that is kept */
-#define CACHE_TOKENS 8
+#define CACHE_BITS   15 /* 2 MB, touched as used */
+#define CACHE_BYTES  24 /* of a piece that is kept */
+#define CACHE_TOKENS 6
+#define SHORT        96 /* symbols of a word that is merged without a heap */
 
+/* One cache line. The key is the piece: its length, and words that overlap where it is shorter. */
 struct bpe_cached {
-    char piece[CACHE_BYTES];
+    uint64_t key[3];
     int32_t ids[CACHE_TOKENS];
-    uint8_t starts[CACHE_TOKENS], ends[CACHE_TOKENS];
-    uint8_t length, count, dropped, used;
+    uint8_t starts[CACHE_TOKENS], ends[CACHE_TOKENS]; /* whole characters */
+    uint8_t length, count;                            /* length 0: free */
+    uint16_t dropped;
 };
 
 /* A linked list in an array: a symbol that was merged away has no bytes. */
@@ -70,6 +74,29 @@ emit_fallback(const struct bpe *b, struct span character, size_t start, size_t e
     return 1;
 }
 
+/* A character's token; in the middle of a word it has the prefix, at its end the suffix. *CHARACTER
+ * becomes what was looked up (in ROOM, for byte_fallback). */
+static int32_t
+symbol(const struct bpe *b, struct span piece, size_t at, struct span *character,
+       char room[2 * BPE_AFFIX_MAX + 4])
+{
+    size_t prefix = at ? strlen(b->prefix) : 0, length = character->length;
+    size_t suffix = at + length == piece.length ? strlen(b->suffix) : 0;
+    char mapped[2];
+
+    if (b->byte_level && !prefix && !suffix && b->bytes[(unsigned char)piece.at[at]] >= 0)
+        return b->bytes[(unsigned char)piece.at[at]];
+    if (b->byte_level) {
+        length = (size_t)bpe_byte_character((unsigned char)piece.at[at], mapped);
+        *character = span_of(mapped, length);
+    }
+    memcpy(room, b->prefix, prefix);
+    memcpy(room + prefix, character->at, length);
+    memcpy(room + prefix + length, b->suffix, suffix);
+    *character = span_of(room, prefix + length + suffix);
+    return bpe_id(b, *character);
+}
+
 /* The piece as single characters' tokens, into OUT. */
 static void
 start_word(const struct bpe *b, struct span piece, struct bpe_word *out)
@@ -78,16 +105,13 @@ start_word(const struct bpe *b, struct span piece, struct bpe_word *out)
     int unknown = 0;
 
     for (size_t at = 0; at < piece.length; at += length) {
-        char mapped[2];
+        char room[2 * BPE_AFFIX_MAX + 4];
         struct span character;
         int32_t id;
 
         length = b->byte_level ? 1 : character_length(piece, at);
         character = span_of(piece.at + at, length);
-        id = b->byte_level ? b->bytes[(unsigned char)piece.at[at]] : bpe_id(b, character);
-        if (b->byte_level && id < 0)
-            character =
-                span_of(mapped, (size_t)bpe_byte_character((unsigned char)piece.at[at], mapped));
+        id = symbol(b, piece, at, &character, room);
         if (id >= 0) {
             if (unknown)
                 emit(out, b->unknown, unknown_start, unknown_end);
@@ -164,9 +188,61 @@ propose(struct bpe *b, size_t *count, int32_t left)
         push(b, count, (struct bpe_candidate){m->rank, left, m->id});
 }
 
-/* Applies merges to the word in place. */
+/* Where the lowest rank stands, the leftmost of equal ones; COUNT > 0. */
+static int
+lowest(const uint32_t *ranks, int count)
+{
+    uint32_t low = ranks[0];
+    int at = 0;
+
+    for (int i = 1; i < count; i++)
+        low = ranks[i] < low ? ranks[i] : low;
+    while (ranks[at] != low)
+        at++;
+    return at;
+}
+
+/* The merge of symbols AT and AT + 1, into the arrays. */
 static void
-merge_word(struct bpe *b, struct bpe_word *w)
+rank_pair(const struct bpe *b, const struct bpe_word *w, int at, uint32_t *ranks, int32_t *joined)
+{
+    const struct bpe_merge *m = bpe_find_merge(b, w->ids[at], w->ids[at + 1]);
+
+    ranks[at] = m ? m->rank : UINT32_MAX;
+    joined[at] = m ? m->id : -1;
+}
+
+/* A short word, in place: RANKS and JOINED hold the merge of every pair. */
+static void
+merge_short(const struct bpe *b, struct bpe_word *w, uint32_t *ranks, int32_t *joined)
+{
+    int count = (int)w->count;
+
+    while (count > 1) {
+        int at = lowest(ranks, count - 1);
+        size_t after = (size_t)(count - at - 2);
+
+        if (ranks[at] == UINT32_MAX)
+            break;
+        w->ids[at] = joined[at];
+        w->ends[at] = w->ends[at + 1];
+        memmove(w->ids + at + 1, w->ids + at + 2, after * sizeof(*w->ids));
+        memmove(w->starts + at + 1, w->starts + at + 2, after * sizeof(*w->starts));
+        memmove(w->ends + at + 1, w->ends + at + 2, after * sizeof(*w->ends));
+        memmove(ranks + at, ranks + at + 1, after * sizeof(*ranks));
+        memmove(joined + at, joined + at + 1, after * sizeof(*joined));
+        count--;
+        if (at > 0)
+            rank_pair(b, w, at - 1, ranks, joined);
+        if (at < count - 1)
+            rank_pair(b, w, at, ranks, joined);
+    }
+    w->count = (size_t)count;
+}
+
+/* Applies merges to a word of any length in place. */
+static void
+merge_long(struct bpe *b, struct bpe_word *w)
 {
     size_t heap = 0, kept = 0;
     int32_t n = (int32_t)w->count;
@@ -228,16 +304,106 @@ whole_piece(const struct bpe *b, struct span piece)
     return id;
 }
 
+/* The tokens of PIECE, which is not empty, into OUT, which is. */
 static void
-keep(struct bpe_cached *c, struct span piece, const struct bpe_word *w)
+split(struct bpe *b, struct span piece, struct bpe_word *out)
 {
-    if (w->count > CACHE_TOKENS || w->dropped > 255)
+    uint32_t ranks[SHORT];
+    int32_t joined[SHORT];
+    int32_t id = b->ignore_merges ? whole_piece(b, piece) : -1;
+    const unsigned char *c = (const unsigned char *)piece.at;
+
+    if (id >= 0) {
+        emit(out, id, 0, piece.length);
         return;
-    *c = (struct bpe_cached){.length = (uint8_t)piece.length,
-                             .count = (uint8_t)w->count,
-                             .dropped = (uint8_t)w->dropped,
-                             .used = 1};
-    memcpy(c->piece, piece.at, piece.length);
+    }
+    start_word(b, piece, out);
+    if (out->count < 2)
+        return;
+    if (out->count > SHORT) {
+        merge_long(b, out);
+        return;
+    }
+    for (size_t i = 0; i + 1 < out->count; i++) {
+        if (b->pairs) {
+            ranks[i] = b->pairs[c[i] << 8 | c[i + 1]].rank;
+            joined[i] = b->pairs[c[i] << 8 | c[i + 1]].id;
+        } else {
+            rank_pair(b, out, (int)i, ranks, joined);
+        }
+    }
+    merge_short(b, out, ranks, joined);
+}
+
+void
+bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out)
+{
+    out->count = out->dropped = 0;
+    if (piece.length)
+        split(b, piece, out);
+}
+
+/* Tokens that begin or end inside a character take all of it. */
+static void
+widen(struct span text, struct bpe_word *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        while (w->starts[i] && ((unsigned char)text.at[w->starts[i]] & 0xc0) == 0x80)
+            w->starts[i]--;
+        while (w->ends[i] < text.length && ((unsigned char)text.at[w->ends[i]] & 0xc0) == 0x80)
+            w->ends[i]++;
+    }
+}
+
+static inline uint64_t
+load(const char *at, size_t bytes)
+{
+    uint64_t word = 0;
+
+    memcpy(&word, at, bytes);
+    return word;
+}
+
+/* A piece of 1 to CACHE_BYTES bytes as three words; with its length they are the piece. */
+static inline void
+key_of(struct span piece, uint64_t key[3])
+{
+    size_t n = piece.length;
+    const char *c = piece.at;
+
+    key[1] = key[2] = 0;
+    if (n >= 8) {
+        key[0] = load(c, 8);
+        key[1] = load(c + n - 8, 8);
+        if (n > 16)
+            key[2] = load(c + 8, 8);
+    } else if (n >= 4) {
+        key[0] = load(c, 4) | load(c + n - 4, 4) << 32;
+    } else {
+        key[0] = (unsigned char)c[0] | (uint64_t)(unsigned char)c[n / 2] << 8 |
+                 (uint64_t)(unsigned char)c[n - 1] << 16;
+    }
+}
+
+static inline struct bpe_cached *
+slot(struct bpe *b, const uint64_t key[3], size_t length)
+{
+    uint64_t h = (key[0] ^ length) * 0x9e3779b97f4a7c15u;
+
+    h = ((h ^ h >> 32) + key[1]) * 0xc2b2ae3d27d4eb4fu;
+    h = ((h ^ h >> 29) + key[2]) * 0x9e3779b97f4a7c15u;
+    return &b->cache[h >> (64 - CACHE_BITS)];
+}
+
+static void
+keep(struct bpe_cached *c, const uint64_t key[3], size_t length, const struct bpe_word *w)
+{
+    if (w->count > CACHE_TOKENS)
+        return;
+    memcpy(c->key, key, sizeof(c->key));
+    c->length = (uint8_t)length;
+    c->count = (uint8_t)w->count;
+    c->dropped = (uint16_t)w->dropped;
     for (size_t i = 0; i < w->count; i++) {
         c->ids[i] = w->ids[i];
         c->starts[i] = (uint8_t)w->starts[i];
@@ -245,35 +411,47 @@ keep(struct bpe_cached *c, struct span piece, const struct bpe_word *w)
     }
 }
 
-void
-bpe_encode(struct bpe *b, struct span piece, struct bpe_word *out)
+static void
+append_word(const struct bpe_word *w, int64_t at, struct tokens *out)
 {
-    struct bpe_cached *cached = NULL;
-    int32_t id;
+    tokens_reserve(out, (int64_t)w->count);
+    for (size_t i = 0; i < w->count; i++) {
+        out->ids[out->count] = w->ids[i];
+        out->starts[out->count] = at + (int64_t)w->starts[i];
+        out->ends[out->count++] = at + (int64_t)w->ends[i];
+    }
+    out->dropped += (int64_t)w->dropped;
+}
 
-    out->count = out->dropped = 0;
-    if (piece.length == 0)
-        return;
+void
+bpe_append(struct bpe *b, struct span text, size_t start, size_t end, int64_t at,
+           struct bpe_word *word, struct tokens *out)
+{
+    struct span piece = span_of(text.at + start, end - start);
+    struct bpe_cached *c = NULL;
+    uint64_t key[3];
+
+    at += (int64_t)start;
     if (piece.length <= CACHE_BYTES) {
         if (!b->cache)
-            b->cache = xarray(CACHE_SLOTS, sizeof(*b->cache));
-        cached = &b->cache[XXH3_64bits(piece.at, piece.length) % CACHE_SLOTS];
-        if (cached->used && cached->length == piece.length &&
-            memcmp(cached->piece, piece.at, piece.length) == 0) {
-            for (size_t i = 0; i < cached->count; i++)
-                emit(out, cached->ids[i], cached->starts[i], cached->ends[i]);
-            out->dropped = cached->dropped;
+            b->cache = xaligned(sizeof(*b->cache) << CACHE_BITS);
+        key_of(piece, key);
+        c = slot(b, key, piece.length);
+        if (c->length == piece.length && c->key[0] == key[0] && c->key[1] == key[1] &&
+            c->key[2] == key[2]) {
+            tokens_reserve(out, CACHE_TOKENS);
+            for (int i = 0; i < c->count; i++) {
+                out->ids[out->count] = c->ids[i];
+                out->starts[out->count] = at + c->starts[i];
+                out->ends[out->count++] = at + c->ends[i];
+            }
+            out->dropped += c->dropped;
             return;
         }
     }
-    id = b->ignore_merges ? whole_piece(b, piece) : -1;
-    if (id >= 0) {
-        emit(out, id, 0, piece.length);
-    } else {
-        start_word(b, piece, out);
-        if (out->count > 1)
-            merge_word(b, out);
-    }
-    if (cached)
-        keep(cached, piece, out);
+    bpe_encode(b, piece, word);
+    widen(piece, word);
+    if (c)
+        keep(c, key, piece.length, word);
+    append_word(word, at, out);
 }

@@ -153,7 +153,7 @@ fill_choices(const struct objective *o, struct objective_settings *s, struct err
     else if (own->variant < 0)
         return error_set(e, ERROR_model, "objective %s has no variants", o->name);
     if (s->budget > 0 && s->aggregation != OBJECTIVE_constant)
-        return error_set(e, ERROR_model, "a budget of tokens divides only the constant aggregation");
+        return error_set(e, ERROR_model, "a budget of tokens belongs to aggregation constant");
     return 0;
 }
 

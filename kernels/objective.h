@@ -9,7 +9,7 @@
 #include "kernels/objective_kind.h"
 
 const struct objective *objective_find(const char *name);   /* NULL: unknown */
-const struct objective *objective_at(int index);            /* rows of objective.def; NULL: no such row */
+const struct objective *objective_at(int index);            /* rows of objective.def; NULL: none */
 
 /* A user's own: a shared object built from one C file that defines
  *      const struct objective sluice_objective = { .abi = OBJECTIVE_ABI, ... };
@@ -22,27 +22,28 @@ struct objective_settings objective_settings_none(void);
 
 /* Fills what was not given from the objective's own; ERROR_model where a choice does not belong to
  * the objective (an aggregation it does not have, a clip where it has no ratio). */
-int objective_settings_fill(const struct objective *o, struct objective_settings *s, struct error *e);
+int objective_settings_fill(const struct objective *o, struct objective_settings *s,
+                            struct error *e);
 
-/* What the settings need beyond the objective itself: its needs, plus the reference for a KL term and
- * the entropy for a bonus. */
+/* The objective's needs under the settings: plus the reference for a KL term, the entropy for a
+ * bonus, groups for advantages that compare. */
 unsigned objective_needs(const struct objective *o, const struct objective_settings *s);
 
-/* Fills sample[i].advantage; with `given` leaves it. With kl_in_reward, b must hold whole groups and r_i is first lowered by
- * kl_weight times the sum over its rows of k (behaviour against reference); the group's mean and
- * spread are then those of the samples that are here. */
+/* Fills sample[i].advantage; with `given` leaves it. With kl_in_reward, b must hold whole groups
+ * and r_i is first lowered by kl_weight times the sum over its rows of k (behaviour against
+ * reference); the group's mean and spread are then those of the samples that are here. */
 void objective_advantages(const struct objective_batch *b, const struct objective_settings *s,
                           struct objective_sample *sample);
 
-/* Is everything there that the objective needs, and finite? ERROR_input names the sample and row. */
+/* Is everything there that the objective needs, and finite? ERROR_input names sample and row. */
 int objective_check(const struct objective *o, const struct objective_batch *b,
                     const struct objective_settings *s, struct error *e);
 
 void objective_measure(const struct objective *o, const struct objective_batch *b,
                        const struct objective_settings *s, struct objective_step *step);
 
-/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. A sample's
- * advantage must be there (objective_advantages) and its weight be 1 where nothing else is meant. */
+/* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. Advantages
+ * must be there (objective_advantages), and weights, 1 where nothing else is meant. */
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);

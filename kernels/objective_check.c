@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "kernels/objective.h"
+#include "kernels/objectives/math.h"
 
 /* ---- advantages ---- */
 
@@ -43,8 +44,9 @@ reward_kl(const struct objective_batch *b, enum objective_kl kind, const struct 
         if (!objective_counts(b, row))
             continue;
         d = (double)b->reference[row] - (double)b->behaviour[row];
-        sum += kind == OBJECTIVE_k1 ? -d : kind == OBJECTIVE_k2 ? 0.5 * d * d
-                                                                : exp(fmin(d, 700.0)) - d - 1.0;
+        sum += kind == OBJECTIVE_k1   ? -d
+               : kind == OBJECTIVE_k2 ? 0.5 * d * d
+                                      : objective_exp(fmin(d, 700.0)) - d - 1.0;
     }
     return sum;
 }

@@ -79,7 +79,7 @@ enum objective_need {
     OBJECTIVE_needs_labels    = 256, /* labels of steps: `weight` is made from them */
     OBJECTIVE_correct_only    = 512, /* wrong responses have no part */
     OBJECTIVE_takes_weights   = 1024, /* batch.weight matters to it */
-    OBJECTIVE_likelihood      = 2048, /* a row of weight 0 is as if masked; tokens: sum of weights */
+    OBJECTIVE_likelihood      = 2048, /* rows of weight 0 are as if masked; tokens: their sum */
     OBJECTIVE_shapes_injected = 4096, /* an injected sample has a loss of its own, see clip.h */
     OBJECTIVE_named_apart     = 8192, /* the named row's token has no part in the likelihood */
     OBJECTIVE_adds_terms      = 16384, /* its run() adds the KL term and the entropy bonus itself */
@@ -143,7 +143,7 @@ struct objective_settings {
 
 /* Normalisers of a step; zero-initialise, then objective_measure() each batch. */
 struct objective_step {
-    double groups;              /* sum of 1/G over the samples, or the count of groups (the caller's) */
+    double groups;              /* sum of 1/G over the samples, or their count (the caller's) */
     double tokens;              /* rows that count; for likelihoods the sum of their weights */
     double samples;             /* samples with a row that counts */
 };
@@ -190,8 +190,8 @@ struct objective {
     const char *evidence;       /* NULL, or what of it is reconstructed rather than read */
     unsigned    needs;          /* enum objective_need */
     enum objective_scope scope;
-    struct objective_settings standard;     /* the paper's defaults; NaN: the number has no meaning here */
-    int         aggregations;   /* bits 1 << enum objective_aggregation that may be chosen; 0: its own only */
+    struct objective_settings standard;     /* its own: the paper's defaults; NaN and -1: none */
+    int         aggregations;   /* bits 1 << enum objective_aggregation; 0: its own only */
     /* Adds to step what the samples of a batch count for; NULL: rows, samples and 1/G. */
     void (*measure)(const struct objective_batch *b, const struct objective_settings *s,
                     struct objective_step *step);

@@ -142,13 +142,15 @@ sum_group(const struct objective_batch *b, const struct objective_settings *s, i
         largest = fmax(largest, q[i].reward);
     }
     for (int64_t i = from; i < to && s->tau > 0; i++)
-        soft += q[i].length > 0 ? exp((q[i].reward - largest) / s->tau) : 0.0;
+        soft += q[i].length > 0 ? objective_exp((q[i].reward - largest) / s->tau) : 0.0;
     for (int64_t i = from; i < to && weights > 0; i++) {
         q[i].members = all.members;
         q[i].mean_reference = all.mean_reference / weights;
         q[i].mean_behaviour = all.mean_behaviour / weights;
         q[i].mean_reward = all.mean_reward / weights;
-        q[i].soft_reward = s->tau > 0 ? largest + s->tau * log(soft / all.members) : largest;
+        q[i].soft_reward = largest;
+        if (s->tau > 0)
+            q[i].soft_reward += s->tau * objective_log(soft / all.members);
     }
 }
 
@@ -365,7 +367,7 @@ count_sample(const struct objective *o, const struct objective_batch *b,
             report->kl += objective_kl_term(OBJECTIVE_k3, (double)b->reference[row] - logp, &slope);
         }
         if (b->behaviour != NULL) {
-            double importance = exp(fmin(logp - (double)b->behaviour[row], 700.0));
+            double importance = objective_exp(fmin(logp - (double)b->behaviour[row], 700.0));
 
             report->importance += importance;
             report->importance_largest = fmax(report->importance_largest, importance);

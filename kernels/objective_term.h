@@ -1,5 +1,5 @@
-/* objective_term: what the functions of objectives/ are given and give back. Each is pure: no memory,
- * no state, doubles only, so that the same source serves a device. An objective is
+/* objective_term: what the functions of objectives/ are given and give back. Each is pure: no
+ * memory, no state, doubles only, so that the same source serves a device. An objective is
  *
  *      term(token, sums, settings)     l_t of a token and its slopes, before they are aggregated
  *

@@ -1,13 +1,16 @@
 /* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json of byte-level BPE
  * says.
  *
- * Understood: added tokens with all their flags; normalizer NFC or none; pre-tokenizers ByteLevel,
- * Split, Digits and Sequences of them (ByteLevel last); model BPE; decoder ByteLevel or none;
- * post-processors ByteLevel and TemplateProcessing. Every other type is refused by its name.
- * Differences from the reference, all in offsets: they are bytes of the text given, never trimmed;
- * and where NFC changed characters the offsets of the result cover all of the changed ones. A token
- * that holds a part of a character spans the whole character. One tokenizer serves one thread (it
- * caches). */
+ * Understood: added tokens with all their flags; normalizers NFC, NFD, NFKC, NFKD, Lowercase,
+ * Strip, StripAccents, Replace, Prepend; pre-tokenizers ByteLevel (last), Split, Digits,
+ * Punctuation, Whitespace, WhitespaceSplit, Metaspace; model BPE without dropout; decoders
+ * ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder or none; post-processors
+ * ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing; Sequences of each. Every other
+ * type is refused by its name. The Unicode versions are the reference's (unicode.h), and so are its
+ * regular expressions where pattern.h does not refuse them. Differences from the reference, all in
+ * offsets: they are bytes of the text given, never trimmed; and where a normalizer changed
+ * characters the offsets of the result cover all of the changed ones. A token that holds a part of
+ * a character spans the whole character. One tokenizer serves one thread (it caches). */
 #ifndef KERNELS_TOKENIZER_H
 #define KERNELS_TOKENIZER_H
 
@@ -31,6 +34,15 @@ struct tokens {
 };
 
 void tokens_free(struct tokens *t);
+void tokens_grow(struct tokens *t, int64_t more);
+
+/* Room for so many more. */
+static inline void
+tokens_reserve(struct tokens *t, int64_t more)
+{
+    if (t->count + more > t->room)
+        tokens_grow(t, more);
+}
 
 enum tokenizer_flags {
     TOKENIZER_SPECIAL = 1,  /* special tokens in the text become ids: unsafe for foreign text */
@@ -49,10 +61,36 @@ void tokenizer_close(struct tokenizer *t);
 int tokenizer_encode(struct tokenizer *t, struct span text, int flags, struct tokens *out,
                      struct error *e);
 
+/* Bytes [start, end) of a text. */
+struct tokenizer_range {
+    int64_t start, end;
+};
+
+/* Where a text is foreign: no special token, and none of IDS, is matched that would hold a byte of
+ * the ranges, which rise and do not overlap. */
+struct tokenizer_guard {
+    const struct tokenizer_range *ranges;
+    int64_t range_count;
+    const int32_t *ids;
+    int id_count;
+};
+
+int tokenizer_encode_guarded(struct tokenizer *t, struct span text, int flags,
+                             const struct tokenizer_guard *guard, struct tokens *out,
+                             struct error *e);
+
 /* Appends the text of IDS to OUT, always valid UTF-8 (U+FFFD where bytes are not). SKIP_SPECIAL
  * leaves special tokens out. Ids outside the vocabulary add nothing. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count,
                       int skip_special, struct buffer *out);
+
+/* Do the tokens of TEXT, made with FLAGS, decode to TEXT? 0, and *WHERE the first byte of TEXT that
+ * is lost or another: a character that became unk_token, white space that an added token or a
+ * pre-tokenizer took. What a normalizer changed is no loss (the ids say the normalised text, and a
+ * model that is taught them says that), nor is one blank that the decoder puts in front. A
+ * tokenizer without a decoder has no way back and is not asked. */
+int tokenizer_round_trips(struct tokenizer *t, struct span text, int flags,
+                          const struct tokens *tokens, int64_t *where);
 
 int32_t tokenizer_id(const struct tokenizer *t, const char *token); /* -1: no such token */
 const char *tokenizer_token(const struct tokenizer *t, int32_t id); /* NULL: no such id */

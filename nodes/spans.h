@@ -2,7 +2,8 @@
  * scores a step and a learner that weighs its tokens must mean the same tokens.
  *
  * Text to tokens. The prompt is encoded alone with SPANS_PROMPT_FLAGS (special tokens in it are
- * meant: it is what the model was asked), the response alone with SPANS_RESPONSE_FLAGS (a response
+ * meant: it is what the model was asked), or as one message of a chat format (kernels/chat.h: the
+ * special tokens are the template's alone); the response alone with SPANS_RESPONSE_FLAGS (a response
  * cannot forge a special token), and the ids are put end to end. So the ids of a response do not
  * depend on its prompt.
  *

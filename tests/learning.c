@@ -2,129 +2,122 @@
 #include "tests/learning.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "kernels/model.h"
 #include "kernels/model_file.h"
 #include "kernels/tokenizer.h"
 #include "tests/tiny_model.h"
 
-static char folder[] = "/tmp/sluice-samples-XXXXXX";
-char learning_base[128];
-static char tokens[128];
+#define OPTIONS_MAX 60
 
-int
-learning_begin(void **state)
+char learning_folder[] = "/tmp/sluice-learning-XXXXXX", learning_base[64];
+
+void
+learning_model(const char *dir)
 {
-    static const char *const specials[] = {"<|endoftext|>"};
-    struct model_config config = model_config_default();
-    struct model model;
+    struct tokenizer *t;
     struct error e = {0};
+    struct model m, made;
 
+    tiny_model_make(dir, 0, 5);
+    t = tokenizer_open(dir, &e);
+    assert_non_null(t);
+    assert_int_equal(model_open(&m, dir, &e), 0);
+    m.config.eos_token_id = tokenizer_id(t, TINY_SPECIAL);
+    assert_int_equal(model_init(&made, &m.config, &e), 0); /* of no source: the config is written */
+    memcpy(made.params, m.params, (size_t)m.count * sizeof(float));
+    if (model_save(&made, dir, dir, &e) < 0)
+        fail_msg("%s", e.text);
+    model_free(&m);
+    model_free(&made);
+    tokenizer_close(t);
+}
+
+int
+learning_setup(void **state)
+{
     (void)state;
-    assert_non_null(mkdtemp(folder));
-    snprintf(learning_base, sizeof(learning_base), "%s/base", folder);
-    snprintf(tokens, sizeof(tokens), "%s/tokens", folder);
-    assert_int_equal(mkdir(tokens, 0777), 0);
-    if (tokenizer_write_bytes(tokens, span_text(LEARNING_CHARACTERS), specials, 1, specials[0],
-                              &e) < 0)
-        fail_msg("%s", e.text);
-    strcpy(config.family, "qwen2");
-    config.vocab_size = (1 + (int)strlen(LEARNING_CHARACTERS));
-    config.hidden_size = 16;
-    config.intermediate_size = 32;
-    config.num_hidden_layers = 2;
-    config.num_attention_heads = 2;
-    config.num_key_value_heads = 1;
-    config.max_position_embeddings = 128;
-    config.initializer_range = 0.2;
-    config.eos_token_id = 0;
-    config.tie_word_embeddings = 0; /* so that a gradient's bits do not know the batches */
-    if (model_init(&model, &config, &e) < 0)
-        fail_msg("%s", e.text);
-    model_randomise(&model, 5);
-    if (model_save(&model, learning_base, tokens, &e) < 0)
-        fail_msg("%s", e.text);
-    model_free(&model);
+    assert_non_null(mkdtemp(learning_folder));
+    snprintf(learning_base, sizeof(learning_base), "%s/base", learning_folder);
+    learning_model(learning_base);
     return 0;
 }
 
 int
-learning_end(void **state)
+learning_teardown(void **state)
 {
     (void)state;
-    tiny_model_remove(folder);
+    tiny_model_remove(learning_folder);
     return 0;
 }
-
-/* ---- a learner and its rollouts ---- */
-
-const char *const learning_both[] = {"labelled", "gems", "passed", "steps", NULL};
-const char *const learning_passed[] = {"passed", "rollouts", NULL};
 
 struct harness *
-learning_open(const char *const *links, const char *objective, const char *const *more,
-              struct error *e)
+learning_start(const char *const *more, struct error *e)
 {
-    const char *options[48] = {"model",          learning_base, "lr",        "3e-3",
-                               "batch_rollouts", "8",           "objective", objective};
-    int n = 8;
+    static const char *const links[] = {"passed", "rollouts", NULL};
+    const char *options[OPTIONS_MAX] = {"model",          learning_base, "lr",           "3e-3",
+                                        "batch_rollouts", "8",           "batch_tokens", "64",
+                                        "objective",      "bcpg",        "tau",          "0.05"};
+    int n = 12;
 
-    for (int i = 0; more && more[i]; i++)
+    if (more && strcmp(more[0], "model") == 0) {
+        options[1] = more[1];
+        more += 2;
+    }
+    for (int i = 0; more && more[i]; i += 2) {
+        if (strcmp(more[i], "objective") == 0) { /* whose tau is its own */
+            options[9] = more[i + 1];
+            options[10] = "correct_above";
+            options[11] = "0.5";
+            continue;
+        }
         options[n++] = more[i];
+        options[n++] = more[i + 1];
+    }
     options[n] = NULL;
     return harness_open("learner", links, options, e);
 }
 
-struct rollout *
-learning_make(struct learning_made *m, uint64_t i)
+void
+learning_refused(const char *const *more, const char *words)
 {
-    struct rollout *r = &m->labelled.rollout;
-    int a = (int)(i / LEARNING_GROUP % 5), right = i % LEARNING_GROUP < 2;
+    struct error e = {0};
 
-    memset(m, 0, sizeof(*m));
-    snprintf(m->id, sizeof(m->id), "r%" PRIu64, i);
-    snprintf(m->prompt, sizeof(m->prompt), "%d+%d=", a, a);
-    snprintf(m->response, sizeof(m->response), "%d+%d\n%d%.*s", a, a, 2 * a, (int)(i % 3), "xxx");
-    *r = (struct rollout){.id = span_text(m->id),
-                          .prompt = span_text(m->prompt),
-                          .response = span_text(m->response),
-                          .reward = right,
-                          .group_mean = 0.5,
-                          .group_std = 0.5};
-    m->ends[0] = 4;
-    m->ends[1] = strlen(m->response);
-    m->labels[0] = 1;
-    m->labelled.ends = (struct u64s){2, m->ends};
-    m->labelled.labels = (struct u8s){2, m->labels};
-    return r;
+    assert_null(learning_start(more, &e));
+    if (!strstr(e.text, words))
+        fail_msg("'%s' does not say '%s'", e.text, words);
 }
 
-/* Wrong answers with labels on link 0, correct ones on link 1; with one link all as they are. */
-void
-learning_give(struct harness *h, struct learning_made *m, uint64_t i, bool labels)
+struct harness *
+learning_fed(const char *const *more, uint64_t count)
 {
-    uint64_t first = i / LEARNING_GROUP * LEARNING_GROUP;
+    struct harness *h = learning_start(more, NULL);
 
-    if (!labels) {
-        harness_give(h, 0, i, first, LEARNING_GROUP, &m->labelled.rollout);
-    } else if (i % LEARNING_GROUP < 2) {
-        harness_give_closing(h, 0, i, first, LEARNING_GROUP, "routed");
-        harness_give(h, 1, i, first, LEARNING_GROUP, &m->labelled.rollout);
-    } else {
-        harness_give(h, 0, i, first, LEARNING_GROUP, &m->labelled);
-        harness_give_closing(h, 1, i, first, LEARNING_GROUP, "routed");
+    for (uint64_t i = 0; i < count; i++) {
+        char prompt[32], response[32], id[24];
+        int a = (int)(i / LEARNING_GROUP % 5), wrong = i % LEARNING_GROUP >= 2;
+
+        snprintf(id, sizeof(id), "r%" PRIu64, i);
+        snprintf(prompt, sizeof(prompt), "%d+%d=", a, a);
+        snprintf(response, sizeof(response), "%d%s", 2 * a, wrong ? "-x" : "");
+        harness_give(h, 0, i, i / LEARNING_GROUP * LEARNING_GROUP, LEARNING_GROUP,
+                     &(struct rollout){.id = span_text(id),
+                                       .prompt = span_text(prompt),
+                                       .response = span_text(response),
+                                       .reward = !wrong,
+                                       .group_mean = 0.5,
+                                       .group_std = 0.5});
     }
+    harness_end(h);
+    return h;
 }
 
 void
@@ -136,10 +129,44 @@ learning_run(struct harness *h)
         fail_msg("%s", e.text);
 }
 
-char *
-learning_file(struct harness *h, const char *name, size_t *length)
+struct harness *
+learning_trained(const char *const *more, uint64_t count)
 {
-    char *path = xprint("%s/checkpoints/final/%s", harness_dir(h), name), *text;
+    struct harness *h = learning_fed(more, count);
+
+    learning_run(h);
+    assert_true(harness_finished(h));
+    return h;
+}
+
+int
+learning_killed(struct harness *h)
+{
+    double seconds = 0.0005;
+    int crashes = 0;
+
+    for (;; crashes++) {
+        struct error e = {0};
+
+        if (harness_run(h, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+        if (harness_finished(h))
+            return crashes;
+        harness_crash(h);
+        seconds *= 1.15;
+    }
+}
+
+char *
+learning_path(struct harness *h, const char *name)
+{
+    return xprint("%s/checkpoints/%s/%s", harness_dir(h), node_id(harness_node(h)), name);
+}
+
+char *
+learning_text(struct harness *h, const char *name, size_t *length)
+{
+    char *path = learning_path(h, name), *text;
     FILE *f = fopen(path, "rb");
 
     if (!f)
@@ -154,66 +181,35 @@ learning_file(struct harness *h, const char *name, size_t *length)
     return text;
 }
 
-struct learning_bytes
-learning_weights(struct harness *h)
-{
-    struct learning_bytes w;
-
-    assert_true(harness_finished(h));
-    w.at = learning_file(h, "model.safetensors", &w.length);
-    return w;
-}
-
 bool
-learning_same(struct learning_bytes a, struct learning_bytes b)
+learning_has(struct harness *h, const char *name)
 {
-    return a.length == b.length && memcmp(a.at, b.at, a.length) == 0;
-}
+    char *path = learning_path(h, name);
+    bool there = access(path, F_OK) == 0;
 
-double
-learning_metric(struct harness *h, const char *name)
-{
-    size_t length;
-    char *text = learning_file(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
-    char *at = strstr(text, key);
-    double value = at ? atof(at + strlen(key)) : NAN;
-
-    if (!at)
-        fail_msg("no %s in %s", name, text);
-    free(text);
-    free(key);
-    return value;
-}
-
-struct learning_bytes
-learning_trained(const char *objective, const char *const *options, uint64_t count,
-                 struct harness **kept)
-{
-    struct harness *h = learning_open(learning_both, objective, options, NULL);
-    struct learning_bytes w;
-    struct learning_made m;
-
-    for (uint64_t i = 0; i < count; i++) {
-        learning_make(&m, i);
-        learning_give(h, &m, i, true);
-    }
-    harness_end(h);
-    learning_run(h);
-    w = learning_weights(h);
-    if (kept)
-        *kept = h;
-    else
-        harness_close(h);
-    return w;
+    free(path);
+    return there;
 }
 
 void
-learning_dead(struct harness *h, int index, const char *words)
+learning_same(struct harness *a, struct harness *b, const char *name)
 {
-    char text[400];
+    size_t x, y;
+    char *one = learning_text(a, name, &x), *two = learning_text(b, name, &y);
 
-    assert_true(harness_dead_count(h) > index);
-    harness_dead_text(h, index, text, sizeof(text));
-    if (!strstr(text, words))
-        fail_msg("'%s' does not say '%s'", text, words);
+    if (x != y || memcmp(one, two, x) != 0)
+        fail_msg("%s differs", name);
+    free(one);
+    free(two);
+}
+
+void
+learning_open(struct harness *h, const char *name, struct model *m)
+{
+    char *path = learning_path(h, name);
+    struct error e = {0};
+
+    if (model_open(m, path, &e) < 0)
+        fail_msg("%s", e.text);
+    free(path);
 }

@@ -1,6 +1,6 @@
 /* naive_objective: the losses of kernels/objective.def once more, as their papers print them, in
- * double and without a thought of speed; shares no code with the kernels. Parts under a stop-gradient
- * are read from the frozen copies, so that differences of naive_loss() are the slopes wanted. */
+ * double and without a thought of speed; shares no code with the kernels. Parts under a
+ * stop-gradient are read from frozen copies, so that differences of naive_loss() are slopes. */
 #ifndef TESTS_NAIVE_OBJECTIVE_H
 #define TESTS_NAIVE_OBJECTIVE_H
 

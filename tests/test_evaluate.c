@@ -19,7 +19,7 @@
 #include "kernels/decoder.h"
 #include "kernels/head.h"
 #include "kernels/model_file.h"
-#include "tests/trainee.h"
+#include "tests/learning.h"
 
 #define GROUP  4
 #define GROUPS 5 /* held out */
@@ -56,10 +56,10 @@ write_files(void)
 static int
 make_world(void **state)
 {
-    int rc = trainee_setup(state);
+    int rc = learning_setup(state);
 
-    snprintf(rollouts, sizeof(rollouts), "%s/rollouts.jsonl", trainee_folder);
-    snprintf(prompts, sizeof(prompts), "%s/prompts.jsonl", trainee_folder);
+    snprintf(rollouts, sizeof(rollouts), "%s/rollouts.jsonl", learning_folder);
+    snprintf(prompts, sizeof(prompts), "%s/prompts.jsonl", learning_folder);
     write_files();
     return rc;
 }
@@ -68,13 +68,13 @@ make_world(void **state)
 static struct harness *
 fed(const char *const *more)
 {
-    return trainee_fed(more, 24);
+    return learning_fed(more, 24);
 }
 
 static void
 finish(struct harness *h)
 {
-    trainee_run(h);
+    learning_run(h);
     assert_true(harness_finished(h));
 }
 
@@ -82,7 +82,7 @@ finish(struct harness *h)
 static double
 number(struct harness *h, int step, const char *name, int *lines)
 {
-    char *path = trainee_path(h, "metrics.jsonl"), room[4096];
+    char *path = learning_path(h, "metrics.jsonl"), room[4096];
     FILE *file = fopen(path, "r");
     double value = NAN;
 
@@ -206,7 +206,7 @@ check_numbers(struct harness *h, int step, const char *dir)
     int64_t n;
 
     how.seed = (long)node_seed(harness_node(h));
-    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, trainee_base, &e) < 0 ||
+    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, learning_base, &e) < 0 ||
         margin_read(&m, &s, rollouts, &e) < 0 || prompts_read(&given, prompts, 1, &e) < 0)
         fail_msg("%s", e.text);
     margin_measure(&m, &s, "test");
@@ -242,9 +242,9 @@ every_number_is_its_definition(void **state)
 
     (void)state;
     finish(h);
-    final = trainee_path(h, "final");
-    second = trainee_path(h, "step-2");
-    check_numbers(h, 0, trainee_base);
+    final = learning_path(h, "final");
+    second = learning_path(h, "step-2");
+    check_numbers(h, 0, learning_base);
     check_numbers(h, 2, second);
     check_numbers(h, 3, final);
     number(h, 1, "eval/kl", &lines);
@@ -262,7 +262,7 @@ static char *
 steady_lines(struct harness *h)
 {
     size_t length;
-    char *text = trainee_text(h, "metrics.jsonl", &length), *out = xalloc(length + 1), *to = out;
+    char *text = learning_text(h, "metrics.jsonl", &length), *out = xalloc(length + 1), *to = out;
 
     for (char *line = text; *line; line = strchr(line, '\n') + 1) {
         char *end = strstr(line, ",\"tokens_per_second\"");
@@ -285,9 +285,9 @@ kills_and_evaluation_change_nothing(void **state)
     (void)state;
     finish(h);
     finish(plain);
-    assert_true(trainee_killed(killed) > 3);
-    trainee_same(h, killed, "final/model.safetensors");
-    trainee_same(h, plain, "final/model.safetensors");
+    assert_true(learning_killed(killed) > 3);
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, plain, "final/model.safetensors");
     one = steady_lines(h);
     two = steady_lines(killed);
     assert_string_equal(one, two);
@@ -311,8 +311,8 @@ windows_are_evaluated_between(void **state)
 
     (void)state;
     finish(h);
-    assert_true(trainee_killed(killed) > 3);
-    trainee_same(h, killed, "final/model.safetensors");
+    assert_true(learning_killed(killed) > 3);
+    learning_same(h, killed, "final/model.safetensors");
     one = steady_lines(h);
     two = steady_lines(killed);
     assert_string_equal(one, two);
@@ -336,7 +336,7 @@ a_checkpoint_taken_over_knows_the_initial_model(void **state)
 
     (void)state;
     finish(h);
-    link = trainee_path(h, "step-2");
+    link = learning_path(h, "step-2");
     from = realpath(link, NULL);
     assert_non_null(from);
     const char *again[] = {"eval_rollouts", rollouts, "eval_every", "2", "resume_from", from, NULL};
@@ -362,21 +362,21 @@ what_cannot_be_evaluated_is_refused(void **state)
     const char *answers[] = {"eval_prompts", rollouts, NULL};
 
     (void)state;
-    snprintf(bad, sizeof(bad), "%s/bad.jsonl", trainee_folder);
-    trainee_refused(nothing, "eval_rollouts or eval_prompts");
-    trainee_refused(missing, "/nonexistent/prompts");
-    trainee_refused(answers, "'answer' is missing");
+    snprintf(bad, sizeof(bad), "%s/bad.jsonl", learning_folder);
+    learning_refused(nothing, "eval_rollouts or eval_prompts");
+    learning_refused(missing, "/nonexistent/prompts");
+    learning_refused(answers, "'answer' is missing");
     f = fopen(bad, "w");
     fputs("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}\n{\"prompt\":\"1\",\"response\":"
           "\"2\"}\n",
           f);
     fclose(f);
-    trainee_refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
+    learning_refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
     f = fopen(bad, "w");
     fputs("{\"prompt\":\"1\",\"response\":\"23\",\"reward\":1,\"ends\":[1,2],\"labels\":[3,0]}\n",
           f);
     fclose(f);
-    trainee_refused(lines, "'labels' holds something");
+    learning_refused(lines, "'labels' holds something");
 }
 
 int
@@ -390,5 +390,5 @@ main(void)
         cmocka_unit_test(what_cannot_be_evaluated_is_refused),
     };
 
-    return cmocka_run_group_tests_name("evaluate", tests, make_world, trainee_teardown);
+    return cmocka_run_group_tests_name("evaluate", tests, make_world, learning_teardown);
 }

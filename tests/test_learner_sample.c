@@ -21,12 +21,12 @@ static struct sample_rules rules;
 static int
 begin(void **state)
 {
-    static const char *const specials[] = {"<|end|>"};
+    static const char *const specials[] = {"<|end|>", "<|turn|>"};
     struct error e = {0};
 
     (void)state;
     assert_non_null(mkdtemp(folder));
-    if (tokenizer_write_bytes(folder, span_text(CHARACTERS), specials, 1, specials[0], &e) < 0)
+    if (tokenizer_write_bytes(folder, span_text(CHARACTERS), specials, 2, specials[0], &e) < 0)
         fail_msg("%s", e.text);
     rules.tokenizer = tokenizer_open(folder, &e);
     assert_non_null(rules.tokenizer);
@@ -101,7 +101,7 @@ refused(const struct rollout *r, const char *words)
 static void
 steps_leave_their_marks(void **state)
 {
-    const struct rollout r = {
+    struct rollout r = {
         .prompt = span_text("1"), .response = span_text("12345"), .group_std = 0.25};
     const uint64_t ends[] = {2, 3, 5};
     const uint8_t labels[] = {0, 1, 1}; /* the second corrects the first, the third does not */
@@ -119,6 +119,12 @@ steps_leave_their_marks(void **state)
     assert_int_equal(s.marks[3], SAMPLE_correct | SAMPLE_begins);
     assert_int_equal(s.marks[5], 0); /* the stop token */
     assert_true(s.std == 0.25 && s.weight == 1 && !s.logps && s.named == -1);
+    r.weight = 0.5;
+    r.injected = 1;
+    r.finish = span_text("length");
+    made(&r, NULL, NULL, 0, &out, &s);
+    assert_true(s.weight == 0.5 && s.injected && s.truncated && s.marks[0] == 0);
+    assert_int_equal(s.count - s.context, 5); /* cut off: no stop token */
     buffer_free(&out);
 }
 
@@ -152,7 +158,7 @@ s2r_masks_all_solves_but_the_last(void **state)
 static int32_t
 id_of(char c)
 {
-    return (int32_t)(strchr(CHARACTERS, c) - CHARACTERS) + 1;
+    return (int32_t)(strchr(CHARACTERS, c) - CHARACTERS) + 2;
 }
 
 /* A character of two bytes is two tokens, which share its bytes; steps are mapped by them. */
@@ -162,6 +168,8 @@ given_ids_are_placed_on_their_bytes(void **state)
     const uint32_t ids[] = {(uint32_t)id_of('1'), (uint32_t)id_of('\xc3'), (uint32_t)id_of('\xa9'),
                             (uint32_t)id_of('2'), 0};
     const float logps[] = {-1, -2, -3, -4, -5};
+    uint32_t given[] = {ids[0], ids[1], ids[2], ids[3], ids[4]};
+    float bad[] = {-1, -2, -3, -4, -5};
     struct rollout r = {.prompt = span_text("1"),
                         .response = span_text("1\xc3\xa9"
                                               "2"),
@@ -185,6 +193,24 @@ given_ids_are_placed_on_their_bytes(void **state)
     assert_int_equal(s.marks[2], SAMPLE_correct | SAMPLE_correct << SAMPLE_judged_shift);
     assert_int_equal(s.marks[3], SAMPLE_incorrect | SAMPLE_begins |
                                      SAMPLE_incorrect << SAMPLE_judged_shift);
+    given[4] = 1; /* it ended by another special token: that is the one learnt */
+    r.token_ids.at = given;
+    made(&r, ends, labels, 2, &out, &s);
+    assert_int_equal(s.count - s.context, 5);
+    assert_int_equal(s.ids[s.count - 1], 1);
+    rules.recorded = false;
+    rules.eos = -1; /* nor is any end, where none is wanted */
+    made(&r, ends, labels, 2, &out, &s);
+    assert_int_equal(s.count - s.context, 4);
+    rules.recorded = true;
+    rules.eos = 0;
+    given[1] = 0; /* one in the middle is not the response's text */
+    refused(&r, "they part at byte 1");
+    given[1] = ids[1];
+    bad[2] = 0.5f;
+    r.logps.at = bad;
+    refused(&r, "'logps': value 2 is 0.5");
+    r.logps.at = (float *)(uintptr_t)logps;
     r.token_ids.count = 2; /* half a character is missing */
     r.logps.count = 2;
     refused(&r, "they part at byte 1");

@@ -365,6 +365,33 @@ rloo_advantages_by_hand(void **state)
         assert_true(fabs(sample[i].advantage - wanted[i]) < 1e-12);
 }
 
+/* The same rewards: the softmax-norm baseline at tau 1 is 0.756442, which opmd's second variant
+ * takes off; c = -(r - baseline) / (1 + tau). */
+static void
+soft_baseline_by_hand(void **state)
+{
+    static const double rewards[] = {1, -1, 1, 1};
+    const struct objective *o = objective_find("opmd");
+    struct objective_settings s = objective_settings_none();
+    struct objective_sample sample[4] = {0};
+    float logp[4] = {-1, -1, -1, -1}, c[4];
+    struct objective_batch b = {.rows = 4, .logp = logp, .samples = 4, .sample = sample};
+    struct objective_output out = {.c = c};
+    struct objective_report report = {0};
+    struct objective_step step = {.groups = 1, .tokens = 1, .samples = 4};
+    struct error e;
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        sample[i] = (struct objective_sample){.first = i, .count = 1, .reward = rewards[i],
+                                              .group_size = 4, .weight = 1};
+    s.variant = 1;
+    assert_int_equal(objective_settings_fill(o, &s, &e), 0);
+    objective_run(o, &b, &s, &step, &out, &report);
+    for (int i = 0; i < 4; i++)
+        assert_true(fabs((double)c[i] + (rewards[i] - 0.756442) / 2) < 1e-6);
+}
+
 static double
 named_loss(const char *name, int variant, const float *logits, int64_t count, float lse,
            const int32_t *rank, double score)
@@ -451,6 +478,7 @@ main(void)
         cmocka_unit_test(trl_is_the_same),
         cmocka_unit_test(verl_is_the_same),
         cmocka_unit_test(rloo_advantages_by_hand),
+        cmocka_unit_test(soft_baseline_by_hand),
         cmocka_unit_test(tract_by_hand),
         cmocka_unit_test(ranknet_by_hand),
     };

@@ -54,8 +54,8 @@ loss_of(const struct objective *o, struct naive *n, const struct objective_setti
     return report.loss;
 }
 
-/* A step of 2^-7, which float32 log probabilities hold to 2^-22: slopes to a few parts in 1e4. KL is
- * the caller's. */
+/* A step of 2^-7, which float32 log probabilities hold to 2^-22: slopes to a few parts in 1e4. The
+ * KL is the caller's. */
 static void
 the_example_is_the_slope_of_its_loss(void **state)
 {

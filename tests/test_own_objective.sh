@@ -17,6 +17,10 @@ refused() {     # NAME FILE WORD
 }
 
 tell "the example builds" make -s -C examples/objective CC="${CC:-cc}"
+header=$work/usr/include/sluice
+mkdir -p "$header" && cp kernels/objective_kind.h "$header" && cp -r examples/objective "$work/away"
+rm -rf "$work/away/include" "$work/away/clip_free.so"
+tell "... and elsewhere, against an installed header" make -s -C "$work/away" CC="${CC:-cc}" PREFIX="$work/usr"
 tell "its topology is accepted" "$sluice" check examples/objective/flow.yaml
 for run in one two; do
     tell "run $run ends well" "$sluice" run examples/objective/flow.yaml --run "$work/$run"

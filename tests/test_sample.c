@@ -297,6 +297,37 @@ test_margin(void **state)
     says("stdout", "2 skipped");
 }
 
+/* --prompt-format: auto is raw where the model has no template; a template's letters are not in this
+ * model's vocabulary, which shows that it was put. */
+static void
+test_prompt_format(void **state)
+{
+    char *one, *two;
+
+    (void)state;
+    assert_int_equal(SAMPLE("--max-tokens", "6", "--out", in_root("raw")), 0);
+    assert_int_equal(SAMPLE("--max-tokens", "6", "--prompt-format", "auto"), 0);
+    one = slurp(in_root("raw"));
+    two = slurp(in_root("stdout"));
+    assert_string_equal(one, two);
+    free(one);
+    free(two);
+    assert_int_equal(SAMPLE("--prompt-format", "qwen2", "--system", "1"), 1);
+    says("stderr", "the vocabulary lacks");
+    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--prompt-format", "qwen2"), 1);
+    says("stderr", "the vocabulary lacks");
+    assert_int_equal(SAMPLE("--prompt-format", "chatml"), 2);
+    says("stderr", "raw, auto, qwen2");
+    assert_int_equal(SAMPLE("--system", "Be brief."), 2);
+    says("stderr", "needs a prompt format");
+    assert_int_equal(EVAL("--prompts", in_root("prompts.jsonl"), "--system", "x"), 2);
+    put(in_root("model/chat_template.jinja"), "{{ '[INST]' }}");
+    assert_int_equal(SAMPLE("--prompt-format", "auto"), 1);
+    says("stderr", "its chat template ('{{ '[INST]");
+    assert_int_equal(SAMPLE("--max-tokens", "6"), 0); /* raw does not look at it */
+    unlink(in_root("model/chat_template.jinja"));
+}
+
 static void
 test_refused(void **state)
 {
@@ -395,7 +426,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sample),   cmocka_unit_test(test_eval),
-        cmocka_unit_test(test_margin),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_margin),   cmocka_unit_test(test_prompt_format),
+        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_interval),
     };
 

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "nodes/learner/learner.h"
-#include "tests/learning.h"
+#include "tests/lessons.h"
 
 /* ---- recorded log-probabilities ---- */
 
@@ -24,13 +24,13 @@ recorded_logps_stand_for_the_reference(void **state)
 {
     static const char *const recorded[] = {"epochs", "3", "behaviour", "recorded", NULL};
     static const char *const initial[] = {"epochs", "3", NULL};
-    struct harness *first, *h = learning_open(learning_both, "grpo", recorded, NULL);
-    struct learning_bytes a = learning_trained("grpo", initial, 16, &first), b, c;
-    struct learning_made m;
+    struct harness *first, *h = lesson_open(lesson_both, "grpo", recorded, NULL);
+    struct lesson_bytes a = lesson_trained("grpo", initial, 16, &first), b, c;
+    struct lesson_made m;
 
     (void)state;
     for (uint64_t i = 0; i < 16; i++) {
-        struct rollout *r = learning_make(&m, i);
+        struct rollout *r = lesson_make(&m, i);
         char room[LEARNER_KEY_MAX];
         struct span value;
 
@@ -38,31 +38,31 @@ recorded_logps_stand_for_the_reference(void **state)
         assert_int_equal(value.length, (strlen(m.response) + 1) * sizeof(float));
         memcpy(m.logps, value.at, value.length);
         r->logps = (struct f32s){(int64_t)strlen(m.response) + 1, m.logps};
-        learning_give(h, &m, i, true);
+        lesson_give(h, &m, i, true);
     }
     harness_end(h);
-    learning_run(h);
-    b = learning_weights(h);
-    assert_true(learning_same(a, b));
-    assert_true(learning_metric(h, "ratio/max") == 1);
+    lesson_run(h);
+    b = lesson_weights(h);
+    assert_true(lesson_same(a, b));
+    assert_true(lesson_metric(h, "ratio/max") == 1);
     harness_close(h);
     harness_close(first);
 
-    h = learning_open(learning_both, "grpo", recorded,
-                      NULL); /* other log-probabilities: another policy sampled */
+    h = lesson_open(lesson_both, "grpo", recorded,
+                    NULL); /* other log-probabilities: another policy sampled */
     for (uint64_t i = 0; i < 16; i++) {
-        struct rollout *r = learning_make(&m, i);
+        struct rollout *r = lesson_make(&m, i);
 
-        for (int k = 0; k < LEARNING_LONGEST; k++)
+        for (int k = 0; k < LESSON_LONGEST; k++)
             m.logps[k] = -1 - 0.1f * (float)k;
         r->logps = (struct f32s){(int64_t)strlen(m.response) + 1, m.logps};
-        learning_give(h, &m, i, true);
+        lesson_give(h, &m, i, true);
     }
     harness_end(h);
-    learning_run(h);
-    c = learning_weights(h);
-    assert_false(learning_same(a, c));
-    assert_true(learning_metric(h, "ratio/max") != 1);
+    lesson_run(h);
+    c = lesson_weights(h);
+    assert_false(lesson_same(a, c));
+    assert_true(lesson_metric(h, "ratio/max") != 1);
     harness_close(h);
     free(a.at);
     free(b.at);
@@ -75,16 +75,16 @@ static void
 missing_logps_stop_the_learner(void **state)
 {
     static const char *const options[] = {"behaviour", "recorded", NULL};
-    struct harness *h = learning_open(learning_passed, "gspo", options, NULL);
+    struct harness *h = lesson_open(lesson_passed, "gspo", options, NULL);
     struct error e = {0};
-    struct learning_made m;
+    struct lesson_made m;
 
     (void)state;
     for (uint64_t i = 0; i < 4; i++) {
-        learning_make(&m, i);
-        learning_give(h, &m, i, false);
+        lesson_make(&m, i);
+        lesson_give(h, &m, i, false);
     }
-    assert_int_equal(harness_run(h, LEARNING_SECONDS, &e), ERROR_topology);
+    assert_int_equal(harness_run(h, LESSON_SECONDS, &e), ERROR_topology);
     assert_non_null(strstr(e.text, "'logps'"));
     assert_non_null(strstr(e.text, "logps_field"));
     assert_non_null(strstr(e.text, "gspo"));
@@ -96,40 +96,40 @@ static void
 recorded_values_that_do_not_fit_are_dead_letters(void **state)
 {
     static const char *const options[] = {"behaviour", "recorded", NULL};
-    struct harness *h = learning_open(learning_passed, "grpo", options, NULL);
+    struct harness *h = lesson_open(lesson_passed, "grpo", options, NULL);
     struct rollout *r;
-    struct learning_made m;
+    struct lesson_made m;
     int n = 0;
 
     (void)state;
-    r = learning_make(&m, 0);
+    r = lesson_make(&m, 0);
     r->logps = (struct f32s){3, m.logps};
-    learning_give(h, &m, 0, false);
-    learning_run(h);
-    learning_dead(h, n++, "'logps' has 3 values, the response 5 tokens and a stop token");
+    lesson_give(h, &m, 0, false);
+    lesson_run(h);
+    lesson_dead(h, n++, "'logps' has 3 values, the response 5 tokens and a stop token");
 
-    r = learning_make(&m, 1); /* ids of something else */
+    r = lesson_make(&m, 1); /* ids of something else */
     for (size_t k = 0; k < strlen(m.response); k++)
         m.ids[k] = 3;
     r->token_ids = (struct u32s){(int64_t)strlen(m.response), m.ids};
     r->logps = (struct f32s){(int64_t)strlen(m.response), m.logps};
-    learning_give(h, &m, 1, false);
-    learning_run(h);
-    learning_dead(h, n++, "'token_ids' does not decode to the response: they part at byte 0");
+    lesson_give(h, &m, 1, false);
+    lesson_run(h);
+    lesson_dead(h, n++, "'token_ids' does not decode to the response: they part at byte 0");
 
-    r = learning_make(&m, 2);
+    r = lesson_make(&m, 2);
     m.ids[0] = 1000;
     r->token_ids = (struct u32s){1, m.ids};
     r->logps = (struct f32s){1, m.logps};
-    learning_give(h, &m, 2, false);
-    learning_run(h);
-    learning_dead(h, n++, "'token_ids': id 1000 lies outside the model's vocabulary of 25");
+    lesson_give(h, &m, 2, false);
+    lesson_run(h);
+    lesson_dead(h, n++, "'token_ids': id 1000 lies outside the model's vocabulary of 25");
 
-    r = learning_make(&m, 3);
+    r = lesson_make(&m, 3);
     r->weight = -1;
-    learning_give(h, &m, 3, false);
-    learning_run(h);
-    learning_dead(h, n++, "'weight' is -1");
+    lesson_give(h, &m, 3, false);
+    lesson_run(h);
+    lesson_dead(h, n++, "'weight' is -1");
     harness_close(h);
 }
 
@@ -148,23 +148,22 @@ the_end_is_learnt_where_it_was_sampled(void **state)
     (void)state;
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
         struct harness *h =
-            learning_open(learning_passed, "grpo", cases[c].logps ? recorded : initial, NULL);
-        struct learning_made m;
-        struct rollout *r = learning_make(&m, 0);
+            lesson_open(lesson_passed, "grpo", cases[c].logps ? recorded : initial, NULL);
+        struct lesson_made m;
+        struct rollout *r = lesson_make(&m, 0);
 
         assert_int_equal(r->response.length, 5);
         for (size_t k = 0; k < 5; k++)
-            m.ids[k] =
-                (uint32_t)(strchr(LEARNING_CHARACTERS, m.response[k]) - LEARNING_CHARACTERS) + 1;
+            m.ids[k] = (uint32_t)(strchr(LESSON_CHARACTERS, m.response[k]) - LESSON_CHARACTERS) + 1;
         if (cases[c].stop || cases[c].logps)
             r->token_ids = (struct u32s){5 + cases[c].stop, m.ids};
         r->logps = (struct f32s){cases[c].logps, m.logps};
         r->finish = span_text(cases[c].cut ? "length" : "stop");
-        learning_give(h, &m, 0, false);
+        lesson_give(h, &m, 0, false);
         harness_end(h);
-        learning_run(h);
+        lesson_run(h);
         assert_int_equal(harness_dead_count(h), 0);
-        assert_int_equal((int)learning_metric(h, "tokens"), cases[c].learnt);
+        assert_int_equal((int)lesson_metric(h, "tokens"), cases[c].learnt);
         harness_close(h);
     }
 }
@@ -174,18 +173,18 @@ the_end_is_learnt_where_it_was_sampled(void **state)
 static void
 preferences_need_a_pair(void **state)
 {
-    struct harness *h = learning_open(learning_passed, "dpo", NULL, NULL);
+    struct harness *h = lesson_open(lesson_passed, "dpo", NULL, NULL);
     struct error e = {0};
-    struct learning_made m;
+    struct lesson_made m;
 
     (void)state;
     for (uint64_t i = 0; i < 8; i++)
-        if (i % LEARNING_GROUP >= 2) {
-            learning_make(&m, i);
-            learning_give(h, &m, i, false);
+        if (i % LESSON_GROUP >= 2) {
+            lesson_make(&m, i);
+            lesson_give(h, &m, i, false);
         }
     harness_end(h);
-    assert_int_equal(harness_run(h, LEARNING_SECONDS, &e), ERROR_topology);
+    assert_int_equal(harness_run(h, LESSON_SECONDS, &e), ERROR_topology);
     assert_non_null(strstr(e.text, "'reward'"));
     assert_non_null(strstr(e.text, "no group has both"));
     harness_close(h);
@@ -198,7 +197,7 @@ refused(const char *const *links, const char *objective, const char *name, const
     const char *more[] = {name, value, NULL};
     struct error e = {0};
 
-    assert_null(learning_open(links, objective, more, &e));
+    assert_null(lesson_open(links, objective, more, &e));
     if (!strstr(e.text, words))
         fail_msg("%s, %s: '%s' does not say '%s'", objective, name, e.text, words);
 }
@@ -207,33 +206,47 @@ static void
 choices_that_do_not_belong_are_refused(void **state)
 {
     (void)state;
-    refused(learning_both, "sft", "tau", "0.1", "sft has no tau");
-    refused(learning_both, "bcpg", "clip_low", "0.1", "bcpg has no clip_low");
-    refused(learning_both, "grpo", "soften_positive", "2", "grpo has no soften_positive");
-    refused(learning_both, "rft", "lambda", "1", "rft has no lambda");
-    refused(learning_both, "tbrm", "aggregation", "token_mean",
+    refused(lesson_both, "sft", "tau", "0.1", "sft has no tau");
+    refused(lesson_both, "bcpg", "clip_low", "0.1", "bcpg has no clip_low");
+    refused(lesson_both, "grpo", "soften_positive", "2", "grpo has no soften_positive");
+    refused(lesson_both, "rft", "lambda", "1", "rft has no lambda");
+    refused(lesson_both, "tbrm", "aggregation", "token_mean",
             "tbrm is not aggregated as token_mean");
-    refused(learning_both, "dpo", "advantages", "mean", "dpo has no advantages");
-    refused(learning_both, "grpo", "ratio", "sequence", "grpo has no choice of ratio");
-    refused(learning_both, "grpo", "variant", "listnet",
+    refused(lesson_both, "dpo", "advantages", "mean", "dpo has no advantages");
+    refused(lesson_both, "grpo", "ratio", "sequence", "grpo has no choice of ratio");
+    refused(lesson_both, "grpo", "variant", "listnet",
             "listnet is a variant of ranknet, not of grpo");
-    refused(learning_both, "dpo", "beta", "0.5", "dpo weighs no tokens");
-    refused(learning_both, "bcpg", "beta", "0.5", "bcpg takes every token alike");
-    refused(learning_passed, "grpo", "beta", "0.5", "link labelled");
-    refused(learning_passed, "grpo", "advantages", "process", "link labelled");
-    refused(learning_both, "bcpg", "behaviour", "recorded",
+    refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens");
+    refused(lesson_both, "bcpg", "beta", "0.5", "bcpg takes every token alike");
+    refused(lesson_passed, "grpo", "beta", "0.5", "link labelled");
+    refused(lesson_passed, "grpo", "advantages", "process", "link labelled");
+    refused(lesson_both, "bcpg", "behaviour", "recorded",
             "does not compare with the policy that sampled");
-    refused(learning_both, "grpo", "kl_weight", "0.1", "say which");
-    refused(learning_both, "grpo", "kl_in", "reward", "there is no KL");
-    refused(learning_both, "grpo", "constant_tokens", "100", "belongs to aggregation: constant");
-    refused(learning_both, "tbrm", "token_budget", "100", "tbrm cannot divide by a constant");
-    refused(learning_both, "gvpo", "prune_completions", "0.5", "compares the answers of a group");
-    refused(learning_both, "token_class", "mask", "s2r", "learns classes of steps");
-    refused(learning_both, "token_class", "entropy_weight", "0.1", "trains classes");
-    refused(learning_both, "grpo", "overlong_length", "100", "above overlong_length");
-    refused(learning_both, "tract", "score_digits", "1Z",
+    refused(lesson_both, "grpo", "kl_weight", "0.1", "say which");
+    refused(lesson_both, "grpo", "kl_in", "reward", "there is no KL");
+    refused(lesson_both, "grpo", "constant_tokens", "100", "belongs to aggregation: constant");
+    refused(lesson_both, "tbrm", "token_budget", "100", "tbrm cannot divide by a constant");
+    refused(lesson_both, "gvpo", "prune_completions", "0.5", "compares the answers of a group");
+    refused(lesson_both, "token_class", "mask", "s2r", "learns classes of steps");
+    refused(lesson_both, "token_class", "entropy_weight", "0.1", "trains classes");
+    refused(lesson_both, "grpo", "rlr_low", "-1", "belongs to rlr_base");
+    refused(lesson_both, "grpo", "baseline", "ctx", "belongs to advantages: process");
+    refused(lesson_both, "grpo", "overlong_length", "100", "above overlong_length");
+    refused(lesson_both, "tract", "score_digits", "1Z",
             "the tokenizer does not make 'Z' one token");
-    refused(learning_both, "bcpg", "objective_file", "/nonexistent.so", "/nonexistent.so");
+    refused(lesson_both, "bcpg", "objective_file", "/nonexistent.so", "/nonexistent.so");
+}
+
+/* A KL between the policy that sampled and the initial model, where they are one. */
+static void
+a_kl_that_is_always_0_is_refused(void **state)
+{
+    static const char *const options[] = {"kl", "k1", "kl_in", "reward", NULL};
+    struct error e = {0};
+
+    (void)state;
+    assert_null(lesson_open(lesson_both, "grpo", options, &e));
+    assert_non_null(strstr(e.text, "always 0"));
 }
 
 /* ---- every objective ---- */
@@ -249,12 +262,12 @@ the_first_step_is_exactly_at_the_policy_that_sampled(void **state)
 
         if (o->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_named))
             continue;
-        free(learning_trained(o->name, NULL, 16, &h).at);
+        free(lesson_trained(o->name, NULL, 16, &h).at);
         if (o->needs & OBJECTIVE_needs_reference)
-            assert_true(learning_metric(h, "s/largest") == 0);
+            assert_true(lesson_metric(h, "s/largest") == 0);
         if (o->needs & OBJECTIVE_needs_behaviour) {
-            assert_true(learning_metric(h, "ratio/max") == 1);
-            assert_true(learning_metric(h, "ratio/mean") == 1);
+            assert_true(lesson_metric(h, "ratio/max") == 1);
+            assert_true(lesson_metric(h, "ratio/mean") == 1);
         }
         harness_close(h);
     }
@@ -273,14 +286,14 @@ batches_change_no_bit(void **state)
     (void)state;
     for (int i = 0; objective_at(i); i++) {
         const struct objective *o = objective_at(i);
-        struct learning_bytes a, b, c;
+        struct lesson_bytes a, b, c;
 
         if (o->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_named))
             continue;
-        a = learning_trained(o->name, one, 16, NULL);
-        b = learning_trained(o->name, many, 16, NULL);
-        c = learning_trained(o->name, packed, 16, NULL);
-        if (!learning_same(a, b) || !learning_same(a, c))
+        a = lesson_trained(o->name, one, 16, NULL);
+        b = lesson_trained(o->name, many, 16, NULL);
+        c = lesson_trained(o->name, packed, 16, NULL);
+        if (!lesson_same(a, b) || !lesson_same(a, c))
             fail_msg("%s: other weights with other batches", o->name);
         free(a.at);
         free(b.at);
@@ -301,7 +314,7 @@ references_have_the_same_bits_in_any_batch(void **state)
 
     (void)state;
     for (int k = 0; k < 4; k++)
-        free(learning_trained("bcpg", how[k], 32, &h[k]).at);
+        free(lesson_trained("bcpg", how[k], 32, &h[k]).at);
     for (uint64_t i = 0; i < 32; i++) {
         char room[LEARNER_KEY_MAX], kept[256];
         struct span value;
@@ -343,7 +356,7 @@ static double
 metric_last(struct harness *h, const char *name)
 {
     size_t length;
-    char *text = learning_file(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
+    char *text = lesson_file(h, "../metrics.jsonl", &length), *key = xprint("\"%s\":", name);
     char *at = NULL;
     double value;
 
@@ -360,7 +373,7 @@ static void
 tract_learns_scores(void **state)
 {
     static const char *const options[] = {"epochs", "60", "lr", "1e-2", NULL};
-    struct harness *h = learning_open(learning_passed, "tract", options, NULL);
+    struct harness *h = lesson_open(lesson_passed, "tract", options, NULL);
     char prompt[16], response[16];
 
     (void)state;
@@ -372,12 +385,12 @@ tract_learns_scores(void **state)
         give_text(h, i, prompt, response, score);
     }
     give_text(h, 16, "1+1=", "2.", 3);
-    learning_run(h);
-    learning_dead(h, 0, "does not end with one of the scores");
+    lesson_run(h);
+    lesson_dead(h, 0, "does not end with one of the scores");
     harness_end(h);
-    learning_run(h);
+    lesson_run(h);
     assert_true(metric_last(h, "step") > 100);
-    assert_true(learning_metric(h, "loss") > 3); /* likelihood alone begins near log 25 */
+    assert_true(lesson_metric(h, "loss") > 3); /* likelihood alone begins near log 25 */
     assert_true(metric_last(h, "loss") < 0.3);
     harness_close(h);
 }
@@ -388,24 +401,24 @@ ranknet_learns_orders(void **state)
     static const char *const options[] = {"epochs", "40", "lr", "1e-2", NULL};
     static const char *const orders[2][2] = {{"[A] > [B] > [C]", "[C] > [A] > [B]"},
                                              {"[B] > [A] > [C]", "[C] > [B] > [A]"}};
-    struct learning_bytes w[2];
+    struct lesson_bytes w[2];
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct harness *h = learning_open(learning_passed, "ranknet", options, NULL);
+        struct harness *h = lesson_open(lesson_passed, "ranknet", options, NULL);
 
         for (uint64_t i = 0; i < 16; i++)
             give_text(h, i, i % 2 ? "1-1=" : "2+2=", orders[k][i % 2], 1);
         give_text(h, 16, "1+1=", "A = [B]", 1);
-        learning_run(h);
-        learning_dead(h, 0, "does not rank two identifiers");
+        lesson_run(h);
+        lesson_dead(h, 0, "does not rank two identifiers");
         harness_end(h);
-        learning_run(h);
-        assert_true(metric_last(h, "loss") < 0.2 * learning_metric(h, "loss"));
-        w[k] = learning_weights(h);
+        lesson_run(h);
+        assert_true(metric_last(h, "loss") < 0.2 * lesson_metric(h, "loss"));
+        w[k] = lesson_weights(h);
         harness_close(h);
     }
-    assert_false(learning_same(w[0], w[1]));
+    assert_false(lesson_same(w[0], w[1]));
     free(w[0].at);
     free(w[1].at);
 }
@@ -420,6 +433,7 @@ main(void)
         cmocka_unit_test(the_end_is_learnt_where_it_was_sampled),
         cmocka_unit_test(preferences_need_a_pair),
         cmocka_unit_test(choices_that_do_not_belong_are_refused),
+        cmocka_unit_test(a_kl_that_is_always_0_is_refused),
         cmocka_unit_test(the_first_step_is_exactly_at_the_policy_that_sampled),
         cmocka_unit_test(batches_change_no_bit),
         cmocka_unit_test(references_have_the_same_bits_in_any_batch),
@@ -427,5 +441,5 @@ main(void)
         cmocka_unit_test(ranknet_learns_orders),
     };
 
-    return cmocka_run_group_tests_name("samples", tests, learning_begin, learning_end);
+    return cmocka_run_group_tests_name("samples", tests, lesson_begin, lesson_end);
 }

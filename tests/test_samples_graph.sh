@@ -72,6 +72,22 @@ for o in $objectives; do
     esac
 done
 
+# ---- log-probabilities of the input go through the graph ----
+while read -r line; do
+    text=${line#*response\":\"} text=${text%%\",*}
+    plain=$(printf '%b' "$text.")
+    logps=
+    for ((k = 1; k < ${#plain}; k++)); do logps+="${logps:+,}-1.5"; done
+    printf '%s,"rollout_log_probs":[%s],"finish_reason":"stop"}\n' "${line%\}}" "$logps"
+done <all.jsonl >recorded.jsonl
+{ head_of recorded.jsonl; learner policy "objective: grpo, behaviour: recorded"
+  learner cut "objective: grpo, behaviour: recorded, kl: k1, kl_in: reward, kl_weight: 0.1"; } >recorded.yaml
+"$sluice" run recorded.yaml --run recorded >recorded.out 2>&1
+tell "recorded log-probabilities are learnt from" [ $? = 0 ]
+above() { [ -n "$1" ] && awk "BEGIN { exit !($1 > 0 && $1 != 1) }"; }
+tell "... which are not the initial model's" above "$(first recorded policy ratio/mean)"
+tell "... every rollout accounted for, none dead" [ "$("$sluice" audit recorded >/dev/null && "$sluice" dead recorded | wc -l)" = 0 ]
+
 # ---- what the data lacks ----
 { head_of all.jsonl; learner policy "objective: grpo, behaviour: recorded"; } >lacks.yaml
 "$sluice" run lacks.yaml --run lacks >lacks.out 2>&1

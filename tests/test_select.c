@@ -139,7 +139,18 @@ unlikely_tokens_are_masked(void **state)
     select_mask(&rules, samples, 2, &arena);
     assert_memory_equal(samples[0].mask, ((uint8_t[]){1, 1, 1, 0}), 4);
     assert_memory_equal(samples[1].mask, ((uint8_t[]){1, 1, 0, 1}), 4);
+    make(2, 2, 4);
+    samples[0].truncated = 1;
+    select_mask(&rules, samples, 2, &arena);
+    assert_true(!samples[0].mask && !samples[1].mask);
+    rules.mask_truncated = true;
+    select_mask(&rules, samples, 2, &arena);
+    assert_int_equal(select_rows(&samples[0]), 0);
+    assert_null(samples[1].mask);
     make(1, 1, 4);
+    samples[0].named = 2; /* a named token is not masked */
+    samples[0].correct = 1;
+    reference[0][2] = -9;
     select_mask(&rules, samples, 1, &arena);
     assert_null(samples[0].mask);
 }
@@ -366,6 +377,30 @@ steps_are_compared_with_steps_like_them(void **state)
     assert_true(out[0][0] == 0 && out[0][2] == -1 && out[2][4] == -1);
 }
 
+/* 2, 2 and 4 of 8 tokens: each step a third of the response, whatever its length. */
+static void
+steps_may_count_once(void **state)
+{
+    struct baselines b = {
+        .rules = {.kind = BASELINE_acc_pos, .bins = 4, .least = 10, .once = true}};
+    float out[8], sum[3] = {0};
+
+    (void)state;
+    make(1, 1, 8);
+    samples[0].correct = 0;
+    label(0, SAMPLE_correct, SAMPLE_incorrect, SAMPLE_correct);
+    baselines_add(&b, &samples[0], 0);
+    baselines_advantages(&b, &samples[0], 0, out);
+    for (int t = 0; t < 8; t++)
+        sum[t < 4 ? t / 2 : 2] += out[t];
+    for (int k = 0; k < 3; k++)
+        assert_true(fabs((double)sum[k] / 8 - (k == 1 ? -1 : 1) / 3.0) < 1e-6);
+    label(0, SAMPLE_correct, SAMPLE_unknown, SAMPLE_correct); /* two have a label */
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == 2 && out[2] == 0 && out[4] == 1);
+    baselines_free(&b);
+}
+
 static void
 accuracy_parts_the_baselines(void **state)
 {
@@ -411,6 +446,7 @@ main(void)
         cmocka_unit_test(batches_take_what_fits),
         cmocka_unit_test(packing_places_every_sample_once),
         cmocka_unit_test(steps_are_compared_with_steps_like_them),
+        cmocka_unit_test(steps_may_count_once),
         cmocka_unit_test(accuracy_parts_the_baselines),
     };
 

@@ -218,17 +218,29 @@ test_refused(void **state)
     refused("{}", "model");
     refused("{\"model\":{\"type\":\"Unigram\"}}", "'Unigram'");
     refused("{\"model\":{\"type\":\"WordPiece\"}}", "'WordPiece'");
-    refused("{\"normalizer\":{\"type\":\"Lowercase\"}," MODEL("") "}",
-            "normalizer: type 'Lowercase'");
-    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"}]}," MODEL(
+    refused("{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}",
+            "normalizer: type 'Precompiled'");
+    refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nmt\"}]}," MODEL(
                 "") "}",
-            "'NFKC'");
-    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\"}," MODEL("") "}",
-            "pre_tokenizer: type 'Metaspace'");
-    refused("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("") "}", "'BertProcessing'");
+            "'Nmt'");
+    refused("{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}"
+            "," MODEL("") "}",
+            "empty string");
+    refused("{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("") "}",
+            "pre_tokenizer: type 'UnicodeScripts'");
+    refused("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}," MODEL("") "}",
+            "one character");
+    refused("{\"post_processor\":{\"type\":\"Odd\"}," MODEL("") "}", "'Odd'");
+    refused("{\"post_processor\":{\"type\":\"BertProcessing\"}," MODEL("") "}", "'cls'");
+    refused("{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"z\",9]}"
+            "," MODEL("") "}",
+            "no token has id 9");
     refused("{\"decoder\":{\"type\":\"CTC\"}," MODEL("") "}", "decoder: type 'CTC'");
     refused("{" MODEL(",\"dropout\":0.1") "}", "dropout");
-    refused("{" MODEL(",\"end_of_word_suffix\":\"</w>\"") "}", "end_of_word_suffix");
+    refused(
+        "{" MODEL(",\"end_of_word_suffix\":\"12345678901234567890123456789012345678901234567890123"
+                  "456789012345\"") "}",
+        "end_of_word_suffix");
     refused("{" MODEL(",\"unk_token\":\"u\"") "}", "'u'");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", "same id");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "'a'");
@@ -280,6 +292,44 @@ test_bad_text(void **state)
     tokenizer_close(t);
 }
 
+/* decode(encode(text)) is the text, but for what the normalizer did; else the first byte is named.
+ */
+static void
+test_round_trips(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        int64_t where; /* -1: it comes back */
+    } cases[] = {
+        {"qwen", "Hello <think> 19\n", -1},
+        {"qwen", "e\xcc\x81 \xe2\x84\xab", -1}, /* NFC is no loss */
+        {"qwen", "a  <left>", 1},               /* lstrip took the blanks */
+        {"qwen", "e\xcc\x81 <right>  b", 11},   /* the bytes given, not the normalised ones */
+        {"qwen", "<|endoftext|>", -1},
+        {"gpt2", "no blank in front", -1}, /* add_prefix_space */
+        {"gpt2", " a blank in front", -1},
+        {"invert", "a b", 1},                /* Removed */
+        {"unknown", "the \xe2\x82\xac", -1}, /* no decoder */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tokenizer *t = open_golden(cases[i].name);
+        struct tokens out = {0};
+        struct error e = {0};
+        int64_t where = -1;
+        int back;
+
+        assert_int_equal(tokenizer_encode(t, span_text(cases[i].text), 0, &out, &e), 0);
+        back = tokenizer_round_trips(t, span_text(cases[i].text), 0, &out, &where);
+        if (where != cases[i].where || back != (where < 0))
+            fail_msg("%s '%s': byte %lld, not %lld", cases[i].name, cases[i].text, (long long)where,
+                     (long long)cases[i].where);
+        tokens_free(&out);
+        tokenizer_close(t);
+    }
+}
+
 /* A pattern that explodes is given up with a reason, not waited for. */
 static void
 test_explosion(void **state)
@@ -306,9 +356,11 @@ static void
 test_long(void **state)
 {
     static const char *const units[] = {
-        "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<"};
+        "a", " ", "\n", "the ", "\xcc\x81", "\xea\xb0\x80", "<|endoftext|>", "<", "?"};
     struct tokenizer *t = open_golden("qwen"), *whole = open_golden("fused");
-    size_t length = 1 << 19;
+    struct tokenizer *deepseek = open_golden("deepseek"); /* regular expressions, in three steps */
+    size_t length = 1 << 20;
+    uint32_t random = 1;
     char *text = xalloc(length);
     struct tokens out = {0};
     struct error e = {0};
@@ -319,14 +371,20 @@ test_long(void **state)
 
         for (size_t i = 0; i < used; i++)
             text[i] = units[u][i % unit];
+        for (size_t i = 0; i < used && *units[u] == '?'; i++) /* one word of a million letters */
+            text[i] = (char)('a' + ((random = random * 1664525 + 1013904223) >> 24) % 26);
         assert_int_equal(tokenizer_encode(t, span_of(text, used), 1, &out, &e), 0);
         assert_int_equal(out.ends[out.count - 1], used);
         assert_int_equal(tokenizer_encode(whole, span_of(text, used), 1, &out, &e), 0);
+        if (tokenizer_encode(deepseek, span_of(text, used), 1, &out, &e))
+            fail_msg("%s: %s", units[u], e.text);
+        assert_int_equal(out.ends[out.count - 1], used);
     }
     free(text);
     tokens_free(&out);
     tokenizer_close(t);
     tokenizer_close(whole);
+    tokenizer_close(deepseek);
 }
 
 static void
@@ -462,11 +520,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),    cmocka_unit_test(test_offsets),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_bad_text),
-        cmocka_unit_test(test_explosion), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_queries),   cmocka_unit_test(test_write_bytes),
-        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_golden),      cmocka_unit_test(test_offsets),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_explosion),
+        cmocka_unit_test(test_long),        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_write_bytes), cmocka_unit_test(test_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include "kernels/random.h"
 #include "nodes/learner/order.h"
+#include "nodes/learner/select.h"
 #include "nodes/learner/train.h"
 
 #define SAMPLES 6
@@ -230,6 +231,80 @@ the_loss_does_not_depend_on_the_batches(void **state)
     }
 }
 
+/* A sample's log-probabilities are the same bits alone, and between any others in any order. */
+static void
+packing_changes_no_log_probability(void **state)
+{
+    struct made made[SAMPLES] = {0};
+    struct sample samples[SAMPLES], packed[SAMPLES];
+    float alone[SAMPLES][LENGTH], logp[SAMPLES * LENGTH];
+    struct trainer t;
+
+    (void)state;
+    make_samples(made, samples);
+    open_trainer(&t, "bcpg", 1);
+    for (int i = 0; i < SAMPLES; i++)
+        trainer_reference(&t, &t.model, &samples[i], 1, alone[i]);
+    for (uint64_t n = 0; n < 200; n++) {
+        uint64_t order[SAMPLES];
+        int count = 1 + (int)(random_bits(8, RANDOM_test, n) % SAMPLES);
+        float *at = logp;
+
+        random_permutation(9, RANDOM_test, n, SAMPLES, order);
+        for (int i = 0; i < count; i++)
+            packed[i] = samples[order[i]];
+        trainer_reference(&t, &t.model, packed, count, logp);
+        for (int i = 0; i < count; i++) {
+            size_t learnt = (size_t)(packed[i].count - packed[i].context);
+
+            assert_memory_equal(at, alone[order[i]], learnt * sizeof(*at));
+            at += learnt;
+        }
+    }
+    trainer_free(&t);
+}
+
+/* The mean over many draws of the pruned gradient is the gradient of everything: what is left out
+ * stays in what the loss is divided by. */
+static void
+pruning_keeps_the_gradient(void **state)
+{
+    const struct select_rules rules = {.prune_completions = 0.5};
+    const int draws = 3000;
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct made made[SAMPLES] = {0};
+        struct sample samples[SAMPLES];
+        double sizes[SAMPLES] = {0.1, 0.4, 0.2, 0.5, 0.3, 0.6}, apart = 0;
+        double *mean;
+        float *whole;
+        struct trainer t;
+
+        make_samples(made, samples);
+        open_trainer(&t, "reinforce", 1);
+        t.settings.aggregation = k ? OBJECTIVE_token_mean : OBJECTIVE_sequence_mean;
+        loss_of(&t, samples, SAMPLES, SAMPLES);
+        whole = xarray((size_t)t.model.count, sizeof(*whole));
+        mean = xarray((size_t)t.model.count, sizeof(*mean));
+        memcpy(whole, t.grads, (size_t)t.model.count * sizeof(*whole));
+        for (int n = 0; n < draws; n++) {
+            make_samples(made, samples);
+            select_prune(&rules, samples, sizes, SAMPLES, false, 3, (uint64_t)n);
+            loss_of(&t, samples, SAMPLES, SAMPLES);
+            for (int64_t j = 0; j < t.model.count; j++)
+                mean[j] += (double)t.grads[j] / draws;
+        }
+        for (int64_t j = 0; j < t.model.count; j++)
+            apart += (mean[j] - (double)whole[j]) * (mean[j] - (double)whole[j]);
+        if (sqrt(apart) > 0.06 * adamw_norm(whole, t.model.count))
+            fail_msg("%g of %g", sqrt(apart), adamw_norm(whole, t.model.count));
+        free(whole);
+        free(mean);
+        trainer_free(&t);
+    }
+}
+
 /* G is what the group emitted: the loss of two of four is half of what two of two give. */
 static void
 closed_rollouts_count_in_their_group(void **state)
@@ -345,6 +420,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(the_loss_does_not_depend_on_the_batches),
+        cmocka_unit_test(packing_changes_no_log_probability),
+        cmocka_unit_test(pruning_keeps_the_gradient),
         cmocka_unit_test(closed_rollouts_count_in_their_group),
         cmocka_unit_test(a_broken_number_changes_nothing),
         cmocka_unit_test(windows_take_whole_groups_below_what_is_settled),

@@ -20,14 +20,14 @@
 #include "kernels/safetensors.h"
 #include "kernels/tokenizer.h"
 #include "nodes/learner/events.h"
-#include "tests/trainee.h"
+#include "tests/learning.h"
 
 /* Line `index` of metrics.jsonl, from 0; negative: from the end. NULL past it. */
 static json_t *
 line_of(struct harness *h, int index)
 {
     size_t length;
-    char *text = trainee_text(h, "metrics.jsonl", &length), *at = text;
+    char *text = learning_text(h, "metrics.jsonl", &length), *at = text;
     int lines = 0;
     json_t *row = NULL;
 
@@ -64,14 +64,14 @@ frozen_tensors_keep_their_bits(void **state)
         NULL};
     static const char *const two[] = {"freeze", "model.embed_tokens*", "freeze",
                                       "model.layers.?.self_attn*", NULL};
-    struct harness *h[] = {trainee_trained(options, 32), trainee_trained(two, 32)};
+    struct harness *h[] = {learning_trained(options, 32), learning_trained(two, 32)};
     struct model before, after[2];
     struct error e = {0};
 
     (void)state;
-    assert_int_equal(model_open(&before, trainee_base, &e), 0);
+    assert_int_equal(model_open(&before, learning_base, &e), 0);
     for (int k = 0; k < 2; k++)
-        trainee_open(h[k], "final", &after[k]);
+        learning_open(h[k], "final", &after[k]);
     for (int i = 0; i < before.tensor_count; i++) {
         const struct model_tensor *t = &before.tensors[i];
         size_t bytes = (size_t)t->count * sizeof(float);
@@ -98,9 +98,9 @@ patterns_that_match_nothing_are_refused(void **state)
     static const char *const all[] = {"freeze", "*", NULL};
 
     (void)state;
-    trainee_refused(freeze, "'model.layers.7.*' matches no tensor");
-    trainee_refused(decay, "'model.embedding' matches no tensor");
-    trainee_refused(all, "every tensor is frozen");
+    learning_refused(freeze, "'model.layers.7.*' matches no tensor");
+    learning_refused(decay, "'model.embedding' matches no tensor");
+    learning_refused(all, "every tensor is frozen");
 }
 
 /* The average after three steps is what its definition says of the kept checkpoints. */
@@ -109,28 +109,28 @@ the_average_is_kept_and_exact(void **state)
 {
     static const char *const options[] = {"ema", "0.75", "checkpoint_steps", "1", "keep",
                                           "9",   NULL};
-    struct harness *h = trainee_trained(options, 24), *killed = trainee_fed(options, 24);
+    struct harness *h = learning_trained(options, 24), *killed = learning_fed(options, 24);
     struct model m, average, now;
     struct error e = {0};
 
     (void)state;
-    assert_int_equal(model_open(&m, trainee_base, &e), 0);
+    assert_int_equal(model_open(&m, learning_base, &e), 0);
     for (int step = 1; step <= 3; step++) {
         char name[20];
 
         snprintf(name, sizeof(name), "step-%d", step);
-        trainee_open(h, name, &now);
+        learning_open(h, name, &now);
         for (int64_t i = 0; i < m.count; i++)
             m.params[i] += 0.25f * (now.params[i] - m.params[i]);
         model_free(&now);
     }
-    trainee_open(h, "final-ema", &average);
+    learning_open(h, "final-ema", &average);
     assert_memory_equal(m.params, average.params, (size_t)m.count * sizeof(float));
-    assert_true(trainee_killed(killed) > 2);
-    trainee_same(h, killed, "final-ema/model.safetensors");
-    trainee_same(h, killed, "final/model.safetensors");
-    trainee_same(h, killed, "step-2/optimizer.safetensors");
-    trainee_same(h, killed, "step-2/manifest.json");
+    assert_true(learning_killed(killed) > 2);
+    learning_same(h, killed, "final-ema/model.safetensors");
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, killed, "step-2/optimizer.safetensors");
+    learning_same(h, killed, "step-2/manifest.json");
     model_free(&average);
     model_free(&m);
     harness_close(h);
@@ -145,16 +145,16 @@ the_rate_follows_its_schedule(void **state)
         "lr_min",   "1e-3", "epochs",       "2", NULL};
     static const char *const endless[] = {"schedule", "linear", "follow", "true",
                                           "window",   "8",      NULL};
-    struct harness *h = trainee_trained(options, 40); /* 10 steps, the last 4 fall */
+    struct harness *h = learning_trained(options, 40); /* 10 steps, the last 4 fall */
 
     (void)state;
     assert_true(fabs(number(h, 0, "lr") - 1.5e-3) < 1e-12);
     assert_true(fabs(number(h, 5, "lr") - 3e-3) < 1e-12);
     assert_true(fabs(number(h, 7, "lr") - 2e-3) < 1e-12);
     assert_true(fabs(number(h, 9, "lr") - 1e-3) < 1e-12);
-    assert_false(trainee_has(h, "final-ema"));
+    assert_false(learning_has(h, "final-ema"));
     harness_close(h);
-    trainee_refused(endless, "needs schedule_steps");
+    learning_refused(endless, "needs schedule_steps");
 }
 
 /* ---- measures ---- */
@@ -171,7 +171,7 @@ measures_are_in_both_files(void **state)
                                         "samples",     "advantage/mean_abs",
                                         "s/largest",   "tokens_per_second",
                                         "seconds"};
-    struct harness *h = trainee_trained(NULL, 24), *without = trainee_trained(quiet, 24);
+    struct harness *h = learning_trained(NULL, 24), *without = learning_trained(quiet, 24);
     size_t length, at = 0;
     char *events;
     int records = 0;
@@ -182,7 +182,7 @@ measures_are_in_both_files(void **state)
     assert_true(number(h, 0, "kl") == 0 && number(h, 2, "kl") > 0);
     assert_true(number(h, 0, "advantage/mean_abs") == 0.5);
     assert_null(line_of(h, 3));
-    events = trainee_text(h, EVENTS_FILE, &length);
+    events = learning_text(h, EVENTS_FILE, &length);
     while (at + 12 <= length) { /* records end to end: a version, then one a step */
         uint64_t size;
 
@@ -193,8 +193,8 @@ measures_are_in_both_files(void **state)
     assert_int_equal(at, length);
     assert_int_equal(records, 1 + 3);
     free(events);
-    assert_false(trainee_has(without, EVENTS_FILE));
-    trainee_same(h, without, "final/model.safetensors");
+    assert_false(learning_has(without, EVENTS_FILE));
+    learning_same(h, without, "final/model.safetensors");
     harness_close(h);
     harness_close(without);
 }
@@ -219,7 +219,7 @@ any_kept_checkpoint_leads_to_the_same_bytes(void **state)
     static const char *const options[] = {
         "checkpoint_steps", "1",      "keep", "20",  "epochs", "3",
         "schedule",         "cosine", "ema",  "0.9", NULL};
-    struct harness *h = trainee_trained(options, 40); /* 15 steps */
+    struct harness *h = learning_trained(options, 40); /* 15 steps */
 
     (void)state;
     for (int step = 1; step < 15; step += 4) {
@@ -227,22 +227,22 @@ any_kept_checkpoint_leads_to_the_same_bytes(void **state)
         const char *again[] = {"resume_from", from,       "checkpoint_steps", "2",   "epochs",
                                "3",           "schedule", "cosine",           "ema", "0.9",
                                NULL};
-        struct harness *other = trainee_fed(again, 40);
+        struct harness *other = learning_fed(again, 40);
         struct error e = {0};
 
         harness_node(other)->draining = step == 5; /* before it is this run's own */
-        harness_run(other, step == 5 ? TRAINEE_SECONDS : 0.002, &e);
+        harness_run(other, step == 5 ? LEARNING_SECONDS : 0.002, &e);
         if (!harness_finished(other))
             harness_crash(other);
-        trainee_run(other);
+        learning_run(other);
         assert_true(harness_finished(other));
-        trainee_same(h, other, "final/model.safetensors");
-        trainee_same(h, other, "final-ema/model.safetensors");
-        trainee_same(h, other, "final/manifest.json");
+        learning_same(h, other, "final/model.safetensors");
+        learning_same(h, other, "final-ema/model.safetensors");
+        learning_same(h, other, "final/manifest.json");
         assert_true(number(other, 0, "step") == step + 1);
         assert_true(number(other, -1, "step") == 15);
         assert_true(number(other, 0, "loss") == number(h, step, "loss"));
-        trainee_same(h, other, "step-14/optimizer.safetensors");
+        learning_same(h, other, "step-14/optimizer.safetensors");
         harness_close(other);
         free(from);
     }
@@ -253,8 +253,8 @@ static void
 another_input_or_order_is_no_place_to_go_on(void **state)
 {
     static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", NULL};
-    struct harness *h = trainee_trained(options, 24), *other;
-    char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", trainee_folder);
+    struct harness *h = learning_trained(options, 24), *other;
+    char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", learning_folder);
     const char *resume[] = {"resume_from", from, NULL};
     const char *order[] = {"resume_from", from, "shuffle", "false", NULL};
     const char *missing[] = {"resume_from", nowhere, NULL};
@@ -263,12 +263,12 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     struct error e = {0};
 
     (void)state;
-    trainee_refused(order, "another 'shuffle'");
-    trainee_refused(missing, "no checkpoint to go on from");
-    trainee_refused(batches, "another 'batch_rollouts'");
-    trainee_refused(windows, "windows");
-    other = trainee_fed(resume, 28);
-    assert_true(harness_run(other, TRAINEE_SECONDS, &e) < 0);
+    learning_refused(order, "another 'shuffle'");
+    learning_refused(missing, "no checkpoint to go on from");
+    learning_refused(batches, "another 'batch_rollouts'");
+    learning_refused(windows, "windows");
+    other = learning_fed(resume, 28);
+    assert_true(harness_run(other, LEARNING_SECONDS, &e) < 0);
     assert_non_null(strstr(e.text, "was trained on another input"));
     harness_close(other);
     harness_close(h);
@@ -320,7 +320,7 @@ a_damaged_checkpoint_is_not_the_end(void **state)
 {
     static const char *const once[] = {"checkpoint_steps", "0", "epochs", "12", NULL};
     static const char *const often[] = {"checkpoint_steps", "2", "epochs", "12", NULL};
-    struct harness *h = trainee_trained(once, 40), *cut = trainee_fed(often, 40),
+    struct harness *h = learning_trained(once, 40), *cut = learning_fed(often, 40),
                    *other; /* 60 steps */
     struct error e = {0};
     char *from, *two, *damage;
@@ -337,7 +337,7 @@ a_damaged_checkpoint_is_not_the_end(void **state)
     assert_false(harness_finished(cut));
     assert_int_equal(system(damage), 0);
     harness_crash(cut);
-    assert_true(harness_run(cut, TRAINEE_SECONDS, &e) < 0);
+    assert_true(harness_run(cut, LEARNING_SECONDS, &e) < 0);
     assert_int_equal(e.code, ERROR_topology);
     assert_non_null(strstr(e.text, "optimizer.safetensors"));
     from = strstr(e.text, "resume_from=");
@@ -346,9 +346,9 @@ a_damaged_checkpoint_is_not_the_end(void **state)
     *strchr(from, ' ') = 0;
     const char *again[] = {"resume_from", from, "epochs", "12", "checkpoint_steps", "0", NULL};
 
-    other = trainee_fed(again, 40);
-    trainee_run(other);
-    trainee_same(h, other, "final/model.safetensors");
+    other = learning_fed(again, 40);
+    learning_run(other);
+    learning_same(h, other, "final/model.safetensors");
     harness_close(other);
     free(two);
     free(damage);
@@ -361,7 +361,7 @@ a_damaged_checkpoint_is_not_the_end(void **state)
 static void
 is_bf16(struct harness *h, const char *name, int all)
 {
-    char *path = trainee_path(h, name);
+    char *path = learning_path(h, name);
     struct safetensors file;
     struct error e = {0};
 
@@ -378,20 +378,20 @@ is_bf16(struct harness *h, const char *name, int all)
 static void
 a_rounded_model_goes_on_exactly(void **state)
 {
-    char *half = xprint("%s/half", trainee_folder),
-         *from = xprint("%s/model.safetensors", trainee_base);
+    char *half = xprint("%s/half", learning_folder),
+         *from = xprint("%s/model.safetensors", learning_base);
     char *to = xprint("%s/model.safetensors", half);
     const char *plain[] = {"model", half, "checkpoint_steps", "1", "epochs", "2", NULL};
     struct harness *h, *killed;
 
     (void)state;
-    trainee_model(half);
+    learning_model(half);
     make_bf16(from, to);
-    h = trainee_trained(plain, 32);
-    killed = trainee_fed(plain, 32);
-    assert_true(trainee_killed(killed) > 2);
-    trainee_same(h, killed, "final/model.safetensors");
-    trainee_same(h, killed, "step-7/optimizer.safetensors");
+    h = learning_trained(plain, 32);
+    killed = learning_fed(plain, 32);
+    assert_true(learning_killed(killed) > 2);
+    learning_same(h, killed, "final/model.safetensors");
+    learning_same(h, killed, "step-7/optimizer.safetensors");
     is_bf16(h, "final/model.safetensors", 1);
     is_bf16(h, "step-7/model.safetensors", 1);
     is_bf16(h, "step-7/optimizer.safetensors", 0);
@@ -411,22 +411,22 @@ static const char *const explosive[] = {
 static void
 a_bad_step_stops_training_and_is_kept_to_look_at(void **state)
 {
-    struct harness *h = trainee_fed(explosive, 16);
+    struct harness *h = learning_fed(explosive, 16);
     struct error e = {0}, again = {0};
     char name[40], *path;
     long long step = 0;
     json_t *row;
 
     (void)state;
-    assert_true(harness_run(h, TRAINEE_SECONDS, &e) < 0);
+    assert_true(harness_run(h, LEARNING_SECONDS, &e) < 0);
     if (sscanf(e.text, "step %lld was not applied", &step) != 1)
         fail_msg("%s", e.text);
     assert_non_null(strstr(e.text, "not finite"));
     assert_non_null(strstr(e.text, "(rollouts "));
     assert_non_null(strstr(e.text, "on_nonfinite=skip"));
-    assert_false(trainee_has(h, "final"));
+    assert_false(learning_has(h, "final"));
     snprintf(name, sizeof(name), "bad-step-%lld.jsonl", step);
-    path = trainee_path(h, name);
+    path = learning_path(h, name);
     row = json_load_file(path, JSON_DISABLE_EOF_CHECK, NULL);
     assert_non_null(row);
     free(path);
@@ -455,5 +455,5 @@ main(void)
         cmocka_unit_test(a_bad_step_stops_training_and_is_kept_to_look_at),
     };
 
-    return cmocka_run_group_tests_name("training", tests, trainee_setup, trainee_teardown);
+    return cmocka_run_group_tests_name("training", tests, learning_setup, learning_teardown);
 }

@@ -10,6 +10,7 @@
 #define KERNELS_OBJECTIVES_CLIP_H
 
 #include "kernels/objective_term.h"
+#include "kernels/objectives/math.h"
 
 #define OBJECTIVE_LOG_RATIO_MAX 20.0
 
@@ -18,7 +19,7 @@ OBJECTIVE_FUNCTION double
 objective_importance(double log_ratio, int *moves)
 {
     *moves = fabs(log_ratio) <= OBJECTIVE_LOG_RATIO_MAX;
-    return exp(fmin(fmax(log_ratio, -OBJECTIVE_LOG_RATIO_MAX), OBJECTIVE_LOG_RATIO_MAX));
+    return objective_exp(fmin(fmax(log_ratio, -OBJECTIVE_LOG_RATIO_MAX), OBJECTIVE_LOG_RATIO_MAX));
 }
 
 OBJECTIVE_FUNCTION struct objective_term
@@ -119,12 +120,6 @@ OBJECTIVE_TERM(cispo)
     };
 }
 
-OBJECTIVE_FUNCTION double
-objective_sigmoid(double x)
-{
-    return x >= 0 ? 1.0 / (1.0 + exp(-x)) : exp(x) / (1.0 + exp(x));
-}
-
 /* sapo (arXiv 2511.20347; TRL and verl sapo): l = -A (4 / t) sigma(t (r - 1)), t = 1.0 for A > 0,
  * 1.05 else; slope -4 A sigma (1 - sigma) r; sequence_mean. */
 OBJECTIVE_TERM(sapo)
@@ -142,9 +137,10 @@ OBJECTIVE_TERM(sapo)
 }
 
 /* aspo (arXiv 2510.06062; code Archer2.0 b08d963, core_algos.py): positive advantages take 1/r in
- * place of r; tokens outside the clip drop out; the weight is held at dual (3.0 in the code, no
- * number in the paper) with its slope kept. variant 0, paper: one clip, 0.2. variant 1, code:
- * tokens with more entropy than the 0.8 quantile of their response have twice the clip (0.4).
+ * place of r; tokens outside the clip drop out but stay in |y|; the weight is held at dual (3.0 in
+ * the code, no number in the paper) with its slope kept. variant 0, paper: one clip, 0.2.
+ * variant 1, code: tokens with more entropy than the 0.8 quantile of their response have twice the
+ * clip (0.4).
  *      A > 0:  c = -A min(1/r, dual) if r <= 1 + eps else 0
  *      A < 0:  c = -A min(r, dual)   if r >= 1 - eps else 0
  * token_mean. The value of a token is that of its branch in the code. */
@@ -180,7 +176,7 @@ OBJECTIVE_TERM(aspo)
  * the other samples' ratios unclipped; here they keep their objective's own formula. */
 OBJECTIVE_TERM(injected)
 {
-    double p = exp(x->logp), shape = p + 0.1;
+    double p = objective_exp(x->logp), shape = p + 0.1;
 
     (void)q;
     (void)s;

@@ -3,6 +3,7 @@
 #define KERNELS_OBJECTIVES_GRADIENT_H
 
 #include "kernels/objective_term.h"
+#include "kernels/objectives/math.h"
 
 /* reinforce: l = -A lp, c = -A (verl 1dda039 gpg); sequence_mean, A = r - mean. */
 OBJECTIVE_TERM(reinforce)
@@ -32,7 +33,7 @@ OBJECTIVE_TERM(topr)
     double log_ratio = s->ratio == OBJECTIVE_ratio_token    ? x->logp - x->behaviour
                        : s->ratio == OBJECTIVE_ratio_sequence ? q->behaviour
                                                               : q->behaviour / q->length;
-    double w = x->advantage >= 0 ? 1.0 : exp(fmin(log_ratio, 0.0));
+    double w = x->advantage >= 0 ? 1.0 : objective_exp(fmin(log_ratio, 0.0));
 
     return (struct objective_term){
         .loss = -w * x->advantage * x->logp,

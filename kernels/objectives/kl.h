@@ -5,9 +5,8 @@
 #ifndef KERNELS_OBJECTIVES_KL_H
 #define KERNELS_OBJECTIVES_KL_H
 
-#include <math.h>
-
 #include "kernels/objective_kind.h"
+#include "kernels/objectives/math.h"
 
 #define OBJECTIVE_KL_MAX 20.0
 
@@ -24,8 +23,8 @@ objective_kl_term(enum objective_kl kind, double d, double *slope)
         *slope = -d;
         return 0.5 * d * d;
     case OBJECTIVE_k3:
-        *slope = 1.0 - exp(at);
-        return exp(at) * (1.0 + (d - at)) - d - 1.0;
+        *slope = 1.0 - objective_exp(at);
+        return objective_exp(at) * (1.0 + (d - at)) - d - 1.0;
     default:
         *slope = 0.0;
         return 0.0;

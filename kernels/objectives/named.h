@@ -4,12 +4,12 @@
 #define KERNELS_OBJECTIVES_NAMED_H
 
 #include "kernels/objective_term.h"
-#include "kernels/objectives/clip.h"
+#include "kernels/objectives/math.h"
 
 #define OBJECTIVE_RANK_SMALL 1e-10
 
-/* tract (arXiv 2503.04381; read in its released code): (yhat - y)^2, yhat = sum_k value_k p_k with p
- * the softmax over the whole vocabulary, not renormalised; dyhat/dz_v = p_v (k_v 1[v named] -
+/* tract (arXiv 2503.04381; read in its released code): (yhat - y)^2, yhat = sum_k value_k p_k with
+ * p the softmax over the whole vocabulary, not renormalised; dyhat/dz_v = p_v (k_v 1[v named] -
  * yhat). lambda 1. The likelihood leaves the score's token out, as that code does; the squared
  * error is a plain mean over samples (the code divides once more, which its authors mark). */
 OBJECTIVE_FUNCTION double
@@ -20,10 +20,11 @@ objective_named_tract(const struct objective_names *n, const struct objective_se
 
     (void)s;
     for (int64_t k = 0; k < n->count; k++)
-        guess += n->values[k] * exp(fmin((double)n->logits[k] - n->lse, 0.0));
+        guess += n->values[k] * objective_exp(fmin((double)n->logits[k] - n->lse, 0.0));
     apart = guess - n->score;
     for (int64_t k = 0; k < n->count; k++)
-        slope[k] = 2.0 * apart * n->values[k] * exp(fmin((double)n->logits[k] - n->lse, 0.0));
+        slope[k] = 2.0 * apart * n->values[k]
+                   * objective_exp(fmin((double)n->logits[k] - n->lse, 0.0));
     *lse = -2.0 * apart * guess;
     return apart * apart;
 }
@@ -87,7 +88,7 @@ objective_rank_pairs(const struct objective_ranking *r, int weighted, double *sl
 
             if (!(objective_rank_target(r, i) > objective_rank_target(r, j)))
                 continue;
-            loss += w * (x >= 0 ? log1p(exp(-x)) : log1p(exp(x)) - x);
+            loss += w * objective_log_sigmoid(x);
             slope[r->name[i]] -= w * objective_sigmoid(-x);
             slope[r->name[j]] += w * objective_sigmoid(-x);
         }
@@ -105,31 +106,31 @@ objective_rank_list(const struct objective_ranking *r, double *slope)
         return 0.0;
     most = r->score[r->order[0]];
     for (int i = 0; i < r->count; i++)
-        sum += p[i] = exp(r->score[i] - most);
+        sum += p[i] = objective_exp(r->score[i] - most);
     for (int i = 0; i < r->count; i++)
         p[i] /= sum;
     /* softmax(y): over the targets, which ties of ranks may repeat. */
     double own = 0.0, q[OBJECTIVE_NAMED_MAX];
 
     for (int i = 0; i < r->count; i++)
-        own += q[i] = exp(objective_rank_target(r, i) - most);
+        own += q[i] = objective_exp(objective_rank_target(r, i) - most);
     for (int i = 0; i < r->count; i++) {
         q[i] /= own;
-        loss -= q[i] * log(p[i] + OBJECTIVE_RANK_SMALL);
+        loss -= q[i] * objective_log(p[i] + OBJECTIVE_RANK_SMALL);
         kept += q[i] * p[i] / (p[i] + OBJECTIVE_RANK_SMALL);
     }
     for (int i = 0; i < r->count; i++) {
         slope[r->name[i]] -= q[i] * p[i] / (p[i] + OBJECTIVE_RANK_SMALL) - p[i] * kept;
-        slope[r->name[r->source[i]]] -= q[i] * (log(p[i] + OBJECTIVE_RANK_SMALL) + loss);
+        slope[r->name[r->source[i]]] -= q[i] * (objective_log(p[i] + OBJECTIVE_RANK_SMALL) + loss);
     }
     return loss;
 }
 
-/* 1 / log2(1 + k) */
+/* 1 / D_k = 1 / log2(1 + k) */
 OBJECTIVE_FUNCTION double
 objective_rank_discount(int k)
 {
-    return 1.0 / log2(1.0 + k);
+    return 1.0 / objective_log2(1.0 + k);
 }
 
 /* Gains (2^y - 1) / maxDCG of the items, all times 2^-largest so that none overflows; negative
@@ -150,19 +151,19 @@ objective_rank_gains(const struct objective_ranking *r, double *gain, double *gr
 
             place += other > y || (other == y && j < i);
         }
-        gain[i] = y > 0 ? exp2(y - largest) - exp2(-largest) : 0.0;
-        grow[i] = y > 0 ? log(2.0) * exp2(y - largest) : 0.0;
+        gain[i] = y > 0 ? objective_exp2(y - largest) - objective_exp2(-largest) : 0.0;
+        grow[i] = y > 0 ? OBJECTIVE_LN2 * objective_exp2(y - largest) : 0.0;
         most[i] = grow[i] * objective_rank_discount(place);
         dcg += gain[i] * objective_rank_discount(place);
     }
-    least = OBJECTIVE_RANK_SMALL * exp2(-largest);
+    least = OBJECTIVE_RANK_SMALL * objective_exp2(-largest);
     for (int i = 0; i < r->count && !(dcg > least); i++)
         most[i] = 0.0;
     return fmax(dcg, least);
 }
 
-/* LambdaRank as FIRST names it: LambdaLoss's NDCG-Loss2 (same code): -mean over pairs with y_i > y_j
- * of log2(sigmoid(s_i - s_j)^w), w = |1/D_d - 1/D_(d+1)| |G_i - G_j|, d the distance of their
+/* LambdaRank as FIRST names it: LambdaLoss's NDCG-Loss2 (same code): -mean over pairs with y_i >
+ * y_j of log2(sigmoid(s_i - s_j)^w), w = |1/D_d - 1/D_(d+1)| |G_i - G_j|, d the distance of their
  * places by score, G = (2^y - 1) / maxDCG; sigmoid and its power at least 1e-10, |s_i - s_j| at
  * most 1e8, y at least 0 in the gains. The targets' slope is kept. */
 OBJECTIVE_FUNCTION double
@@ -187,18 +188,18 @@ objective_rank_lambda(const struct objective_ranking *r, double *slope)
             near = objective_rank_discount(d) - objective_rank_discount(d + 1);
             w = near * (gain[i] - gain[j]) / dcg;
             p = fmax(objective_sigmoid(x), OBJECTIVE_RANK_SMALL);
-            bits = w * log2(p);
-            if (bits < log2(OBJECTIVE_RANK_SMALL)) {
-                loss -= log2(OBJECTIVE_RANK_SMALL) / pairs;
+            bits = w * objective_log2(p);
+            if (bits < objective_log2(OBJECTIVE_RANK_SMALL)) {
+                loss -= objective_log2(OBJECTIVE_RANK_SMALL) / pairs;
                 continue;
             }
             loss -= bits / pairs;
             if (p > OBJECTIVE_RANK_SMALL) {
-                slope[r->name[i]] -= w * (1.0 - p) / log(2.0) / pairs;
-                slope[r->name[j]] += w * (1.0 - p) / log(2.0) / pairs;
+                slope[r->name[i]] -= w * (1.0 - p) / OBJECTIVE_LN2 / pairs;
+                slope[r->name[j]] += w * (1.0 - p) / OBJECTIVE_LN2 / pairs;
             }
-            to_gain[i] -= near * log2(p) / pairs;
-            to_gain[j] += near * log2(p) / pairs;
+            to_gain[i] -= near * objective_log2(p) / pairs;
+            to_gain[j] += near * objective_log2(p) / pairs;
         }
     for (int i = 0; i < r->count; i++)
         to_dcg -= to_gain[i] * gain[i] / (dcg * dcg);

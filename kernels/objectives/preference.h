@@ -1,11 +1,12 @@
 /* Preferences: dpo and ipo on the pairs of a correct and a wrong response of a group, kto on single
- * responses. S_i = sum_t (lp_t - ref_t). A group's loss is the mean over all its pairs; how the
- * BCPG-NSA paper pairs for its DPO was not found. A pair weighs the mean of its samples' weights. */
+ * responses. S_i = sum_t (lp_t - ref_t). A group's loss is the mean over all its pairs, and the
+ * step's over all groups, 0 where one has no pair; how the BCPG-NSA paper pairs for its DPO was not
+ * found. A pair weighs the mean of its samples' weights. */
 #ifndef KERNELS_OBJECTIVES_PREFERENCE_H
 #define KERNELS_OBJECTIVES_PREFERENCE_H
 
 #include "kernels/objective_term.h"
-#include "kernels/objectives/clip.h"
+#include "kernels/objectives/math.h"
 
 /* dpo (arXiv 2305.18290, Eq 7; TRL f2cd577 dpo_trainer.py "sigmoid"): -log sigma(tau D),
  * D = S_w - S_l, sums without a length; tau 0.1 as TRL (BCPG-NSA's baseline: 0.5). */
@@ -15,11 +16,11 @@ objective_pair_dpo(double difference, const struct objective_settings *s, double
     double x = s->tau * difference;
 
     *slope = -s->tau * objective_sigmoid(-x);
-    return x >= 0 ? log1p(exp(-x)) : log1p(exp(x)) - x;
+    return objective_log_sigmoid(x);
 }
 
-/* ipo (arXiv 2310.12036, Eq 17; TRL "ipo"): (D - 1/(2 tau))^2. ratio geometric: D of S / |y|, as TRL
- * and, TRL's note says, the authors; sequence: of the sums, as printed. tau 0.1. */
+/* ipo (arXiv 2310.12036, Eq 17; TRL "ipo"): (D - 1/(2 tau))^2. ratio geometric: D of S / |y|, as
+ * TRL and, TRL's note says, the authors; sequence: of the sums, as printed. tau 0.1. */
 OBJECTIVE_FUNCTION double
 objective_pair_ipo(double difference, const struct objective_settings *s, double *slope)
 {

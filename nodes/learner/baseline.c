@@ -100,7 +100,10 @@ baselines_advantages(const struct baselines *b, const struct sample *s, double a
                      float *advantage)
 {
     struct walk w = walk_of(s);
+    double steps = 0, scale;
 
+    for (struct walk c = walk_of(s); b->rules.once && walk_next(&c);)
+        steps += c.reward != 0;
     while (walk_next(&w)) {
         const struct baseline_row *row =
             b->rows ? row_of(b, key_of(&b->rules, &w, accuracy)) : NULL;
@@ -108,8 +111,11 @@ baselines_advantages(const struct baselines *b, const struct sample *s, double a
                           ? row->sum / (double)row->count
                           : 0;
 
+        scale = b->rules.once && steps > 0
+                    ? (double)(s->count - s->context) / (steps * (double)(w.to - w.from))
+                    : 1;
         for (int64_t i = w.from; i < w.to; i++)
-            advantage[i] = w.reward == 0 ? 0 : (float)(w.reward - mean);
+            advantage[i] = w.reward == 0 ? 0 : (float)(scale * (w.reward - mean));
     }
 }
 

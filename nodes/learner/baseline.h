@@ -21,6 +21,7 @@ enum baseline_kind { BASELINE_ctx, BASELINE_acc_pos, BASELINE_acc_ctx };
 struct baseline_rules {
     enum baseline_kind kind;
     int64_t bins, least;
+    bool once; /* scaled so that under sequence_mean each step of a response counts once */
 };
 
 struct baseline_row {
@@ -39,7 +40,9 @@ struct baselines {
 /* Adds the steps of a sample; accuracy: of its group, in [0, 1]. */
 void baselines_add(struct baselines *b, const struct sample *s, double accuracy);
 
-/* advantage (count - context): of every learnt token. */
+/* advantage (count - context): of every learnt token. With `once` that of a step of n tokens, one of
+ * k with a label in a response of m, is times m / (k n): the mean over tokens that the objective
+ * takes is then S2R's mean over actions. */
 void baselines_advantages(const struct baselines *b, const struct sample *s, double accuracy,
                           float *advantage);
 void baselines_free(struct baselines *b);

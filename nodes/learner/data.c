@@ -59,6 +59,10 @@ data_baselines(struct learner *l, struct error *e)
         }
     }
     arena_clear(&l->arena);
+    if (rc == 0 && l->baselines.kinds == BASELINE_KINDS_MAX)
+        node_log(l->node, LOG_warning,
+                 "more than %d kinds of steps: those met later have a baseline of 0",
+                 BASELINE_KINDS_MAX);
     return rc;
 }
 
@@ -92,7 +96,10 @@ data_check(struct learner *l, struct error *e)
     arena_clear(&l->arena);
     if (rc == 0 && l->lacks_behaviour)
         return data_lacks_behaviour(l, e);
-    if (rc == 0 && !pair)
+    if (rc == 0 && !pair && l->progress.rounds > 0)
+        node_log(l->node, LOG_warning,
+                 "a window without a correct and a wrong answer in any group");
+    else if (rc == 0 && !pair)
         return error_set(e, ERROR_topology,
                          "objective %s needs groups with a correct and a wrong answer; no group "
                          "has both (field 'reward', correct above %g)",

@@ -24,6 +24,10 @@ static const char *const objective_names[] = {
 };
 static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
 static const char *const nonfinite_names[] = {"stop", "skip", NULL};
+/* enum chat_format, and after it the model's own. */
+static const char *const prompt_format_names[] = {
+    "raw", "qwen2", "qwen3", "r1", "llama3", "llama31", "auto", NULL,
+};
 static const char *const device_names[] = {"auto", "cpu", NULL};
 
 const struct option learner_option_table[] = {
@@ -44,9 +48,8 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, positions, FIXED, "4096", 1, 16777216,
             "longest sequence of a fresh model, tokens"),
     OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
-               "sft: imitate every answer; rft: the correct ones; bcpg: policy gradient on both kinds, against the"
-               " group's mean reward, pulled to the initial model by tau; bcpg_nsa: bcpg with gems of wrong answers"
-               " at weight beta; token_class: a head that tells correct steps from wrong ones"),
+               "what is minimised: the list of objectives (under this table) says what each does, "
+               "which data it needs and its own settings"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
     SETTINGS_ROWS,
@@ -133,6 +136,11 @@ const struct option learner_option_table[] = {
             "with follow: samples of a window, in whole groups"),
     OPT_INT(struct learner_options, max_windows, LIVE, "2", 1, 1e6,
             "with follow: untrained windows held before input waits"),
+    OPT_CHOICE(struct learner_options, prompt_format, FIXED, "raw", prompt_format_names,
+               "raw: a prompt is what the model is given, as it stands; else it is one user message in a "
+               "chat template; auto: the model's own, raw where it has none"),
+    OPT_TEXT(struct learner_options, system, FIXED, "",
+             "system message before every prompt; needs a prompt_format"),
     OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
     OPT_END};
 
@@ -219,6 +227,22 @@ check_model(struct check *c, const struct learner_options *o, const struct objec
 }
 
 static int
+check_prompts(struct check *c, const struct learner_options *o, struct error *e)
+{
+    struct chat_template chat;
+    struct error why = {0};
+    int rc = chat_template_open(&chat, prompt_format_names[o->prompt_format], initial_tokenizer(o),
+                                &why);
+
+    if (rc < 0)
+        return check_fail(c, "prompt_format", e, "%s", why.text);
+    if (chat.format == CHAT_raw && o->system[0])
+        rc = check_fail(c, "system", e, "a system message needs a prompt_format with one; this is raw");
+    chat_template_free(&chat);
+    return rc;
+}
+
+static int
 check_course(struct check *c, const struct learner_options *o, struct error *e)
 {
     if (o->follow && o->epochs)
@@ -272,7 +296,9 @@ learner_check(struct check *c, struct error *e)
         rc = check_course(c, o, e);
     if (rc == 0)
         rc = evaluate_check(c, o, learner_classes(objective), e);
-    return rc < 0 ? rc : check_model(c, o, objective, e);
+    if (rc == 0)
+        rc = check_model(c, o, objective, e);
+    return rc < 0 ? rc : check_prompts(c, o, e);
 }
 
 /* ---- life ---- */
@@ -357,6 +383,7 @@ learner_start(struct node *n, struct error *e)
                                      .stop = l->config.eos_token_id,
                                      .labels = classes ? l->config.num_labels : 2,
                                      .correct_above = o->correct_above,
+                                     .system = o->system,
                                      .recorded = learner_recorded(l)};
     if (o->mask == SETTINGS_mask_s2r) {
         l->rules.verify_marks = o->s2r_verify;
@@ -365,6 +392,9 @@ learner_start(struct node *n, struct error *e)
     l->select = settings_select(o);
     l->baselines.rules = settings_baseline(o);
     rc = settings_names(o, l->objective, l->tokenizer, &l->rules.names, e);
+    if (rc == 0)
+        rc = chat_template_open(&l->rules.chat, prompt_format_names[o->prompt_format],
+                                initial_tokenizer(o), e);
     if (rc < 0)
         return rc;
     rc = load_progress(l, e);

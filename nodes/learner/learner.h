@@ -22,7 +22,8 @@
 enum learner_port { LEARNER_labelled, LEARNER_passed };
 
 struct learner_options {
-    const char *model, *tokenizer, *eos_token;
+    const char *model, *tokenizer, *eos_token, *system;
+    int prompt_format; /* index into prompt_format_names */
     int64_t width, layers, heads, kv_heads, intermediate, positions;
     int objective; /* index: objective_at() */
     int64_t num_labels;

@@ -85,7 +85,7 @@ objective_sample_of(const struct pack_rules *rules, const struct sample *s, int6
                                  .named_row = -1,
                                  .score = s->reward};
 
-    if (rules->names && s->named >= 0) {
+    if (rules->names && s->named >= 0 && (!s->mask || s->mask[s->named])) {
         o.named_row = first + s->named;
         sample_ranks(rules->names, s, o.rank);
     }

@@ -125,17 +125,36 @@ place_tokens(struct sample_rules *rules, struct tokens *t, int64_t from, struct 
     return 1;
 }
 
-/* The rollout's own ids as rules->response, without a stop token at their end; *ended: it had one.
+/* Do the ids end with a token that ends an answer: the stop token, or another special one that the
+ * response's text does not have? */
+static int
+ends_by_token(const struct sample_rules *rules, const struct rollout *r)
+{
+    int64_t id = r->token_ids.at[r->token_ids.count - 1];
+    const char *text;
+    size_t length;
+
+    if (rules->stop >= 0 && id == rules->stop)
+        return 1;
+    if (id >= rules->vocab || !tokenizer_is_special(rules->tokenizer, (int32_t)id))
+        return 0;
+    text = tokenizer_token(rules->tokenizer, (int32_t)id);
+    length = text ? strlen(text) : 0;
+    return length > r->response.length ||
+           memcmp(r->response.at + r->response.length - length, text, length) != 0;
+}
+
+/* The rollout's own ids as rules->response, without a token that ends them; *ended: its id, or -1.
  */
 static int
-take_given(struct sample_rules *rules, const struct rollout *r, int *ended, struct error *e)
+take_given(struct sample_rules *rules, const struct rollout *r, int64_t *ended, struct error *e)
 {
     struct tokens *t = &rules->response;
     struct buffer text = {0};
     int64_t count = r->token_ids.count, at = 0, from = 0;
 
-    *ended = rules->stop >= 0 && r->token_ids.at[count - 1] == (uint64_t)rules->stop;
-    count -= *ended;
+    *ended = ends_by_token(rules, r) ? (int64_t)r->token_ids.at[count - 1] : -1;
+    count -= *ended >= 0;
     t->count = t->dropped = 0;
     for (int64_t i = 0; i < count; i++) {
         if (r->token_ids.at[i] >= (uint64_t)rules->vocab) {
@@ -160,40 +179,57 @@ take_given(struct sample_rules *rules, const struct rollout *r, int *ended, stru
 }
 
 static int
-tokenise(struct sample_rules *rules, const struct rollout *r, int *ended, struct error *e)
+tokenise(struct sample_rules *rules, const struct rollout *r, int64_t *ended, struct error *e)
 {
-    int rc = tokenizer_encode(rules->tokenizer, r->prompt, SPANS_PROMPT_FLAGS, &rules->prompt, e);
+    int64_t where = 0;
+    int rc =
+        chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt, e);
 
-    *ended = 0;
+    *ended = -1;
     if (rc < 0)
         return error_wrap(e, "prompt");
     rc = ids_check(rules, &rules->prompt, "prompt", e);
     if (rc == 0 && r->token_ids.count > 0)
         return take_given(rules, r, ended, e);
     if (rc == 0)
-        rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS,
-                              &rules->response, e);
+        rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS, &rules->response,
+                              e);
     if (rc < 0)
         return error_wrap(e, "response");
-    return ids_check(rules, &rules->response, "response", e);
+    rc = ids_check(rules, &rules->response, "response", e);
+    if (rc == 0 && !tokenizer_round_trips(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS,
+                                          &rules->response, &where))
+        rc = error_set(e, ERROR_input,
+                       "the response does not tokenise back: byte %lld of it is lost or another",
+                       (long long)where);
+    return rc;
 }
 
-/* Does a stop token follow the response? The recorded log-probabilities, where they are kept, must
- * be one a token. */
+/* Which token follows the response, -1: none. `ended`: the one its ids had. The recorded
+ * log-probabilities, where they are kept, must be one a token. */
 static int
-decide_end(const struct sample_rules *rules, const struct rollout *r, int ended, int *eos,
+decide_end(const struct sample_rules *rules, const struct rollout *r, int64_t ended, int64_t *end,
            struct error *e)
 {
     int64_t tokens = rules->response.count, have = r->logps.count;
+    bool follows = rules->eos >= 0 && (ended >= 0 || !span_is(r->finish, "length"));
 
-    *eos = rules->eos >= 0 && (ended || !span_is(r->finish, "length"));
-    if (!rules->recorded || have == 0 || (have == tokens + 1 && (*eos || ended)))
+    *end = !follows ? -1 : ended >= 0 ? ended : rules->eos;
+    if (!rules->recorded || have == 0)
+        return 0;
+    for (int64_t i = 0; i < have; i++)
+        if (!(r->logps.at[i] <= 0) || isinf(r->logps.at[i]))
+            return error_set(e, ERROR_input,
+                             "field 'logps': value %lld is %g; a log-probability is finite and not "
+                             "above 0",
+                             (long long)i, (double)r->logps.at[i]);
+    if (have == tokens + 1 && (follows || ended >= 0))
         return 0;
     if (have != tokens)
         return error_set(e, ERROR_input,
                          "field 'logps' has %lld values, the response %lld tokens%s",
-                         (long long)have, (long long)tokens, *eos ? " and a stop token" : "");
-    *eos = 0;
+                         (long long)have, (long long)tokens, follows ? " and a stop token" : "");
+    *end = -1;
     return 0;
 }
 
@@ -276,11 +312,11 @@ mask_solves(const struct sample_rules *rules, struct span response, int64_t from
 
 static void
 write_ids(const struct sample_rules *rules, const struct rollout *r, const struct head *head,
-          struct buffer *out)
+          int64_t end, struct buffer *out)
 {
     const struct tokens *p = &rules->prompt, *a = &rules->response;
     int64_t learnt = head->count - head->context, bos = p->count == 0 && rules->bos >= 0;
-    int64_t eos = head->count - bos - p->count - a->count;
+    int64_t eos = end >= 0;
 
     buffer_add(out, head, sizeof(*head));
     if (bos)
@@ -288,7 +324,7 @@ write_ids(const struct sample_rules *rules, const struct rollout *r, const struc
     buffer_add(out, p->ids, (size_t)p->count * sizeof(int32_t));
     buffer_add(out, a->ids, (size_t)a->count * sizeof(int32_t));
     if (eos)
-        buffer_add(out, &(int32_t){(int32_t)rules->eos}, sizeof(int32_t));
+        buffer_add(out, &(int32_t){(int32_t)end}, sizeof(int32_t));
     if (head->logps)
         buffer_add(out, r->logps.at + (a->count + eos - learnt), (size_t)learnt * sizeof(float));
 }
@@ -299,19 +335,20 @@ sample_make(struct sample_rules *rules, const struct sample_source *source, cons
 {
     const struct rollout *r = source->rollout;
     const struct tokens *p = &rules->prompt, *a = &rules->response;
-    int64_t skip, learnt, named = -1;
-    int bos, eos = 0, ended = 0, rc;
+    int64_t skip, learnt, named = -1, ended = -1, end = -1;
+    int bos, eos, rc;
 
     *gems = 0;
     rc = source_check(rules, source, e);
     if (rc == 0)
         rc = tokenise(rules, r, &ended, e);
     if (rc == 0)
-        rc = decide_end(rules, r, ended, &eos, e);
+        rc = decide_end(rules, r, ended, &end, e);
     if (rc == 0)
         rc = find_named(rules, r, &named, e);
     if (rc < 0)
         return rc;
+    eos = end >= 0;
     bos = p->count == 0 && rules->bos >= 0;
     skip = p->count == 0 && !bos ? 1 : 0; /* nothing predicts the very first token */
     learnt = a->count + eos - skip;
@@ -337,7 +374,7 @@ sample_make(struct sample_rules *rules, const struct sample_source *source, cons
         return error_set(e, ERROR_input,
                          "too long: %lld tokens; max_tokens and the model allow %lld",
                          (long long)head.count, (long long)rules->max_tokens);
-    write_ids(rules, r, &head, out);
+    write_ids(rules, r, &head, end, out);
 
     uint8_t *marks = xalloc((size_t)learnt); /* the eos, if any, is the last and in no step */
 
@@ -425,8 +462,7 @@ sample_peek(struct span record, uint64_t ordinal, struct sample *s, struct error
         return error_set(e, ERROR_version, "sample %llu is of version %u, this program reads %d",
                          (unsigned long long)ordinal, head.version, SAMPLE_VERSION);
     if (head.context < 1 || head.count <= head.context || head.count > INT32_MAX ||
-        head.group_size == 0 ||
-        head.named < -1 || head.named >= head.count - head.context ||
+        head.group_size == 0 || head.named < -1 || head.named >= head.count - head.context ||
         record.length != sizeof(head) + (size_t)head.count * 4 +
                              (size_t)(head.count - head.context) * (head.logps ? 5 : 1))
         goto broken;
@@ -470,6 +506,7 @@ sample_read(struct span record, uint64_t ordinal, struct sample *s, struct error
 void
 sample_rules_free(struct sample_rules *rules)
 {
+    chat_template_free(&rules->chat);
     tokens_free(&rules->prompt);
     tokens_free(&rules->response);
 }

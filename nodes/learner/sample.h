@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "graph/node.h"
+#include "kernels/chat.h"
 #include "kernels/tokenizer.h"
 
 #define SAMPLE_VERSION   2
@@ -74,6 +75,8 @@ struct sample_rules {
     int64_t stop;     /* the model's stop token, which given ids may end with; -1: none */
     int64_t labels;   /* classes; a label at or above it, but for unknown, is refused */
     double correct_above;
+    struct chat_template chat; /* how a prompt is put; zero: as it stands */
+    const char *system;        /* before it; NULL or "": none */
     bool recorded; /* keep the sampler's log-probabilities, which must fit the tokens */
     struct sample_names names;
     const char *verify_marks, *retry_marks; /* S2R's, alternatives parted by |; NULL: no mask */
@@ -92,8 +95,8 @@ struct sample_source {
  * a reason a person can act on: not tokenisable, too long, a reward that is no number, steps that
  * do not tile, recorded ids that are not the response, log-probabilities that are not one a token.
  *
- * The stop token is put after a response, unless the sampler cut it off (finish: length) or the
- * recorded log-probabilities end before it. */
+ * The stop token is put after a response, or the special token that its own ids end with, unless
+ * the sampler cut it off (finish: length) or the recorded log-probabilities end before it. */
 int sample_make(struct sample_rules *rules, const struct sample_source *source,
                 const struct unit *unit, struct buffer *out, int64_t *gems, struct error *e);
 

@@ -143,6 +143,10 @@ own_mask(struct sample *s, struct arena *arena)
 static bool
 leaves_out(const struct select_rules *rules, const struct sample *s, int64_t i)
 {
+    if (rules->mask_truncated && s->truncated)
+        return true;
+    if (i == s->named) /* its logits count, whatever its likelihood */
+        return false;
     if (s->marks[i] & SAMPLE_masked)
         return true;
     return rules->stm_threshold > 0 && s->reference && (s->correct || !rules->stm_positive_only) &&

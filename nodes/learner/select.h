@@ -30,6 +30,7 @@ struct select_rules {
      * initial model is above the threshold is left out. 0: off. */
     double stm_threshold;
     bool stm_positive_only; /* only in responses that are correct */
+    bool mask_truncated;    /* answers that were cut off are not learnt */
     /* Unbiased pruning (arXiv 2603.04135): P from the rank of |A|, Bernoulli, weight 1 / (1 - P).
      * The rates are the mean P. 0: off. */
     double prune_prompts, prune_completions;
@@ -41,7 +42,7 @@ struct select_rules {
 void select_shape(const struct select_rules *rules, struct sample *samples, int64_t count);
 
 /* Masks by perplexity and by the flag of the record; samples without either keep mask NULL. A
- * sample needs its reference for the first. */
+ * sample needs its reference for the first. A named token is never masked. */
 void select_mask(const struct select_rules *rules, struct sample *samples, int64_t count,
                  struct arena *arena);
 

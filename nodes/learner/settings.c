@@ -112,6 +112,7 @@ settings_select(const struct learner_options *o)
                                  .repetition_ngram = o->repetition_ngram,
                                  .stm_threshold = o->stm_threshold,
                                  .stm_positive_only = o->stm_positive_only,
+                                 .mask_truncated = o->mask_truncated,
                                  .prune_prompts = o->prune_prompts,
                                  .prune_completions = o->prune_completions,
                                  .token_budget = o->token_budget};
@@ -122,7 +123,8 @@ settings_baseline(const struct learner_options *o)
 {
     return (struct baseline_rules){.kind = (enum baseline_kind)o->baseline,
                                    .bins = o->baseline_bins,
-                                   .least = o->baseline_min};
+                                   .least = o->baseline_min,
+                                   .once = o->step_once};
 }
 
 /* ---- check ---- */
@@ -152,7 +154,12 @@ check_numbers(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "kl_weight", e, "it weighs a KL: say which, kl: k1, k2 or k3");
     if (o->kl_in && o->kl == OBJECTIVE_no_kl)
         return check_fail(c, "kl_in", e, "there is no KL: say which, kl: k1, k2 or k3");
-    if (o->constant_tokens && o->aggregation != OBJECTIVE_constant + 1)
+    if (o->kl_in && !o->behaviour)
+        return check_fail(c, "kl_in", e,
+                          "it is the KL of the policy that sampled, here the initial model itself: "
+                          "always 0; say behaviour: recorded, or kl_in: loss");
+    if (o->constant_tokens && o->aggregation != OBJECTIVE_constant + 1 &&
+        (o->aggregation || own->aggregation != OBJECTIVE_constant))
         return check_fail(c, "constant_tokens", e, "it belongs to aggregation: constant");
     return 0;
 }
@@ -238,6 +245,37 @@ check_stages(struct check *c, const struct learner_options *o, const struct obje
     return 0;
 }
 
+/* A number that says more about a stage that is off. */
+static int
+check_companions(struct check *c, const struct learner_options *o,
+                 const struct objective *objective, struct error *e)
+{
+    const bool rlr = o->rlr_base > 0, named = objective->needs & OBJECTIVE_needs_named;
+    const struct {
+        const char *name, *of;
+        bool given, on;
+    } rows[] = {
+        {"baseline", "advantages: process", o->baseline != BASELINE_acc_pos, settings_process(o)},
+        {"baseline_bins", "advantages: process", o->baseline_bins != 10, settings_process(o)},
+        {"baseline_min", "advantages: process", o->baseline_min != 10, settings_process(o)},
+        {"step_once", "advantages: process", !o->step_once, settings_process(o)},
+        {"score_digits", "objective: tract", strcmp(o->score_digits, "12345") != 0, named},
+        {"stm_positive_only", "stm_threshold", o->stm_positive_only, o->stm_threshold > 0},
+        {"overlong_factor", "overlong_length", o->overlong_factor != 1, o->overlong_length > 0},
+        {"rlr_ratio", "rlr_base", o->rlr_ratio != 0.5, rlr},
+        {"rlr_low", "rlr_base", o->rlr_low != -0.5, rlr},
+        {"rlr_high", "rlr_base", o->rlr_high != 0.5, rlr},
+        {"repetition_ngram", "repetition_penalty", o->repetition_ngram != 40,
+         o->repetition_penalty != 0},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].given && !rows[i].on)
+            return check_fail(c, rows[i].name, e, "it belongs to %s, which is not there",
+                              rows[i].of);
+    return 0;
+}
+
 int
 settings_check(struct check *c, const struct learner_options *o, const struct objective *objective,
                bool labelled, struct error *e)
@@ -252,6 +290,8 @@ settings_check(struct check *c, const struct learner_options *o, const struct ob
         rc = check_weights(c, o, objective, labelled, e);
     if (rc == 0)
         rc = check_stages(c, o, objective, e);
+    if (rc == 0)
+        rc = check_companions(c, o, objective, e);
     if (rc < 0)
         return rc;
     if (settings_read(o, objective, &s, &why) < 0)

@@ -21,7 +21,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
     const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                            \
     double stm_threshold, prune_prompts, prune_completions;                                        \
-    bool stm_positive_only;                                                                        \
+    bool stm_positive_only, mask_truncated, step_once;                                                        \
     int64_t token_budget, pack_window;                                                             \
     int64_t overlong_length, overlong_buffer, repetition_ngram;                                    \
     double overlong_factor, rlr_ratio, rlr_base, rlr_low, rlr_high, repetition_penalty;
@@ -51,7 +51,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
                "too; leave_one_out: minus the mean of the others; gdepo: sign from correctness, "  \
                "size from the rewards (RECONSTRUCTED from the abstract of 2601.06795); process: "  \
                "labels of steps against a baseline of like steps (S2R, 2502.12853, offline; its "  \
-               "actions are steps here, whose tokens share an advantage)"),                        \
+               "actions are steps here, with the ratios of their tokens)"),                        \
     OPT_CHOICE(struct learner_options, baseline, FIXED, "acc_pos", settings_baseline_names,        \
                "steps that process compares: of the same labels before them (ctx), of groups of "  \
                "like accuracy at the same place (acc_pos) or with the same labels (acc_ctx)"),     \
@@ -60,6 +60,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
             "width)"),                                                                             \
     OPT_INT(struct learner_options, baseline_min, FIXED, "10", 1, 1e9,                             \
             "fewer steps than this have a baseline of 0"),                                         \
+    OPT_BOOL(struct learner_options, step_once, FIXED, "true",                                     \
+             "process: a step counts once in its answer's mean, as in S2R; false: each token does"),\
     OPT_CHOICE(struct learner_options, aggregation, FIXED, "auto", settings_aggregation_names,     \
                "sequence_mean: a response counts once; sequence_sum: each token of it once; "      \
                "token_mean: each token of the step once; constant: tokens over constant_tokens"),  \
@@ -108,6 +110,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
               "(2501.14315: 2.5); 0: all are"),                                                    \
     OPT_BOOL(struct learner_options, stm_positive_only, FIXED, "false",                            \
              "stm_threshold in correct answers only"),                                             \
+    OPT_BOOL(struct learner_options, mask_truncated, FIXED, "false",                               \
+             "answers that were cut off (finish: length) are not learnt; they count in their "     \
+             "group"),                                                                             \
     OPT_INT(struct learner_options, token_budget, FIXED, "0", 0, 1e12,                             \
             "C3PO (2506.14731): tokens of a step that are learnt, the first in its order, the "    \
             "last answer cut; also what the loss is divided by; 0: all"),                          \

@@ -147,12 +147,14 @@ trainer_score(struct trainer *t, const struct model *model, const struct sample 
               int64_t count, float *logp, float *entropy)
 {
     struct pack_rules rules = {.classes = t->rules.classes};
+    unsigned needs = t->needs; /* of the step, which may be under way */
     struct head head;
 
     pack_fill(&t->pack, &rules, samples, count);
     reserve(t);
     t->needs = entropy ? OBJECTIVE_needs_entropy : 0;
     statistics(t, model, &head);
+    t->needs = needs;
     for (int64_t i = 0; i < count; i++) {
         const struct objective_sample *s = &t->pack.samples[i];
 
