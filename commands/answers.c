@@ -74,6 +74,21 @@ speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *coun
     return rc;
 }
 
+json_t *
+answers_line(const struct prompt *p, int sample, struct span text, enum verify_mode mode)
+{
+    char *id = xprint("%s/%d", p->id, sample);
+    json_t *line = json_pack("{s:s, s:s%, s:s%}", "id", id, "prompt", p->text.at, p->text.length,
+                             "response", text.at, text.length);
+
+    free(id);
+    if (line && p->answer.at) {
+        json_object_set_new(line, "answer", json_stringn(p->answer.at, p->answer.length));
+        json_object_set_new(line, "reward", json_integer(verify_answer(mode, text, p->answer)));
+    }
+    return line;
+}
+
 /* Answers come in the order in which they end; they are held until those before them have come. */
 struct order {
     struct speaker *speaker;
@@ -157,7 +172,7 @@ encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids,
             error_wrap(e, "%s:%lld", prompts->path, (long long)prompts->at[i].line);
             return rc;
         }
-        out[i] = (struct sampler_prompt){ids[i], count, (uint64_t)i};
+        out[i] = (struct sampler_prompt){ids[i], count, (uint64_t)prompts->at[i].number};
     }
     return 0;
 }

@@ -3,7 +3,10 @@
 #ifndef COMMANDS_ANSWERS_H
 #define COMMANDS_ANSWERS_H
 
+#include <jansson.h>
+
 #include "base/error.h"
+#include "base/verify.h"
 #include "kernels/chat.h"
 #include "kernels/model.h"
 #include "kernels/model_config.h"
@@ -40,10 +43,15 @@ struct answers_how {
 };
 
 /* Calls `each` for every sample of every prompt, prompts in order and samples within. Its negative
- * return ends it. */
+ * return ends it. An answer is a function of the model, `how` less rows and samples, the prompt's
+ * `number` and the sample's: prompts may be some of a file's. */
 int answers_make(struct speaker *s, const struct answers_how *how, const struct prompts *prompts,
                  int (*each)(void *context, int64_t prompt, int sample, struct span text,
                              struct error *e),
                  void *context, struct error *e);
+
+/* An answer as a rollout: {"id": "PROMPT/SAMPLE", "prompt", "response", "answer", "reward"}, the
+ * last two where the prompt has an answer. NULL when it is not valid UTF-8. */
+json_t *answers_line(const struct prompt *p, int sample, struct span text, enum verify_mode mode);
 
 #endif

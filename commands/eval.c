@@ -13,6 +13,7 @@
 #include "commands/flags.h"
 #include "commands/interval.h"
 #include "commands/margin.h"
+#include "commands/rates.h"
 
 static const char about[] =
     "With --prompts: draws --samples answers to each prompt (as sluice sample does) and prints the "
@@ -43,30 +44,11 @@ struct result {
     int64_t skipped, groups, rollouts; /* of a margin */
 };
 
-struct grading {
-    const struct prompts *prompts;
-    enum verify_mode mode;
-    double *rates;
-    long samples;
-};
-
-static int
-grade(void *context, int64_t prompt, int sample, struct span text, struct error *e)
-{
-    struct grading *g = context;
-
-    (void)sample;
-    (void)e;
-    g->rates[prompt] +=
-        verify_answer(g->mode, text, g->prompts->at[prompt].answer) / (double)g->samples;
-    return 0;
-}
-
 static int
 pass_rates(const struct evaluation *v, const struct prompts *prompts, const char *dir,
            struct result *r, struct error *e)
 {
-    struct grading g = {prompts, v->mode, NULL, v->how.samples};
+    double *rates;
     struct speaker s;
     int rc = speaker_open(&s, dir, e);
 
@@ -77,12 +59,10 @@ pass_rates(const struct evaluation *v, const struct prompts *prompts, const char
         speaker_close(&s);
         return rc;
     }
-    g.rates = xarray((size_t)prompts->count, sizeof(*g.rates));
-    rc = answers_make(&s, &v->how, prompts, grade, &g, e);
+    rates = xarray((size_t)prompts->count, sizeof(*rates));
+    rc = rates_measure(&s, &v->how, prompts, v->mode, rates, e);
     speaker_close(&s);
-    for (int64_t i = 0; i < prompts->count; i++) /* a count of right answers, exactly */
-        g.rates[i] = nearbyint(g.rates[i] * (double)v->how.samples) / (double)v->how.samples;
-    *r = (struct result){.model = dir, .values = g.rates, .count = prompts->count};
+    *r = (struct result){.model = dir, .values = rates, .count = prompts->count};
     return rc;
 }
 

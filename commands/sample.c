@@ -44,19 +44,11 @@ static int
 write_answer(void *context, int64_t prompt, int sample, struct span text, struct error *e)
 {
     struct sampling *s = context;
-    const struct prompt *p = &s->prompts->at[prompt];
-    char *id = xprint("%s/%d", p->id, sample);
-    json_t *line = json_pack("{s:s, s:s%, s:s%}", "id", id, "prompt", p->text.at, p->text.length,
-                             "response", text.at, text.length);
+    json_t *line = answers_line(&s->prompts->at[prompt], sample, text, s->mode);
     int rc = 0;
 
-    free(id);
     if (!line)
         return error_set(e, ERROR_internal, "an answer is not valid UTF-8");
-    if (p->answer.at) {
-        json_object_set_new(line, "answer", json_stringn(p->answer.at, p->answer.length));
-        json_object_set_new(line, "reward", json_integer(verify_answer(s->mode, text, p->answer)));
-    }
     if (json_dumpf(line, s->out, JSON_COMPACT) != 0 || fputc('\n', s->out) == EOF)
         rc = write_failed(s, e);
     json_decref(line);

@@ -65,7 +65,8 @@ static void
 release(const struct safetensors *s, const char *from, const char *to)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)from + page - 1) / page * page, last = (uintptr_t)to / page * page;
+    uintptr_t first = ((uintptr_t)from + page - 1) / page * page;
+    uintptr_t last = (uintptr_t)to / page * page;
 
     if (s->mapped && last > first)
         madvise((void *)first, last - first, MADV_DONTNEED);

@@ -377,7 +377,8 @@ sampler_new(const struct model *model, const struct sampler_options *options,
 {
     struct sampler *s;
 
-    if (check_options(model, options, e) < 0 || check_prompts(model, options, prompts, count, e) < 0)
+    if (check_options(model, options, e) < 0 ||
+        check_prompts(model, options, prompts, count, e) < 0)
         return NULL;
     s = xalloc(sizeof(*s));
     *s = (struct sampler){.model = model,

@@ -78,8 +78,9 @@ origin_check(struct node *n, const char *path, struct error *e)
     const struct dirent *entry;
     for (int i = 0; rc == 0 && i < ORIGIN_FILES_MAX && (entry = readdir(d)); i++) {
         const char *dot = strrchr(entry->d_name, '.');
-        /* What is read of a model: weights, sizes, tokenizer. */
-        if (!dot || (strcmp(dot, ".json") != 0 && strcmp(dot, ".safetensors") != 0))
+        /* What is read of a model: weights, sizes, tokenizer, chat template. */
+        if (!dot || (strcmp(dot, ".json") != 0 && strcmp(dot, ".safetensors") != 0 &&
+                     strcmp(dot, ".jinja") != 0))
             continue;
         char *file = xprint("%s/%s", path, entry->d_name);
         if (stat(file, &st) == 0 && S_ISREG(st.st_mode))

@@ -8,8 +8,8 @@
 
 #define ORIGIN_FILES_MAX 4096       /* files of one folder that are looked at */
 
-/* `path` is a file or a folder (its .json and .safetensors; no folders below). Reads them once per
- * change of size or time: a restart of a large model costs nothing. Call it in start().
+/* `path` is a file or a folder (its .json, .jinja and .safetensors; no folders below). Reads them
+ * once per change of size or time: a restart of a large model costs nothing. Call it in start().
  * -> ERROR_file, ERROR_model: it is not what the run began with. */
 int origin_check(struct node *n, const char *path, struct error *e);
 

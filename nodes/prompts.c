@@ -112,7 +112,7 @@ take_prompt(struct reading *r, const json_t *json, int64_t number, struct error 
         p->at = xresize(p->at, (size_t)p->room * sizeof(*p->at));
     }
     one = &p->at[p->count];
-    *one = (struct prompt){.line = number};
+    *one = (struct prompt){.line = number, .number = p->count};
     if (take_text(p, json, "prompt", &one->text, e) ||
         take_text(p, json, "answer", &one->answer, e) || take_text(p, json, "id", &id, e))
         return ERROR_input;

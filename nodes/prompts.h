@@ -17,6 +17,7 @@ struct prompt {
     struct span text;
     struct span answer; /* at NULL: none */
     int64_t line;       /* from 1 */
+    int64_t number;     /* its place in the file, from 0: keys what is drawn for it */
 };
 
 struct prompts {

@@ -194,7 +194,7 @@ run_backward(struct run *r, float *grads)
 
 /* The first step of AdamW with the golden settings, on the model in place. */
 static void
-run_step(struct run *r, const float *grads)
+run_step(struct run *r, float *grads)
 {
     const double *set = golden_find(&r->golden, "step")->values;
     struct adamw a = {
@@ -279,7 +279,7 @@ same_numbers(const struct model *m, const struct model *again)
 
 /* What an AdamW step makes of the model, and what is saved of that. */
 static void
-check_step(struct run *r, const float *grads, const char *dir)
+check_step(struct run *r, float *grads, const char *dir)
 {
     struct model again;
     struct error e = {0};
