@@ -7,7 +7,9 @@
  * ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder or none; post-processors
  * ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing; Sequences of each. Every other
  * type is refused by its name. The Unicode versions are the reference's (unicode.h), and so are its
- * regular expressions where pattern.h does not refuse them. Differences from the reference, all in
+ * regular expressions where pattern.h does not refuse them. A file's truncation and padding are not
+ * applied.
+ * Differences from the reference, all in
  * offsets: they are bytes of the text given, never trimmed; and where a normalizer changed
  * characters the offsets of the result cover all of the changed ones. A token that holds a part of
  * a character spans the whole character. One tokenizer serves one thread (it caches). */
