@@ -69,6 +69,7 @@ check_prompts(const struct model *model, const struct sampler_options *o,
     const struct model_config *c = &model->config;
     int slides = c->positions_usable < c->max_position_embeddings;
 
+
     for (int64_t i = 0; i < count; i++) {
         const struct sampler_prompt *p = &prompts[i];
 
@@ -376,7 +377,8 @@ sampler_new(const struct model *model, const struct sampler_options *options,
 {
     struct sampler *s;
 
-    if (check_options(model, options, e) < 0 || check_prompts(model, options, prompts, count, e) < 0)
+    if (check_options(model, options, e) < 0 ||
+        check_prompts(model, options, prompts, count, e) < 0)
         return NULL;
     s = xalloc(sizeof(*s));
     *s = (struct sampler){.model = model,

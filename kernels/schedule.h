@@ -5,8 +5,8 @@
  *      constant   lr
  *      cosine     lr_min + (lr - lr_min) (1 + cos(pi u)) / 2     u = (step - w) / (T - w)
  *      linear     lr_min + (lr - lr_min) (1 - u)
- *      wsd        lr until T - decay, then lr_min + (lr - lr_min) d(u), u = (step - T + decay) / decay;
- *                 d: linear 1 - u, sqrt 1 - sqrt(u), cosine (1 + cos(pi u)) / 2
+ *      wsd        lr until T - decay, then lr_min + (lr - lr_min) d(u),
+ *                 u = (step - T + decay) / decay; d: linear 1 - u, sqrt 1 - sqrt(u), cosine (1 + cos(pi u)) / 2
  * and lr_min after step T. (Warm-up, stable, decay: Hu et al., "MiniCPM", arXiv 2404.06395, Eq 1;
  * 1 - sqrt: Haegele et al., arXiv 2405.18392.) The same as the schedules of transformers'
  * optimization.py at its step of the same number, which counts from 0: so the first step here has

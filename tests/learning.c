@@ -63,8 +63,9 @@ struct harness *
 learning_start(const char *const *more, struct error *e)
 {
     static const char *const links[] = {"passed", "rollouts", NULL};
-    const char *options[OPTIONS_MAX] = {"model",        learning_base, "lr",        "3e-3", "batch_rollouts", "8",
-                                        "batch_tokens", "64",          "objective", "bcpg", "tau",            "0.05"};
+    const char *options[OPTIONS_MAX] = {"model",          learning_base, "lr",           "3e-3",
+                                        "batch_rollouts", "8",           "batch_tokens", "64",
+                                        "objective",      "bcpg",        "tau",          "0.05"};
     int n = 12;
 
     if (more && strcmp(more[0], "model") == 0) {

@@ -165,7 +165,7 @@ schedules(void **state)
     assert_int_equal(schedule_find("linear"), SCHEDULE_linear);
     assert_int_equal(schedule_find("square"), -1);
     s = (struct schedule){SCHEDULE_wsd, 1.0, 0.0, 4, 14, 100, SCHEDULE_decay_linear};
-    assert_true(schedule_lr(&s, 4) == 1.0 && schedule_lr(&s, 9) == 0.5);    /* no room to be stable */
+    assert_true(schedule_lr(&s, 4) == 1.0 && schedule_lr(&s, 9) == 0.5); /* nothing stable */
 }
 
 /* Every row of tests/golden/schedule.txt: transformers' rate of that step. */

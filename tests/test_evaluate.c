@@ -47,7 +47,8 @@ write_files(void)
             fprintf(r, "}\n");
         }
     }
-    fprintf(r, "{\"prompt\":\"1\",\"response\":\"\\u4e2d\",\"reward\":true}\n"); /* no such tokens */
+    fprintf(r,
+            "{\"prompt\":\"1\",\"response\":\"\\u4e2d\",\"reward\":true}\n"); /* no such tokens */
     fclose(r);
     fclose(p);
 }
@@ -127,10 +128,10 @@ score(const struct model *m, const struct margin_rollout *r, float *logp, float 
 
     for (int64_t k = 0; k < r->count; k++)
         targets[k] = k + 1 < r->count ? r->ids[k + 1] : -1;
-    head_statistics(work, &head, r->count,
-                    decoder_forward(d, m, &(struct batch){r->count, r->ids, 1,
-                                                          (int64_t[]){0, r->count}}),
-                    targets, logp, lse, entropy);
+    head_statistics(
+        work, &head, r->count,
+        decoder_forward(d, m, &(struct batch){r->count, r->ids, 1, (int64_t[]){0, r->count}}),
+        targets, logp, lse, entropy);
     decoder_free(d);
     head_work_free(work);
     free(targets);
@@ -177,9 +178,19 @@ grade(void *context, int64_t prompt, int sample, struct span text, struct error 
     return 0;
 }
 
-static const char *const all[] = {"eval_rollouts", rollouts, "eval_prompts", prompts,
-                                  "eval_samples", "6", "eval_max_tokens", "7", "eval_every", "2",
-                                  "checkpoint_steps", "1", NULL};
+static const char *const all[] = {"eval_rollouts",
+                                  rollouts,
+                                  "eval_prompts",
+                                  prompts,
+                                  "eval_samples",
+                                  "6",
+                                  "eval_max_tokens",
+                                  "7",
+                                  "eval_every",
+                                  "2",
+                                  "checkpoint_steps",
+                                  "1",
+                                  NULL};
 
 static void
 check_numbers(struct harness *h, int step, const char *dir)
@@ -291,8 +302,9 @@ kills_and_evaluation_change_nothing(void **state)
 static void
 windows_are_evaluated_between(void **state)
 {
-    const char *const options[] = {"follow", "true", "window", "8", "passes", "2", "eval_every", "2",
-                                   "checkpoint_steps", "1", "eval_rollouts", rollouts, NULL};
+    const char *const options[] = {
+        "follow",           "true", "window",        "8",      "passes", "2", "eval_every", "2",
+        "checkpoint_steps", "1",    "eval_rollouts", rollouts, NULL};
     struct harness *h = fed(options), *killed = fed(options); /* 3 windows of 2 steps */
     char *one, *two;
     int lines;
@@ -355,11 +367,14 @@ what_cannot_be_evaluated_is_refused(void **state)
     learning_refused(missing, "/nonexistent/prompts");
     learning_refused(answers, "'answer' is missing");
     f = fopen(bad, "w");
-    fputs("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}\n{\"prompt\":\"1\",\"response\":\"2\"}\n", f);
+    fputs("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}\n{\"prompt\":\"1\",\"response\":"
+          "\"2\"}\n",
+          f);
     fclose(f);
     learning_refused(lines, "bad.jsonl:2: neither 'reward' nor 'answer'");
     f = fopen(bad, "w");
-    fputs("{\"prompt\":\"1\",\"response\":\"23\",\"reward\":1,\"ends\":[1,2],\"labels\":[3,0]}\n", f);
+    fputs("{\"prompt\":\"1\",\"response\":\"23\",\"reward\":1,\"ends\":[1,2],\"labels\":[3,0]}\n",
+          f);
     fclose(f);
     learning_refused(lines, "'labels' holds something");
 }

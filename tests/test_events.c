@@ -33,7 +33,10 @@ checksums(void **state)
     assert_int_equal(events_crc("123456789", 9), 0xE3069283u);
     assert_int_equal(events_crc(zeros, 32), 0x8A9136AAu);
     assert_int_equal(events_crc_masked(zeros, 32), 0x0FD7FFFAu);
-    assert_int_equal(events_crc_masked("\x1a\x11" "CRC test, one two", 19), 0x5794D08Au);
+    assert_int_equal(events_crc_masked("\x1a\x11"
+                                       "CRC test, one two",
+                                       19),
+                     0x5794D08Au);
 }
 
 /* What tensorboard's protobuf and record writer made of the same events. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "nodes/reader/line.h"
+#include "nodes/reader/recorded.h"
 
 static struct arena arena;
 
@@ -110,6 +111,22 @@ recorded_fields_of_many_responses_are_told_apart(void **state)
     line_free(&line);
 }
 
+/* More than a message could carry: refused here, not by the reader's death at emission. */
+static void
+recorded_lists_have_a_limit(void)
+{
+    const struct line_how how = {0};
+    struct buffer text = {0};
+
+    buffer_text(&text, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"logprobs\":[0");
+    for (int i = 0; i < RECORDED_TOKENS_MAX; i++)
+        buffer_text(&text, ",-1");
+    buffer_text(&text, "]}");
+    buffer_add(&text, "", 1);
+    refused(&how, text.at, "more log-probabilities than a response may have tokens");
+    buffer_free(&text);
+}
+
 static void
 recorded_fields_that_cannot_be_are_refused(void **state)
 {
@@ -129,6 +146,7 @@ recorded_fields_that_cannot_be_are_refused(void **state)
     refused(&named,
             "{\"prompt\":\"P\",\"responses\":[\"R\",\"S\"],\"rewards\":[1,0],\"ids\":[[1]]}",
             "field 'ids' does not list one for each of 2 responses");
+    recorded_lists_have_a_limit();
     /* A standard name that is something else is not the field. */
     understood(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"reward\":1,\"weight\":\"heavy\","
                      "\"logprobs\":true,\"token_ids\":{}}");

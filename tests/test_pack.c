@@ -125,8 +125,12 @@ what_one_sample_lacks_the_batch_lacks(void **state)
     assert_null(p.rows.behaviour);
     samples[1].injected = 1; /* nobody of ours sampled it */
     pack_rows(&p, &rules, samples, 2);
-    equal(p.rows.behaviour, 8, (float[]){-1, -2, -3, -4, 0, 0, 0, 0});
+    equal(p.rows.behaviour, 4, logps);
+    equal(p.rows.behaviour + 4, 4, reference);
     assert_int_equal(p.samples[1].injected, 1);
+    samples[1].reference = NULL;
+    pack_rows(&p, &rules, samples, 2);
+    equal(p.rows.behaviour + 4, 4, (float[]){0, 0, 0, 0});
     samples[0].reference = NULL;
     pack_rows(&p, &rules, samples, 2);
     assert_null(p.rows.reference);

@@ -69,6 +69,39 @@ recorded_logps_stand_for_the_reference(void **state)
     free(c.at);
 }
 
+/* Answers put in from elsewhere have no log-probabilities of the sampler's; they stop nobody. */
+static void
+injected_answers_need_no_logps(void **state)
+{
+    static const char *const recorded[] = {"behaviour", "recorded", "epochs", "2", NULL};
+    struct lesson_bytes w[2];
+
+    (void)state;
+    for (uint64_t k = 0; k < 2; k++) {
+        struct harness *h = lesson_open(lesson_both, "grpo", recorded, NULL);
+        struct lesson_made m;
+
+        for (uint64_t i = 0; i < 16; i++) {
+            struct rollout *r = lesson_make(&m, i);
+
+            for (int t = 0; t < LESSON_LONGEST; t++)
+                m.logps[t] = -2;
+            r->injected = i % LESSON_GROUP == 0 ? k : 0;
+            if (!r->injected)
+                r->logps = (struct f32s){(int64_t)strlen(m.response) + 1, m.logps};
+            lesson_give(h, &m, i, true);
+        }
+        harness_end(h);
+        lesson_run(h);
+        assert_int_equal(harness_dead_count(h), 0);
+        w[k] = lesson_weights(h);
+        harness_close(h);
+    }
+    assert_false(lesson_same(w[0], w[1]));
+    free(w[0].at);
+    free(w[1].at);
+}
+
 /* No later rollout has what the first lacks: an error that no restart mends, and nothing trained.
  */
 static void
@@ -428,6 +461,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_logps_stand_for_the_reference),
+        cmocka_unit_test(injected_answers_need_no_logps),
         cmocka_unit_test(missing_logps_stop_the_learner),
         cmocka_unit_test(recorded_values_that_do_not_fit_are_dead_letters),
         cmocka_unit_test(the_end_is_learnt_where_it_was_sampled),

@@ -59,8 +59,9 @@ number(struct harness *h, int index, const char *name)
 static void
 frozen_tensors_keep_their_bits(void **state)
 {
-    static const char *const options[] = {"freeze", "model.layers.0.*", "no_decay",
-                                          "model.embed_tokens*", "weight_decay", "0.1", NULL};
+    static const char *const options[] = {
+        "freeze", "model.layers.0.*", "no_decay", "model.embed_tokens*", "weight_decay", "0.1",
+        NULL};
     static const char *const two[] = {"freeze", "model.embed_tokens*", "freeze",
                                       "model.layers.?.self_attn*", NULL};
     struct harness *h[] = {learning_trained(options, 32), learning_trained(two, 32)};
@@ -106,7 +107,8 @@ patterns_that_match_nothing_are_refused(void **state)
 static void
 the_average_is_kept_and_exact(void **state)
 {
-    static const char *const options[] = {"ema", "0.75", "checkpoint_steps", "1", "keep", "9", NULL};
+    static const char *const options[] = {"ema", "0.75", "checkpoint_steps", "1", "keep",
+                                          "9",   NULL};
     struct harness *h = learning_trained(options, 24), *killed = learning_fed(options, 24);
     struct model m, average, now;
     struct error e = {0};
@@ -138,10 +140,11 @@ the_average_is_kept_and_exact(void **state)
 static void
 the_rate_follows_its_schedule(void **state)
 {
-    static const char *const options[] = {"schedule", "wsd", "warmup_steps", "2", "decay_share",
-                                          "0.4", "lr_min", "1e-3", "epochs", "2", NULL};
-    static const char *const endless[] = {"schedule", "linear", "follow", "true", "window", "8",
-                                          NULL};
+    static const char *const options[] = {
+        "schedule", "wsd",  "warmup_steps", "2", "decay_share", "0.4",
+        "lr_min",   "1e-3", "epochs",       "2", NULL};
+    static const char *const endless[] = {"schedule", "linear", "follow", "true",
+                                          "window",   "8",      NULL};
     struct harness *h = learning_trained(options, 40); /* 10 steps, the last 4 fall */
 
     (void)state;
@@ -160,10 +163,14 @@ static void
 measures_are_in_both_files(void **state)
 {
     static const char *const quiet[] = {"tensorboard", "false", NULL};
-    static const char *const names[] = {"step",   "epoch",   "loss",    "policy", "pull",
-                                        "kl",     "lr",      "grad_norm", "reward/mean", "tokens",
-                                        "samples", "advantage/mean_abs", "s/largest",
-                                        "tokens_per_second", "seconds"};
+    static const char *const names[] = {"step",        "epoch",
+                                        "loss",        "policy",
+                                        "pull",        "kl",
+                                        "lr",          "grad_norm",
+                                        "reward/mean", "tokens",
+                                        "samples",     "advantage/mean_abs",
+                                        "s/largest",   "tokens_per_second",
+                                        "seconds"};
     struct harness *h = learning_trained(NULL, 24), *without = learning_trained(quiet, 24);
     size_t length, at = 0;
     char *events;
@@ -197,7 +204,8 @@ measures_are_in_both_files(void **state)
 static char *
 kept(struct harness *h, int step)
 {
-    char *link = xprint("%s/checkpoints/%s/step-%d", harness_dir(h), node_id(harness_node(h)), step);
+    char *link =
+        xprint("%s/checkpoints/%s/step-%d", harness_dir(h), node_id(harness_node(h)), step);
     char *path = realpath(link, NULL);
 
     assert_non_null(path);
@@ -208,20 +216,22 @@ kept(struct harness *h, int step)
 static void
 any_kept_checkpoint_leads_to_the_same_bytes(void **state)
 {
-    static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", "epochs", "3",
-                                          "schedule", "cosine", "ema", "0.9", NULL};
+    static const char *const options[] = {
+        "checkpoint_steps", "1",      "keep", "20",  "epochs", "3",
+        "schedule",         "cosine", "ema",  "0.9", NULL};
     struct harness *h = learning_trained(options, 40); /* 15 steps */
 
     (void)state;
     for (int step = 1; step < 15; step += 4) {
         char *from = kept(h, step);
-        const char *again[] = {"resume_from", from, "checkpoint_steps", "2", "epochs", "3",
-                               "schedule", "cosine", "ema", "0.9", NULL};
+        const char *again[] = {"resume_from", from,       "checkpoint_steps", "2",   "epochs",
+                               "3",           "schedule", "cosine",           "ema", "0.9",
+                               NULL};
         struct harness *other = learning_fed(again, 40);
         struct error e = {0};
-        char newest[20];
 
-        harness_run(other, 0.002, &e);
+        harness_node(other)->draining = step == 5; /* before it is this run's own */
+        harness_run(other, step == 5 ? LEARNING_SECONDS : 0.002, &e);
         if (!harness_finished(other))
             harness_crash(other);
         learning_run(other);
@@ -232,7 +242,6 @@ any_kept_checkpoint_leads_to_the_same_bytes(void **state)
         assert_true(number(other, 0, "step") == step + 1);
         assert_true(number(other, -1, "step") == 15);
         assert_true(number(other, 0, "loss") == number(h, step, "loss"));
-        snprintf(newest, sizeof(newest), "step-%d", 14);
         learning_same(h, other, "step-14/optimizer.safetensors");
         harness_close(other);
         free(from);
@@ -288,7 +297,8 @@ make_bf16(const char *from, const char *to)
         for (int64_t j = 0; j < entry->elements; j++)
             buffer_add(&data, (const char *)&values[j] + 2, 2);
         safetensors_shape(entry->shape, entry->rank, shape, sizeof(shape));
-        buffer_print(&header, "%c\"%s\":{\"dtype\":\"BF16\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+        buffer_print(&header,
+                     "%c\"%s\":{\"dtype\":\"BF16\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
                      i ? ',' : '{', entry->name, shape, begin, data.length);
         free(values);
     }
@@ -310,14 +320,17 @@ a_damaged_checkpoint_is_not_the_end(void **state)
 {
     static const char *const once[] = {"checkpoint_steps", "0", "epochs", "12", NULL};
     static const char *const often[] = {"checkpoint_steps", "2", "epochs", "12", NULL};
-    struct harness *h = learning_trained(once, 40), *cut = learning_fed(often, 40), *other; /* 60 steps */
+    struct harness *h = learning_trained(once, 40), *cut = learning_fed(often, 40),
+                   *other; /* 60 steps */
     struct error e = {0};
     char *from, *two, *damage;
 
     (void)state;
-    two = xprint("[ $(ls -d %s/checkpoints/*/step-*[0-9] 2>/dev/null | wc -l) = 2 ]", harness_dir(cut));
+    two = xprint("[ $(ls -d %s/checkpoints/*/step-*[0-9] 2>/dev/null | wc -l) = 2 ]",
+                 harness_dir(cut));
     damage = xprint("truncate -s -100 $(ls -d %s/checkpoints/*/step-* | sort -V | tail -1)"
-                    "/optimizer.safetensors", harness_dir(cut));
+                    "/optimizer.safetensors",
+                    harness_dir(cut));
     while (system(two) != 0) /* a few slices of 1 ms */
         if (harness_run(cut, 0.001, &e) < 0)
             fail_msg("%s", e.text);
@@ -365,7 +378,8 @@ is_bf16(struct harness *h, const char *name, int all)
 static void
 a_rounded_model_goes_on_exactly(void **state)
 {
-    char *half = xprint("%s/half", learning_folder), *from = xprint("%s/model.safetensors", learning_base);
+    char *half = xprint("%s/half", learning_folder),
+         *from = xprint("%s/model.safetensors", learning_base);
     char *to = xprint("%s/model.safetensors", half);
     const char *plain[] = {"model", half, "checkpoint_steps", "1", "epochs", "2", NULL};
     struct harness *h, *killed;
@@ -390,8 +404,9 @@ a_rounded_model_goes_on_exactly(void **state)
 
 /* ---- numbers that are not finite ---- */
 
-static const char *const explosive[] = {"lr", "1", "clip", "0", "eps", "1e-30", "weight_decay",
-                                        "10", "epochs", "30", "objective", "sft", NULL};
+static const char *const explosive[] = {
+    "lr", "1",      "clip", "0",         "eps", "1e-30", "weight_decay",
+    "10", "epochs", "30",   "objective", "sft", NULL};
 
 static void
 a_bad_step_stops_training_and_is_kept_to_look_at(void **state)

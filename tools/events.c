@@ -1,6 +1,7 @@
-/* events: prints the scalars of a TensorBoard event file, one a line: step, tag, value. Every checksum is checked. With
- * --steady times and what depends on them (seconds, tokens_per_second) are left out: two runs on the same input print the
- * same.
+/* events: prints the scalars of a TensorBoard event file, one a line: step, tag, value. Every
+ * checksum is checked. With
+ * --steady times and what depends on them (seconds, tokens_per_second) are left out: two runs on
+ * the same input print the same.
  *
  *      build/tools/events [--steady] FILE */
 #include <stdbool.h>
@@ -94,7 +95,8 @@ print_value(struct reader r, unsigned long long step, bool steady)
         else if (key == (2 << 3 | 5))
             bits = (unsigned)value;
     memcpy(&number, &bits, sizeof(number));
-    snprintf(name, sizeof(name), "%.*s", (int)(tag.end - tag.at), tag.at ? (const char *)tag.at : "");
+    snprintf(name, sizeof(name), "%.*s", (int)(tag.end - tag.at),
+             tag.at ? (const char *)tag.at : "");
     if (!steady || (strcmp(name, "seconds") != 0 && strcmp(name, "tokens_per_second") != 0))
         printf("%llu %s %.9g\n", step, name, (double)number);
 }

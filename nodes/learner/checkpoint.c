@@ -101,7 +101,10 @@ read_optimiser(const char *path, struct weights *w, bool ema, struct error *e)
     w->m = xaligned(bytes);
     w->v = xaligned(bytes);
     w->ema = ema ? xaligned(bytes) : NULL;
-    rc = read_numbers(&file, "exp_avg", w->model.count, w->m, e);
+    if (ema && !safetensors_find(&file, "ema"))
+        rc = error_set(e, ERROR_model, "holds no average of the weights (ema)");
+    if (rc == 0)
+        rc = read_numbers(&file, "exp_avg", w->model.count, w->m, e);
     if (rc == 0)
         rc = read_numbers(&file, "exp_avg_sq", w->model.count, w->v, e);
     if (rc == 0 && ema)

@@ -35,9 +35,9 @@ struct evaluation {
     int64_t computed; /* tokens read and drawn */
     int64_t at;       /* rollouts done */
     struct sums sums;
-    double *likelihood;     /* (rollouts) mean log p per token */
+    double *likelihood;      /* (rollouts) mean log p per token */
     struct sampler *sampler; /* while answers are drawn */
-    double *rates;          /* (prompts) */
+    double *rates;           /* (prompts) */
     double answers, answer_tokens;
     int64_t reference_at;
 };
@@ -79,8 +79,9 @@ encode_prompt(struct learner *l, struct evaluation *v, int64_t i, struct error *
         rc = error_set(e, ERROR_topology, "the tokenizer lacks %lld characters of the prompt",
                        (long long)tokens.dropped);
     if (rc == 0 && tokens.count + bos >= l->config.positions_usable)
-        rc = error_set(e, ERROR_topology, "the prompt has %lld tokens; the model has %lld positions",
-                       (long long)tokens.count, (long long)l->config.positions_usable);
+        rc =
+            error_set(e, ERROR_topology, "the prompt has %lld tokens; the model has %lld positions",
+                      (long long)tokens.count, (long long)l->config.positions_usable);
     if (rc == 0) {
         v->ids[i] = xarray((size_t)tokens.count + 1, sizeof(**v->ids));
         if (bos)
@@ -91,7 +92,8 @@ encode_prompt(struct learner *l, struct evaluation *v, int64_t i, struct error *
     }
     tokens_free(&tokens);
     if (rc == 0 && v->given[i].count == 0)
-        rc = error_set(e, ERROR_topology, "the prompt has no tokens, and the model no bos_token_id");
+        rc =
+            error_set(e, ERROR_topology, "the prompt has no tokens, and the model no bos_token_id");
     return rc < 0 ? error_wrap(e, "%s:%lld", v->prompts.path, (long long)p->line) : 0;
 }
 
@@ -136,7 +138,8 @@ open_rollouts(struct learner *l, struct evaluation *v, struct error *e)
     sample_rules_free(&rules);
     v->likelihood = xarray((size_t)v->rollouts.count + 1, sizeof(*v->likelihood));
     if (rc == 0 && v->rollouts.skipped > 0)
-        node_log(l->node, LOG_warning, "%s: %lld rollouts are not such that the model can read them",
+        node_log(l->node, LOG_warning,
+                 "%s: %lld rollouts are not such that the model can read them",
                  l->options->eval_rollouts, (long long)v->rollouts.skipped);
     return rc;
 }
@@ -352,7 +355,8 @@ draw_answers(struct learner *l, struct evaluation *v, struct error *e)
     int rc;
 
     if (!v->sampler)
-        v->sampler = sampler_new(&l->trainer.model, &v->how, v->given, v->prompts.count, grade, l, e);
+        v->sampler =
+            sampler_new(&l->trainer.model, &v->how, v->given, v->prompts.count, grade, l, e);
     if (!v->sampler)
         return e->code;
     do
@@ -434,10 +438,11 @@ evaluate_pump(struct learner *l, struct error *e)
 
     if (!v->running)
         begin(l, v);
-    node_why(l->node, "computing the evaluation after step %lld: %lld of %lld rollouts, %.0f of %lld"
-             " answers", (long long)l->progress.step, (long long)v->at,
-             (long long)v->rollouts.count, v->answers,
-             (long long)(v->prompts.count * l->options->eval_samples));
+    node_why(l->node,
+             "computing the evaluation after step %lld: %lld of %lld rollouts, %.0f of %lld"
+             " answers",
+             (long long)l->progress.step, (long long)v->at, (long long)v->rollouts.count,
+             v->answers, (long long)(v->prompts.count * l->options->eval_samples));
     if (v->at < v->rollouts.count)
         return measure_batch(l, v, e);
     if (v->prompts.count > 0) {

@@ -57,7 +57,8 @@ read_reward(const json_t *json, struct span response, double *reward, struct err
         *reward = verify_answer(VERIFY_numeric, response,
                                 span_of(json_string_value(answer), json_string_length(answer)));
     else
-        return error_set(e, ERROR_input, "neither 'reward' nor 'answer' says whether it is correct");
+        return error_set(e, ERROR_input,
+                         "neither 'reward' nor 'answer' says whether it is correct");
     return 0;
 }
 

@@ -13,9 +13,9 @@
 
 struct held_out {
     struct sample *at;
-    int64_t *group;        /* of each sample, from 0 in order of appearance */
+    int64_t *group; /* of each sample, from 0 in order of appearance */
     int64_t count, groups;
-    int64_t skipped;       /* what the model cannot read: too long, characters it lacks */
+    int64_t skipped; /* what the model cannot read: too long, characters it lacks */
     struct arena arena;
 };
 

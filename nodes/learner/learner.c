@@ -264,7 +264,8 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
         return check_fail(c, "decay_steps", e, "decay_steps belongs to schedule: wsd");
     if (o->follow && o->resume_from[0])
         return check_fail(c, "resume_from", e,
-                          "windows cannot be taken up from a folder; a stopped run goes on by itself");
+                          "windows cannot be taken up from a folder; a stopped run goes on by"
+                          " itself");
     if (o->lr_min > o->lr)
         return check_fail(c, "lr_min", e, "%g is above lr, %g", o->lr_min, o->lr);
     return 0;
@@ -308,8 +309,13 @@ load_progress(struct learner *l, struct error *e)
     struct span value;
 
     if (!node_get(l->node, span_of("p", 1), &value)) {
+        int rc = 0;
+
         l->resuming = l->options->resume_from[0] != 0;
-        return l->resuming ? manifest_read(l, l->options->resume_from, &l->progress, e) : 0;
+        if (l->resuming)
+            rc = manifest_read(l, l->options->resume_from, &l->progress, e);
+        l->saved = l->progress; /* its steps are not this run's work */
+        return rc;
     }
     if (value.length == sizeof(l->progress))
         memcpy(&l->progress, value.at, sizeof(l->progress));

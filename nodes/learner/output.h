@@ -1,7 +1,7 @@
 /* output: what a learner leaves in RUN/checkpoints/NODE: step-N directories to go on from, `final`
  * with its manifest (and `final-ema`), metrics.jsonl and a TensorBoard event file. A directory is
- * made aside, synced and renamed; it counts from the moment the learner's progress, committed after,
- * names it. What no progress names is an orphan, removed at start. */
+ * made aside, synced and renamed; it counts from the moment the learner's progress, committed
+ * after, names it. What no progress names is an orphan, removed at start. */
 #ifndef NODES_LEARNER_OUTPUT_H
 #define NODES_LEARNER_OUTPUT_H
 

@@ -62,7 +62,7 @@ fill_sample(struct pack *p, const struct pack_rules *rules, const struct sample 
         p->learnt += learns;
         p->gem_tokens += learns && gem && !rules->classes;
         p->reference[row] = s->reference ? s->reference[i] : 0;
-        p->behaviour[row] = rules->recorded ? (s->logps ? s->logps[i] : 0) : p->reference[row];
+        p->behaviour[row] = rules->recorded && s->logps ? s->logps[i] : p->reference[row];
         p->advantage[row] = s->advantages ? s->advantages[i] : (float)s->advantage;
     }
 }

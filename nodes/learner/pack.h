@@ -6,7 +6,8 @@
  * n), of which those at step ends have a target. pack_rows() lays out the rows to learn alone, for
  * what needs no forward pass.
  *
- * A recorded log mu that an injected sample lacks is 0: no policy of ours sampled it.
+ * A recorded log mu that an injected sample lacks (no policy of ours sampled it) is log pi_ref
+ * where that is known, else 0.
  *
  * The weight of a token: beta in a correct step of a wrong response (a gem), `wrong` in an
  * incorrect step of one, else 1; times `correction` in a step labelled correct right after an

@@ -125,8 +125,8 @@ load_kept(struct learner *l, struct weights *kept, struct error *e)
 
     if (rc == ERROR_model && !l->resuming && p->kept_count > 1)
         return error_set(e, ERROR_topology,
-                         "%.500s; `sluice replay RUN %s --set %s.resume_from=%s/step-%lld --into NEW`"
-                         " goes on from the one before",
+                         "%.500s; `sluice replay RUN %s --set %s.resume_from=%s/step-%lld"
+                         " --into NEW` goes on from the one before",
                          why.text, id, id, l->output.dir, (long long)p->kept[p->kept_count - 2]);
     return rc < 0 ? error_set(e, rc == ERROR_model ? ERROR_topology : rc, "%s", why.text) : 0;
 }

@@ -10,7 +10,8 @@
 
 #include "nodes/reader/line.h"
 
-#define RECORDED_TOKENS_MAX (1 << 24)   /* of one response */
+/* Of one response. Ids and log-probabilities together stay well below MESSAGE_ELEMENTS_MAX. */
+#define RECORDED_TOKENS_MAX (1 << 20)
 
 /* Fills logps, token_ids, weight, finish and injected of the line's items; a response whose field
  * is malformed gets a `why`. responses: the value the items were read from. -> ERROR_input about
