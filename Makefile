@@ -36,7 +36,7 @@ TOOLS    := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
 Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
-.PHONY: all setup tests tools run test test-core chaos bench install clean manual check-layers
+.PHONY: all setup tests tools run table test test-core chaos bench install clean manual check-layers
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -98,6 +98,11 @@ tools: $(TOOLS)
 run: all
 	@$(MAKE) --no-print-directory tools
 	@examples/arith/run.sh
+
+# Eight objectives, five seeds, three epochs: under an hour on two cores.
+table: all
+	@$(MAKE) --no-print-directory tools
+	@examples/arith/table.sh
 
 test: setup
 	@tools/test.sh

@@ -87,7 +87,7 @@ product(const struct isa *isa, struct isa_tile t, int64_t rows, int64_t columns)
 
     for (int64_t j = 0; j < columns; j += t.columns) {
         t.columns = columns - j >= isa->columns ? isa->columns : LANES;
-        t.b = b + j;
+        t.b = t.soon = b + j;
         for (int64_t i = 0; i < rows; i += isa->rows) {
             t.rows = least(rows - i, isa->rows);
             t.a = a + i * t.a_row;
@@ -114,7 +114,7 @@ against_panels(const struct isa *isa, int64_t rows, int64_t keys, int64_t dim, c
     };
 
     for (int64_t j = 0; j < keys; j += isa->columns) {
-        t.b = panels + j * dim;
+        t.b = t.soon = panels + j * dim;
         for (int64_t i = 0; i < rows; i += isa->rows) {
             t.rows = least(rows - i, isa->rows);
             t.a = a + i * a_row;

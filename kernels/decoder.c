@@ -28,10 +28,9 @@ struct kept {
     float *middle;              /* (tokens, hidden): after attention */
     float *factor2;             /* (tokens): of the second norm */
     float *gu;                  /* (tokens, 2 inner): gate and up */
-    float *act;                 /* (tokens, inner) */
 };
 
-struct packed {                 /* a layer's weights as forward products want them */
+struct packed {     /* a layer's weights as forward products want them, or as backward ones do */
     struct matmul_weight qkv, o, gu, down;
 };
 
@@ -50,6 +49,7 @@ struct decoder {
     float           *top;       /* (tokens, hidden): after the head's first layer; or out */
     float           *normed;    /* (chunk, hidden): a norm's output */
     float           *part;      /* (chunk, hidden): what is added to the stream */
+    float           *act;       /* (chunk, inner): silu(gate) up */
     float           *dx, *dnormed, *dqkv, *dmixed, *dgu, *dact;     /* (chunk, ...) */
     float           *draw;      /* (q + kv): one token's */
     float           *dtop, *dout;   /* (chunk, hidden) */
@@ -120,7 +120,6 @@ take_kept(struct decoder *d, struct cursor *c, struct kept *k)
     k->middle = take(c, n * d->hidden);
     k->factor2 = take(c, n);
     k->gu = take(c, n * 2 * d->inner);
-    k->act = take(c, n * d->inner);
 }
 
 static void
@@ -139,6 +138,7 @@ take_all(struct decoder *d, struct cursor *c, int two_layers)
     d->top = two_layers ? take(c, n * d->hidden) : d->out;
     d->normed = take(c, near * d->hidden);
     d->part = take(c, near * d->hidden);
+    d->act = take(c, near * d->inner);
     if (!d->backward)
         return;
     d->dx = take(c, near * d->hidden);
@@ -218,6 +218,18 @@ pack_layer(const struct decoder *d, const struct model *m, int64_t layer)
     matmul_pack(&p->o, d->hidden, d->q, m->params + l->o);
     matmul_pack(&p->gu, 2 * d->inner, d->hidden, m->params + l->gate);
     matmul_pack(&p->down, d->hidden, d->inner, m->params + l->down);
+}
+
+static void
+pack_layer_backward(const struct decoder *d, const struct model *m, int64_t layer)
+{
+    const struct model_layer *l = &m->layers[layer];
+    struct packed *p = &d->packed[layer];
+
+    matmul_pack_backward(&p->qkv, d->q + 2 * d->kv, d->hidden, m->params + l->q);
+    matmul_pack_backward(&p->o, d->hidden, d->q, m->params + l->o);
+    matmul_pack_backward(&p->gu, 2 * d->inner, d->hidden, m->params + l->gate);
+    matmul_pack_backward(&p->down, d->hidden, d->inner, m->params + l->down);
 }
 
 static void
@@ -311,8 +323,8 @@ forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t f
     isa->sum(n * h, k->x + t * h, d->part, k->middle + t * h);
     isa->norm(n, h, eps, k->middle + t * h, w + l->post_norm, d->normed, k->factor2 + t);
     matmul_packed(n, &p->gu, d->normed, model_at(w, l->gate_bias), k->gu + t * 2 * d->inner);
-    isa->swiglu(n, d->inner, k->gu + t * 2 * d->inner, k->act + t * d->inner);
-    matmul_packed(n, &p->down, k->act + t * d->inner, model_at(w, l->down_bias), d->part);
+    isa->swiglu(n, d->inner, k->gu + t * 2 * d->inner, d->act);
+    matmul_packed(n, &p->down, d->act, model_at(w, l->down_bias), d->part);
     isa->sum(n * h, k->middle + t * h, d->part, next + t * h);
 }
 
@@ -387,20 +399,21 @@ backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t 
 {
     const struct isa *isa = isa_now();
     const struct model_layer *l = &m->layers[layer];
+    const struct packed *p = &d->packed[layer];
     const struct kept *k = &d->kept[layer];
     const float *w = m->params;
     int64_t h = d->hidden, inner = d->inner;
 
     if (l->down_bias >= 0)
         matmul_backward_bias(n, h, d->dx, grads + l->down_bias);
-    matmul_backward_x(&d->matmul, n, h, inner, d->dx, w + l->down, 0, d->dact);
-    matmul_backward_w(&d->matmul, n, h, inner, d->dx, k->act + t * inner, grads + l->down);
-    isa->swiglu_back(n, inner, k->gu + t * 2 * inner, d->dact, d->dgu);
+    matmul_packed(n, &p->down, d->dx, NULL, d->dact);
+    isa->swiglu_back(n, inner, k->gu + t * 2 * inner, d->dact, d->dgu, d->act);
+    matmul_backward_w(&d->matmul, n, h, inner, d->dx, d->act, grads + l->down);
     isa->norm_again(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->normed);
     matmul_backward_w(&d->matmul, n, 2 * inner, h, d->dgu, d->normed, grads + l->gate);
     if (l->gate_bias >= 0)
         matmul_backward_bias(n, 2 * inner, d->dgu, grads + l->gate_bias);
-    matmul_backward_x(&d->matmul, n, 2 * inner, h, d->dgu, w + l->gate, 0, d->dnormed);
+    matmul_packed(n, &p->gu, d->dgu, NULL, d->dnormed);
     isa->norm_back(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->dnormed, d->dx,
                    grads + l->post_norm);
 }
@@ -412,6 +425,7 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
 {
     const struct isa *isa = isa_now();
     const struct model_layer *l = &m->layers[layer];
+    const struct packed *p = &d->packed[layer];
     const struct kept *k = &d->kept[layer];
     const float *w = m->params;
     int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
@@ -419,7 +433,7 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
 
     if (l->o_bias >= 0)
         matmul_backward_bias(n, h, d->dx, grads + l->o_bias);
-    matmul_backward_x(&d->matmul, n, h, d->q, d->dx, w + l->o, 0, d->dmixed);
+    matmul_packed(n, &p->o, d->dx, NULL, d->dmixed);
     matmul_backward_w(&d->matmul, n, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
     for (int64_t s = first; s < last; s++) {
         int64_t at = d->batch.starts[s], near = at - t;
@@ -436,7 +450,7 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
     matmul_backward_w(&d->matmul, n, wide, h, d->dqkv, d->normed, grads + l->q);
     if (l->q_bias >= 0)
         matmul_backward_bias(n, wide, d->dqkv, grads + l->q_bias);
-    matmul_backward_x(&d->matmul, n, wide, h, d->dqkv, w + l->q, 0, d->dnormed);
+    matmul_packed(n, &p->qkv, d->dqkv, NULL, d->dnormed);
     isa->norm_back(n, h, k->x + t * h, w + l->input_norm, k->factor + t, d->dnormed, d->dx,
                    grads + l->input_norm);
 }
@@ -447,6 +461,8 @@ decoder_backward(struct decoder *d, const struct model *m, const float *dhidden,
     const struct batch *b = &d->batch;
     int64_t h = d->hidden;
 
+    for (int64_t i = 0; i < d->layers; i++)
+        pack_layer_backward(d, m, i);
     for (int64_t first = 0, last; first < b->sequences; first = last) {
         int64_t t = b->starts[first], n;
         const float *dout = dhidden + t * h;

@@ -33,7 +33,7 @@ int batch_check(const struct batch *b, const struct model *m, int64_t tokens_max
 struct decoder;
 
 /* Room for batches of up to tokens_max tokens (its own scratch grows with the first calls).
- * With `backward` the activations are kept: tokens_max * layers * (2 hidden + 2 q + 2 kv + 3
+ * With `backward` the activations are kept: tokens_max * layers * (2 hidden + 2 q + 2 kv + 2
  * intermediate + 2 heads + 2) floats, q and kv being heads times head_dim, and where q and k are
  * normed q + kv + heads + kv heads more. */
 struct decoder *decoder_new(const struct model *m, int64_t tokens_max, int backward);

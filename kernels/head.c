@@ -15,6 +15,7 @@
 struct head_work {
     struct matmul        matmul;
     struct matmul_weight panels;        /* of one tile of classes */
+    struct matmul_weight panels_back;   /* the same, as the way back to x wants them */
     float   *logits;                    /* (HEAD_ROWS, HEAD_COLUMNS) */
     float   *x, *dx;                    /* (rows, hidden): gathered */
     float   *largest, *sum, *moment;    /* (rows) */
@@ -22,6 +23,13 @@ struct head_work {
     int64_t *place;                     /* (rows): where a gathered row came from */
     int64_t *entry;                     /* (rows): its next named logit */
     int64_t  rows_room, x_room, dx_room;
+
+    /* What head_statistics holds: the logits of the classes [0, held_classes), a tile of classes
+     * after the other, each (held_count, classes of the tile). */
+    float   *held;
+    int64_t *held_at;                   /* (rows): which of the held rows, or -1 */
+    int64_t  held_most, held_room, held_at_room;    /* floats, floats, rows */
+    int64_t  held_rows, held_count, held_classes;
 };
 
 struct head
@@ -60,6 +68,9 @@ head_work_free(struct head_work *w)
         return;
     matmul_free(&w->matmul);
     matmul_weight_free(&w->panels);
+    matmul_weight_free(&w->panels_back);
+    free(w->held);
+    free(w->held_at);
     free_rows(w);
     free(w->logits);
     free(w->x);
@@ -127,19 +138,61 @@ pack_classes(struct head_work *w, const struct head *head, struct part v)
 
 static void
 tile_logits(struct head_work *w, const struct head *head, struct part v, struct part r,
-            const float *x)
+            const float *x, float *z)
 {
     matmul_packed(r.count, &w->panels, x + r.at * head->hidden,
-                  head->bias == NULL ? NULL : head->bias + v.at, w->logits);
+                  head->bias == NULL ? NULL : head->bias + v.at, z);
+}
+
+void
+head_keep(struct head_work *w, int64_t logits)
+{
+    w->held_most = logits;
+}
+
+/* Room for the logits of as many of the classes as may be held; the rows at w->place have them. */
+static void
+hold(struct head_work *w, int64_t rows, int64_t count, int64_t vocab)
+{
+    int64_t most = count > 0 ? w->held_most / count : 0;
+
+    w->held_rows = rows;
+    w->held_count = count;
+    w->held_classes = most >= vocab ? vocab : most / HEAD_COLUMNS * HEAD_COLUMNS;
+    if (w->held_classes == 0)
+        return;
+    reserve_floats(&w->held, &w->held_room, count * w->held_classes);
+    if (rows > w->held_at_room) {
+        free(w->held_at);
+        w->held_at = xarray((size_t)rows, sizeof *w->held_at);
+        w->held_at_room = rows;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        w->held_at[i] = -1;
+    for (int64_t i = 0; i < count; i++)
+        w->held_at[w->place[i]] = i;
+}
+
+/* Where the logits of the classes v of held row i are, or would be. */
+static float *
+held_row(const struct head_work *w, struct part v, int64_t i)
+{
+    return w->held + v.at * w->held_count + i * v.count;
+}
+
+static int
+is_held(const struct head_work *w, struct part v)
+{
+    return v.at + v.count <= w->held_classes;
 }
 
 static void
-statistics_of(struct head_work *w, struct part v, struct part r, const int32_t *targets)
+statistics_of(struct head_work *w, struct part v, struct part r, const int32_t *targets,
+              const float *z)
 {
     const struct isa *isa = isa_now();
 
-    for (int64_t i = r.at; i < r.at + r.count; i++) {
-        const float *z = w->logits + (i - r.at) * v.count;
+    for (int64_t i = r.at; i < r.at + r.count; i++, z += v.count) {
         int64_t y = targets[w->place[i]] - v.at;
 
         isa->softmax(v.count, z, &w->largest[i], &w->sum[i], &w->moment[i]);
@@ -167,13 +220,16 @@ head_statistics(struct head_work *w, const struct head *head, int64_t rows, cons
         count++;
     }
     x = gather(w, rows, count, head->hidden, x);
+    hold(w, rows, count, head->vocab);
     for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS);
          count > 0 && v.count > 0; v = part_next(v, head->vocab, HEAD_COLUMNS)) {
         pack_classes(w, head, v);
         for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
              r = part_next(r, count, HEAD_ROWS)) {
-            tile_logits(w, head, v, r, x);
-            statistics_of(w, v, r, targets);
+            float *z = is_held(w, v) ? held_row(w, v, r.at) : w->logits;
+
+            tile_logits(w, head, v, r, x, z);
+            statistics_of(w, v, r, targets, z);
         }
     }
     for (int64_t i = 0; i < count; i++) {
@@ -238,9 +294,9 @@ choose_rows(struct head_work *w, int64_t rows, const int32_t *targets,
     return count;
 }
 
-/* Logits to their slopes, in place. */
+/* Logits to their slopes: in place, or from where they are held. */
 static void
-slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targets,
+slopes_of(struct head_work *w, struct part v, struct part r, int held, const int32_t *targets,
           const float *lse, const float *entropy, const struct head_gradient *g)
 {
     const struct isa *isa = isa_now();
@@ -250,7 +306,8 @@ slopes_of(struct head_work *w, struct part v, struct part r, const int32_t *targ
         int64_t row = w->place[i], y = targets[row] - v.at;
         float   e = g->e == NULL ? 0.0f : g->e[row], h = g->h == NULL ? 0.0f : g->h[row];
 
-        isa->softmax_back(v.count, lse[row], h == 0.0f ? 0.0f : entropy[row], g->c[row], e, h, z);
+        isa->softmax_back(v.count, lse[row], h == 0.0f ? 0.0f : entropy[row], g->c[row], e, h,
+                          held ? held_row(w, v, w->held_at[row]) : z, z);
         if (y >= 0 && y < v.count)
             z[y] += g->c[row];
         for (int64_t n = w->entry[i]; n < g->entry_count && g->entries[n].row == row; n++) {
@@ -268,8 +325,10 @@ backward_part(struct head_work *w, const struct head *head, struct part v, struc
 {
     int64_t h = head->hidden;
 
-    matmul_backward_x(&w->matmul, r.count, v.count, h, w->logits, head->weight + v.at * h, v.at > 0,
-                      dx + r.at * h);
+    if (v.at == 0)
+        matmul_packed(r.count, &w->panels_back, w->logits, NULL, dx + r.at * h);
+    else
+        matmul_packed_add(r.count, &w->panels_back, w->logits, dx + r.at * h);
     if (dweight != NULL)
         matmul_backward_w(&w->matmul, r.count, v.count, h, w->logits, x + r.at * h,
                           dweight + v.at * h);
@@ -294,11 +353,16 @@ head_backward(struct head_work *w, const struct head *head, int64_t rows, const 
     }
     for (struct part v = part_next((struct part){0}, head->vocab, HEAD_COLUMNS);
          count > 0 && v.count > 0; v = part_next(v, head->vocab, HEAD_COLUMNS)) {
-        pack_classes(w, head, v);
+        int held = g->same && w->held_rows == rows && is_held(w, v);
+
+        if (!held)
+            pack_classes(w, head, v);
+        matmul_pack_backward(&w->panels_back, v.count, h, head->weight + v.at * h);
         for (struct part r = part_next((struct part){0}, count, HEAD_ROWS); r.count > 0;
              r = part_next(r, count, HEAD_ROWS)) {
-            tile_logits(w, head, v, r, x);
-            slopes_of(w, v, r, targets, lse, entropy, g);
+            if (!held)
+                tile_logits(w, head, v, r, x, w->logits);
+            slopes_of(w, v, r, held, targets, lse, entropy, g);
             backward_part(w, head, v, r, x, slopes, dweight, dbias);
         }
     }

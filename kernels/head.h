@@ -42,6 +42,11 @@ struct head_work;                               /* scratch, reused between calls
 struct head_work *head_work_new(void);
 void              head_work_free(struct head_work *w);
 
+/* Lets head_statistics hold up to so many logits (4 bytes each) for the head_backward that follows,
+ * which then need not compute them again; at first none. As many whole tiles of HEAD_COLUMNS
+ * classes as fit are held. The bits are the same with and without. */
+void head_keep(struct head_work *w, int64_t logits);
+
 /* targets (rows): the class y of each row, in [0, vocab), or negative. x (rows, hidden). Writes
  * logp, lse (rows) and, unless NULL, entropy (rows). A row's bits depend on the row, its target
  * and the weights. */
@@ -59,6 +64,8 @@ struct head_gradient {
     const float *e, *h;                 /* (rows) or NULL: all zero */
     const struct head_entry *entries;   /* sorted by row; NULL where there are none */
     int64_t      entry_count;
+    int          same;                  /* head, rows, x and targets are those of the last call of
+                                         * head_statistics: what it held (head_keep) is used */
 };
 
 /* lse from head_statistics; entropy too where g->h is given. dx (rows, hidden) is written, zeros

@@ -18,6 +18,9 @@ struct isa_tile {
     int64_t b_inner;
     float *c;
     int64_t c_row;
+    const float *ahead;             /* where the next tile's c will be, as many rows; or NULL */
+    const float *soon;              /* what another tile will read of b: fetched, soon_step floats */
+    int64_t soon_step;              /* at each of the inner steps */
     const float *bias;              /* (columns), for ISA_START_bias */
     enum isa_start start;
 };
@@ -44,10 +47,11 @@ struct isa {
     void (*rotate)(int64_t heads, int64_t dim, float sign, const float *cosine, const float *sine,
                    float *x);
 
-    /* y(rows, width) = silu(g) u with g, u the halves of gu(rows, 2 width); and back: dgu from dy.
-     */
+    /* y(rows, width) = silu(g) u with g, u the halves of gu(rows, 2 width); and back: dgu from dy,
+     * and the same y once more. */
     void (*swiglu)(int64_t rows, int64_t width, const float *gu, float *y);
-    void (*swiglu_back)(int64_t rows, int64_t width, const float *gu, const float *dy, float *dgu);
+    void (*swiglu_back)(int64_t rows, int64_t width, const float *gu, const float *dy, float *dgu,
+                        float *y);
 
     /* s[0..valid) := exp(scale s - m), the rest up to room := 0; m is the largest scaled score,
      * *inverse one over the sum. */
@@ -62,13 +66,19 @@ struct isa {
      * to[j / wide * wide * dim + d * wide + j % wide]; zeros up to a whole panel. */
     void (*panels)(int64_t length, int64_t dim, int64_t wide, const float *x, int64_t stride,
                    float *to);
+    /* x(length, rows), rows `stride` apart, as strips: element i of row p goes to
+     * to[i / high * high * length + p * high + i % high], high at most 16; no more is read than is
+     * there, and what is not there is left as it is. */
+    void (*strips)(int64_t rows, int64_t length, int64_t high, const float *x, int64_t stride,
+                   float *to);
     void (*scale)(int64_t n, float factor, float *x);                      /* x = x factor + 0 */
 
     /* Goes on with a running softmax over n more logits: m, sum of exp(z - m), sum of exp(z - m)(z
      * - m). */
     void (*softmax)(int64_t n, const float *z, float *largest, float *sum, float *moment);
-    /* z := (e - c) p - h p (log p + entropy), p = exp(z - lse). */
-    void (*softmax_back)(int64_t n, float lse, float entropy, float c, float e, float h, float *z);
+    /* dz := (e - c) p - h p (log p + entropy), p = exp(z - lse); dz may be z. */
+    void (*softmax_back)(int64_t n, float lse, float entropy, float c, float e, float h,
+                         const float *z, float *dz);
 
     /* AdamW, one tensor: see adamw.h. keep = 1 - lr decay; step = lr / (1 - beta1^t);
      * root = 1 / sqrt(1 - beta2^t). */

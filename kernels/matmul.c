@@ -52,8 +52,8 @@ round_up(int64_t n, int64_t unit)
 
 /* One panel, `wide` columns of which `columns` are there: out[p * wide + j] = b(p, j). */
 static void
-pack_panel(int64_t columns, int64_t wide, int64_t inner, const float *b, int64_t b_inner,
-           int64_t b_column, float *out)
+pack_panel(const struct isa *isa, int64_t columns, int64_t wide, int64_t inner, const float *b,
+           int64_t b_inner, int64_t b_column, float *out)
 {
     if (b_column == 1) {
         for (int64_t p = 0; p < inner; p++, out += wide, b += b_inner) {
@@ -68,23 +68,13 @@ pack_panel(int64_t columns, int64_t wide, int64_t inner, const float *b, int64_t
         }
         return;
     }
+    if (b_inner == 1) {
+        isa->panels(columns, inner, wide, b, b_column, out);
+        return;
+    }
     if (columns < wide)
         memset(out, 0, (size_t)(wide * inner) * sizeof *out);
-    /* Four columns abreast: four lines are read while the written line stays near. */
-    int64_t j = 0;
-    for (; j + 4 <= columns; j += 4) {
-        const float *x = b + j * b_column;
-
-        for (int64_t p = 0; p < inner; p++) {
-            float *to = out + p * wide + j;
-
-            to[0] = x[p * b_inner];
-            to[1] = x[p * b_inner + b_column];
-            to[2] = x[p * b_inner + 2 * b_column];
-            to[3] = x[p * b_inner + 3 * b_column];
-        }
-    }
-    for (; j < columns; j++)
+    for (int64_t j = 0; j < columns; j++)
         for (int64_t p = 0; p < inner; p++)
             out[p * wide + j] = b[p * b_inner + j * b_column];
 }
@@ -100,7 +90,7 @@ pack_panels(const struct isa *isa, int64_t columns, int64_t inner, const float *
     for (int64_t j = 0; j < columns; j += isa->columns) {
         int64_t here = least(columns - j, isa->columns), wide = round_up(here, LANES);
 
-        pack_panel(here, wide, inner, b + j * b_column, b_inner, b_column, out);
+        pack_panel(isa, here, wide, inner, b + j * b_column, b_inner, b_column, out);
         out += wide * inner;
     }
     return out - begin;
@@ -115,6 +105,7 @@ tile_edge(const struct isa *isa, const struct isa_tile *t, int64_t columns)
 
     side.c = c;
     side.c_row = t->columns;
+    side.ahead = NULL;
     if (t->start == ISA_START_bias) {
         memcpy(bias, t->bias, (size_t)columns * sizeof *bias);
         side.bias = bias;
@@ -129,34 +120,25 @@ tile_edge(const struct isa *isa, const struct isa_tile *t, int64_t columns)
 }
 
 /* All rows over one panel of `columns` columns at b; row i of the left factor is at a + i stride.
- */
+ * beyond: whether another panel follows, whose c is then fetched ahead. */
 static void
 run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t columns, const float *a,
-          int64_t stride, float *c)
+          int64_t stride, int beyond, float *c)
 {
     for (int64_t i = 0; i < rows; i += isa->rows) {
         t->rows = least(rows - i, isa->rows);
         t->a = a + i * stride;
         t->c = c + i * t->c_row;
+        t->ahead = NULL;
+        if (i + 2 * isa->rows <= rows)
+            t->ahead = t->c + isa->rows * t->c_row;
+        else if (i + isa->rows >= rows && beyond)
+            t->ahead = c + isa->columns;
         if (columns == t->columns)
             isa->tile(t);
         else
             tile_edge(isa, t, columns);
-    }
-}
-
-/* Rows of the left factor, a_row = 1, as strips: out[i inner + p isa->rows + r], i the strip's
- * first row. */
-static void
-pack_strips(const struct isa *isa, int64_t rows, int64_t inner, const float *a, int64_t a_inner,
-            float *out)
-{
-    for (int64_t i = 0; i < rows; i += isa->rows) {
-        int64_t here = least(rows - i, isa->rows);
-
-        for (int64_t p = 0; p < inner; p++, out += isa->rows)
-            for (int64_t r = 0; r < here; r++)
-                out[r] = a[p * a_inner + i + r];
+        t->soon += t->soon_step * t->inner;
     }
 }
 
@@ -172,17 +154,20 @@ run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
         const float *b = panels, *left = strips == NULL ? a + i * q->a_row : strips;
 
         if (strips != NULL)
-            pack_strips(isa, rows, inner, a + i, q->a_inner, strips);
+            isa->strips(rows, inner, isa->rows, a + i, q->a_inner, strips);
         for (int64_t j = 0; j < columns; j += isa->columns) {
             int64_t here = least(columns - j, isa->columns), wide = round_up(here, LANES);
+            int     beyond = j + isa->columns < columns;
             struct isa_tile t = {
                 .columns = wide, .inner = inner, .a_row = q->a_row,
                 .a_inner = strips == NULL ? q->a_inner : isa->rows, .b = b, .b_inner = wide,
                 .c_row = q->c_row, .bias = bias + (start == ISA_START_bias ? j : 0), .start = start,
             };
 
-            run_panel(isa, &t, rows, here, left, stride, c + i * q->c_row + j);
             b += wide * inner;
+            t.soon = b;     /* each of the tiles over this panel fetches its part of the next */
+            t.soon_step = beyond ? wide * isa->rows / MATMUL_ROWS : 0;
+            run_panel(isa, &t, rows, here, left, stride, beyond, c + i * q->c_row + j);
         }
     }
 }
@@ -204,9 +189,10 @@ run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
             .c_row = q->c_row,
             .bias = q->bias == NULL ? NULL : q->bias + j,
             .start = start,
+            .soon = b + j,
         };
 
-        run_panel(isa, &t, q->rows, here, a, q->a_row, c + j);
+        run_panel(isa, &t, q->rows, here, a, q->a_row, 0, c + j);
         j += here;
     }
 }
@@ -291,31 +277,59 @@ matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db)
         isa->add(m, dy + i * m, db);
 }
 
+/* columns: of the right factor, w(p, j) = w[p * w_inner + j * w_column]. */
+static void
+pack_weight(struct matmul_weight *p, int64_t columns, int64_t inner, const float *w,
+            int64_t w_inner, int64_t w_column)
+{
+    int64_t floats = round_up(columns, LANES) * inner;
+
+    if (p->panels == NULL || p->room < floats) {
+        free(p->panels);
+        p->panels = xaligned((size_t)floats * sizeof(float));
+        p->room = floats;
+    }
+    p->columns = columns;
+    p->inner = inner;
+    if (inner > 0)
+        pack_panels(isa_now(), columns, inner, w, w_inner, w_column, p->panels);
+}
+
 void
 matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w)
 {
-    size_t bytes = (size_t)(round_up(m, LANES) * k) * sizeof(float);
+    pack_weight(p, m, k, w, 1, k);
+}
 
-    if (p->panels == NULL || round_up(p->m, LANES) * p->k < round_up(m, LANES) * k) {
-        free(p->panels);
-        p->panels = xaligned(bytes);
-    }
-    p->m = m;
-    p->k = k;
-    if (k > 0)
-        pack_panels(isa_now(), m, k, w, 1, k, p->panels);
+void
+matmul_pack_backward(struct matmul_weight *p, int64_t m, int64_t k, const float *w)
+{
+    pack_weight(p, k, m, w, k, 1);
+}
+
+static void
+packed(int64_t n, const struct matmul_weight *p, enum isa_start start, const float *x,
+       const float *bias, float *y)
+{
+    struct matmul_shape q = {
+        .rows = n, .columns = p->columns, .inner = p->inner, .a_row = p->inner, .a_inner = 1,
+        .c_row = p->columns,
+    };
+
+    if (n > 0 && p->columns > 0)
+        run_panels(isa_now(), &q, start, p->columns, p->inner, x, p->panels, NULL, bias, y);
 }
 
 void
 matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias, float *y)
 {
-    struct matmul_shape q = {
-        .rows = n, .columns = p->m, .inner = p->k, .a_row = p->k, .a_inner = 1, .c_row = p->m,
-    };
+    packed(n, p, bias == NULL ? ISA_START_zero : ISA_START_bias, x, bias == NULL ? y : bias, y);
+}
 
-    if (n > 0 && p->m > 0)
-        run_panels(isa_now(), &q, bias == NULL ? ISA_START_zero : ISA_START_bias, p->m, p->k, x,
-                   p->panels, NULL, bias == NULL ? y : bias, y);
+void
+matmul_packed_add(int64_t n, const struct matmul_weight *p, const float *x, float *y)
+{
+    packed(n, p, ISA_START_add, x, y, y);
 }
 
 void

@@ -37,16 +37,23 @@ void matmul_backward_w(struct matmul *s, int64_t n, int64_t m, int64_t k, const 
 /* db(m) += the rows of dy(n,m), in row order. */
 void matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db);
 
-/* A weight packed once for many small products (one token at a time). The bits are
- * matmul_forward's. */
+/* A weight packed once for many products. The bits are those of the products that pack by
+ * themselves. */
 struct matmul_weight {
-    int64_t m, k;
+    int64_t columns, inner;     /* of the right factor: m and k, or k and m */
     float  *panels;
+    int64_t room;               /* floats */
 };
 
-void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w); /* refills p */
+/* Each refills p: the right factor of matmul_forward, and of matmul_backward_x. */
+void matmul_pack(struct matmul_weight *p, int64_t m, int64_t k, const float *w);
+void matmul_pack_backward(struct matmul_weight *p, int64_t m, int64_t k, const float *w);
+
+/* y(n,columns) from x(n,inner), as matmul_forward or matmul_backward_x; the second goes on from
+ * y's value. */
 void matmul_packed(int64_t n, const struct matmul_weight *p, const float *x, const float *bias,
                    float *y);
+void matmul_packed_add(int64_t n, const struct matmul_weight *p, const float *x, float *y);
 void matmul_weight_free(struct matmul_weight *p);
 
 /* The general form: strides in elements, a_row or a_inner being 1; start: NULL and !add is 0, else

@@ -126,13 +126,14 @@ swiglu(int64_t rows, int64_t width, const float *gu, float *y)
 
 /* With s = 1 / (1 + exp(-g)): d(g s)/dg = s (1 + g (1 - s)). */
 static void
-swiglu_back(int64_t rows, int64_t width, const float *gu, const float *dy, float *dgu)
+swiglu_back(int64_t rows, int64_t width, const float *gu, const float *dy, float *dgu, float *y)
 {
-    for (int64_t r = 0; r < rows; r++, gu += 2 * width, dgu += 2 * width, dy += width)
+    for (int64_t r = 0; r < rows; r++, gu += 2 * width, dgu += 2 * width, dy += width, y += width)
         for (int64_t i = 0; i < width; i += LANES) {
             lanes g = lanes_get(gu, i, width, 0), u = lanes_get(gu + width, i, width, 0);
-            lanes d = lanes_get(dy, i, width, 0), s = 1.0f / (1.0f + math_exp(-g));
+            lanes d = lanes_get(dy, i, width, 0), under = 1.0f + math_exp(-g), s = 1.0f / under;
 
+            lanes_put(y, i, width, g / under * u);
             lanes_put(dgu, i, width, d * u * (s * (1.0f + g * (1.0f - s))));
             lanes_put(dgu + width, i, width, d * (g * s));
         }
@@ -180,6 +181,16 @@ panels(int64_t length, int64_t dim, int64_t wide, const float *x, int64_t stride
                 lanes_store(at + (d + i) * wide, square[i]);
         }
     }
+}
+
+/* A row of x at a time: its elements lie next to each other, and each strip is written in a line. */
+static void
+strips(int64_t rows, int64_t length, int64_t high, const float *x, int64_t stride, float *to)
+{
+    for (int64_t p = 0; p < length; p++, x += stride, to += high)
+        for (int64_t i = 0; i < rows; i += high)
+            lanes_store_part(to + i * length, rows - i < high ? rows - i : high,
+                             lanes_load_part(x + i, rows - i < high ? rows - i : high, 0));
 }
 
 static void
@@ -247,12 +258,13 @@ softmax(int64_t n, const float *z, float *largest, float *total, float *moment)
 }
 
 static void
-softmax_back(int64_t n, float lse, float entropy, float c, float e, float h, float *z)
+softmax_back(int64_t n, float lse, float entropy, float c, float e, float h, const float *z,
+             float *dz)
 {
     for (int64_t i = 0; i < n; i += LANES) {
         lanes l = lanes_get(z, i, n, 0) - lse, p = math_exp(l);
 
-        lanes_put(z, i, n, p * ((e - c) - h * (l + entropy)));
+        lanes_put(dz, i, n, p * ((e - c) - h * (l + entropy)));
     }
 }
 
@@ -280,6 +292,7 @@ adamw(int64_t n, float beta1, float beta2, float keep, float step, float root, f
         .name = #set, .rows = tile_rows, .columns = tile_columns, .tile = tile, .norm = norm, \
         .norm_again = norm_again, .norm_back = norm_back, .add = add, .sum = sum, \
         .rotate = rotate, .swiglu = swiglu, .swiglu_back = swiglu_back, .attend = attend, \
-        .panels = panels, .attend_again = attend_again, .attend_back = attend_back, \
-        .scale = scale, .softmax = softmax, .softmax_back = softmax_back, .adamw = adamw, \
+        .panels = panels, .strips = strips, .attend_again = attend_again, \
+        .attend_back = attend_back, .scale = scale, .softmax = softmax, \
+        .softmax_back = softmax_back, .adamw = adamw, \
     }

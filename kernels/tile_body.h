@@ -35,6 +35,13 @@
             VEC_STORE(t->c + i * t->c_row + VEC_WIDTH, right##i); \
     }
 
+#define TILE_AHEAD(i) \
+    if (rows > i) { \
+        __builtin_prefetch(ahead + i * t->c_row, 1); \
+        if (wide) \
+            __builtin_prefetch(ahead + i * t->c_row + VEC_WIDTH, 1); \
+    }
+
 #define a0  base0
 #define a1  base0
 #define a2  base0
@@ -56,18 +63,27 @@ tile_of(const int rows, const int wide, const int strip, const struct isa_tile *
     const int64_t row = strip ? 1 : t->a_row, next = strip ? t->a_inner : 1;
     const float  *base0 = t->a, *base1 = base0 + TILE_SPAN * row, *base2 = base1 + TILE_SPAN * row;
     const float  *base3 = base2 + TILE_SPAN * row, *b = t->b;
+    const float  *soon = t->soon;
+    const int64_t soon_step = t->soon_step;
     const VEC     zero = VEC_ALL(0.0f);
 
     (void)base2;
     (void)base3;
 
     TILE_EACH_ROW(TILE_START)
+    if (t->ahead != NULL) {
+        const float *ahead = t->ahead;
+
+        TILE_EACH_ROW(TILE_AHEAD)
+    }
     /* Twice per turn: the front end is as busy as the multipliers, and a turn's own work counts. */
 #pragma GCC unroll 2
     for (int64_t p = t->inner; p > 0; p--) {
         const VEC b_left = VEC_LOAD(b), b_right = wide ? VEC_LOAD(b + VEC_WIDTH) : zero;
 
         TILE_EACH_ROW(TILE_STEP)
+        __builtin_prefetch(soon, 0, 2);
+        soon += soon_step;
         base0 += next;
         base1 += next;
         base2 += next;

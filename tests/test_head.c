@@ -85,7 +85,7 @@ statistics(struct fixture *f)
 static void
 backward(struct fixture *f)
 {
-    struct head_gradient g = {f->c, f->e, f->h, f->entries, f->entry_count};
+    struct head_gradient g = {f->c, f->e, f->h, f->entries, f->entry_count, 0};
 
     head_backward(f->work, &f->head, f->rows, f->x, f->targets, f->lse, f->entropy, &g, f->dx,
                   f->dweight, f->bias == NULL ? NULL : f->dbias);
@@ -299,7 +299,7 @@ company_changes_nothing(void **state)
         int64_t first = (int64_t)(random_bits(1, RANDOM_test, round) % ROWS);
         int64_t count =
             1 + (int64_t)(random_bits(2, RANDOM_test, round) % (uint64_t)(ROWS - first));
-        struct head_gradient g = {f.c + first, f.e + first, f.h + first, NULL, 0};
+        struct head_gradient g = {f.c + first, f.e + first, f.h + first, NULL, 0, 0};
         int32_t targets[ROWS];
 
         for (int64_t i = 0; i < count; i++)
@@ -360,6 +360,38 @@ named_logits_are_those_of_statistics(void **state)
     }
 }
 
+/* Logits held, all or some of the tiles, or computed again: the same gradient, bit for bit, also
+ * where more rows are left out than had no target. */
+static void
+holding_changes_nothing(void **state)
+{
+    enum { ROWS = HEAD_ROWS + 50, HIDDEN = 8, VOCAB = 2 * HEAD_COLUMNS + 5 };
+    static const int64_t most[] = {0, ROWS - 1, ROWS * HEAD_COLUMNS, ROWS * VOCAB};
+    float *dx = zeros(ROWS * HIDDEN), *dweight = zeros(VOCAB * HIDDEN);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
+        struct fixture f;
+        struct head_gradient g;
+
+        fixture_begin(&f, ROWS, HIDDEN, VOCAB, 1, 1);
+        g = (struct head_gradient){f.c, f.e, f.h, NULL, 0, 1};
+        head_keep(f.work, most[i]);
+        statistics(&f);
+        head_backward(f.work, &f.head, ROWS, f.x, f.targets, f.lse, f.entropy, &g, f.dx, f.dweight,
+                      f.dbias);
+        if (i == 0) {
+            memcpy(dx, f.dx, ROWS * HIDDEN * sizeof *dx);
+            memcpy(dweight, f.dweight, VOCAB * HIDDEN * sizeof *dweight);
+        }
+        sets_same("dx", ROWS * HIDDEN, f.dx, dx);
+        sets_same("dweight", VOCAB * HIDDEN, f.dweight, dweight);
+        fixture_end(&f);
+    }
+    free(dx);
+    free(dweight);
+}
+
 static void
 nothing_to_do(void **state)
 {
@@ -395,6 +427,7 @@ run(void)
         cmocka_unit_test(hard_rows),
         cmocka_unit_test(company_changes_nothing),
         cmocka_unit_test(named_logits_are_those_of_statistics),
+        cmocka_unit_test(holding_changes_nothing),
         cmocka_unit_test(nothing_to_do),
     };
 

@@ -47,6 +47,13 @@ all_forms(int64_t n, int64_t m, int64_t k, uint64_t seed)
         matmul_naive(&qx, y, w, a);
         matmul_backward_x(&s, n, m, k, y, w, with, b);
         sets_same("dx", n * k, b, a);
+        memcpy(b, x, (size_t)(n * k) * sizeof *b);
+        matmul_pack_backward(&packed, m, k, w);
+        if (with)
+            matmul_packed_add(n, &packed, y, b);
+        else
+            matmul_packed(n, &packed, y, NULL, b);
+        sets_same("packed dx", n * k, b, a);
     }
     struct matmul_shape qw = {m, k, n, 1, m, k, 1, k, NULL, 1};
     memcpy(a, w, (size_t)(m * k) * sizeof *a);

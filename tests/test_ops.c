@@ -113,6 +113,7 @@ swiglu_is_naive(void **state)
         int64_t n = widths[i];
         float *gu = sets_floats(2 * n, (uint64_t)n, 6), *dy = sets_floats(n, 78, 1);
         float *y = xarray((size_t)n, sizeof *y), *dgu = xarray((size_t)(2 * n), sizeof *dgu);
+        float *again = xarray((size_t)n, sizeof *again);
         double *slope = xarray((size_t)(2 * n), sizeof *slope);
         struct swiglu_case s = {
             n, sets_doubles(2 * n, gu), xarray((size_t)n, sizeof(double)), sets_doubles(n, dy),
@@ -121,13 +122,15 @@ swiglu_is_naive(void **state)
         isa_now()->swiglu(1, n, gu, y);
         swiglu_value(&s);
         sets_near("swiglu", n, y, s.y, NEAR);
-        isa_now()->swiglu_back(1, n, gu, dy, dgu);
+        isa_now()->swiglu_back(1, n, gu, dy, dgu, again);
+        sets_same("swiglu again", n, again, y);
         sets_slope(swiglu_value, &s, 2 * n, s.gu, slope);
         sets_near("swiglu dgu", 2 * n, dgu, slope, NEAR);
         free(gu);
         free(dy);
         free(y);
         free(dgu);
+        free(again);
         free(slope);
         free(s.gu);
         free(s.y);
