@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -142,7 +143,7 @@ static struct truth
 truth_of(const struct margin *m, const struct model *now, const struct model *initial)
 {
     struct truth t = {0};
-    float logp[64], entropy[64], before[64], unused[64];
+    float logp[512], entropy[512], before[512], unused[512];
 
     for (int64_t i = 0; i < m->count; i++) {
         const struct margin_rollout *r = &m->at[i];
@@ -193,7 +194,7 @@ static const char *const all[] = {"eval_rollouts",
                                   NULL};
 
 static void
-check_numbers(struct harness *h, int step, const char *dir)
+check_numbers(struct harness *h, int step, const char *initial, const char *dir, const char *format)
 {
     struct answers_how how = {.label = "x", .temperature = 1, .samples = 6, .max_tokens = 7};
     struct speaker s, first;
@@ -206,8 +207,9 @@ check_numbers(struct harness *h, int step, const char *dir)
     int64_t n;
 
     how.seed = (long)node_seed(harness_node(h));
-    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, learning_base, &e) < 0 ||
-        margin_read(&m, &s, rollouts, &e) < 0 || prompts_read(&given, prompts, 1, &e) < 0)
+    if (speaker_open(&s, dir, &e) < 0 || speaker_open(&first, initial, &e) < 0 ||
+        speaker_format(&s, dir, format, "", &e) < 0 || margin_read(&m, &s, rollouts, &e) < 0 ||
+        prompts_read(&given, prompts, 1, &e) < 0)
         fail_msg("%s", e.text);
     margin_measure(&m, &s, "test");
     n = margin_values(&m, values);
@@ -244,9 +246,9 @@ every_number_is_its_definition(void **state)
     finish(h);
     final = learning_path(h, "final");
     second = learning_path(h, "step-2");
-    check_numbers(h, 0, learning_base);
-    check_numbers(h, 2, second);
-    check_numbers(h, 3, final);
+    check_numbers(h, 0, learning_base, learning_base, "raw");
+    check_numbers(h, 2, learning_base, second, "raw");
+    check_numbers(h, 3, learning_base, final, "raw");
     number(h, 1, "eval/kl", &lines);
     assert_int_equal(lines, 0);
     assert_true(number(h, 0, "eval/kl", &lines) == 0); /* the initial model, to the bit */
@@ -255,6 +257,75 @@ every_number_is_its_definition(void **state)
     free(final);
     free(second);
     harness_close(h);
+}
+
+/* A model whose tokens are the printable characters: enough for a chat template. */
+static void
+chat_model(const char *dir)
+{
+    static const char *const specials[] = {"<|im_end|>"};
+    struct model_config config = model_config_default();
+    char characters[100] = "\n", *tokens = xprint("%s.tokens", dir);
+    struct error e = {0};
+    struct model m;
+
+    for (int c = ' '; c <= '~'; c++)
+        characters[1 + c - ' '] = (char)c;
+    assert_int_equal(mkdir(tokens, 0700), 0);
+    if (tokenizer_write_bytes(tokens, span_text(characters), specials, 1, specials[0], &e) < 0)
+        fail_msg("%s", e.text);
+    config.vocab_size = 2 + (int)strlen(characters);
+    config.hidden_size = 16;
+    config.intermediate_size = 24;
+    config.num_hidden_layers = 1;
+    config.num_attention_heads = 2;
+    config.num_key_value_heads = 1;
+    config.max_position_embeddings = 512;
+    config.initializer_range = 0.3;
+    config.eos_token_id = 0;
+    if (model_init(&m, &config, &e) < 0)
+        fail_msg("%s", e.text);
+    model_randomise(&m, 5);
+    if (model_save(&m, dir, tokens, &e) < 0)
+        fail_msg("%s", e.text);
+    model_free(&m);
+    free(tokens);
+}
+
+/* Held-out prompts go through the template that training puts its prompts into. */
+static void
+prompts_are_put_as_in_training(void **state)
+{
+    char *dir = xprint("%s/chat", learning_folder);
+    int lines;
+    const char *options[] = {"model",
+                             dir,
+                             "prompt_format",
+                             "qwen2",
+                             "eval_rollouts",
+                             rollouts,
+                             "eval_prompts",
+                             prompts,
+                             "eval_samples",
+                             "6",
+                             "eval_max_tokens",
+                             "7",
+                             NULL};
+    struct harness *h, *raw;
+
+    (void)state;
+    chat_model(dir);
+    h = fed(options);
+    finish(h);
+    check_numbers(h, 0, dir, dir, "qwen2");
+    options[3] = "raw";
+    raw = fed(options);
+    finish(raw);
+    assert_true(fabs(number(h, 0, "eval/logp", &lines) - number(raw, 0, "eval/logp", &lines)) >
+                1e-4);
+    free(dir);
+    harness_close(h);
+    harness_close(raw);
 }
 
 /* Lines without times, those of evaluations too. */
@@ -384,6 +455,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_is_its_definition),
+        cmocka_unit_test(prompts_are_put_as_in_training),
         cmocka_unit_test(kills_and_evaluation_change_nothing),
         cmocka_unit_test(windows_are_evaluated_between),
         cmocka_unit_test(a_checkpoint_taken_over_knows_the_initial_model),

@@ -12,7 +12,6 @@
 #include "nodes/learner/learner.h"
 #include "nodes/origin.h"
 #include "nodes/prompts.h"
-#include "nodes/spans.h"
 
 #define PIECE_SECONDS     0.05 /* of drawing answers in one call */
 #define PIECE_SAMPLES_MAX 512  /* rollouts of one batch */
@@ -72,7 +71,7 @@ encode_prompt(struct learner *l, struct evaluation *v, int64_t i, struct error *
 {
     const struct prompt *p = &v->prompts.at[i];
     struct tokens tokens = {0};
-    int rc = tokenizer_encode(l->tokenizer, p->text, SPANS_PROMPT_FLAGS, &tokens, e);
+    int rc = chat_prompt(l->tokenizer, &l->rules.chat, l->rules.system, p->text, &tokens, e);
     int64_t bos = tokens.count == 0 && l->config.bos_token_id >= 0;
 
     if (rc == 0 && tokens.dropped > 0)
@@ -135,7 +134,8 @@ open_rollouts(struct learner *l, struct evaluation *v, struct error *e)
     memset(&rules.prompt, 0, sizeof(rules.prompt));
     memset(&rules.response, 0, sizeof(rules.response));
     rc = held_out_read(&v->rollouts, l->options->eval_rollouts, &rules, e);
-    sample_rules_free(&rules);
+    tokens_free(&rules.prompt); /* the rest is the learner's */
+    tokens_free(&rules.response);
     v->likelihood = xarray((size_t)v->rollouts.count + 1, sizeof(*v->likelihood));
     if (rc == 0 && v->rollouts.skipped > 0)
         node_log(l->node, LOG_warning,
