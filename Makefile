@@ -36,7 +36,8 @@ TOOLS    := $(patsubst tools/%.c,$(BUILD)/tools/%,$(sort $(wildcard tools/*.c)))
 Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
-.PHONY: all setup tests tools run table test test-core chaos bench install clean manual check-layers
+.PHONY: all setup tests tools run table test test-core chaos bench bench-torch install clean manual \
+         check-layers
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -121,6 +122,15 @@ chaos: setup
 bench: setup
 	@$(MAKE) --no-print-directory $(BUILD)/sluice tools
 	@tools/bench.sh
+
+# make bench-torch PYTHON=... BENCH="--widths 128": training steps next to PyTorch's; needs torch and safetensors there.
+PYTHON   ?= python3
+BENCH    ?=
+bench-torch: setup
+	@if $(PYTHON) -c 'import torch, safetensors, numpy' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory $(BUILD)/tools/bench_step && \
+	    $(PYTHON) tools/bench_torch.py --ours $(BUILD)/tools/bench_step $(BENCH); \
+	else echo "bench-torch: skipped: $(PYTHON) lacks torch, safetensors or numpy; PYTHON=... names another"; fi
 
 manual: setup
 	@$(MAKE) --no-print-directory $(BUILD)/sluice

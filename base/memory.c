@@ -4,11 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define ARENA_BLOCK_BYTES (64 * 1024)
-#define HUGE_PAGE         (2 << 20)
-#define HUGE_FROM         (8 << 20) /* bytes: a large array is read and written faster in huge pages */
 
 struct arena_block {
     struct arena_block *next;
@@ -47,11 +44,9 @@ xarray(size_t count, size_t bytes)
 void *
 xaligned(size_t bytes)
 {
-    size_t unit = bytes >= HUGE_FROM ? HUGE_PAGE : 64, size = (bytes + 63) / 64 * 64;
-    void  *p = must(aligned_alloc(unit, size ? (size + unit - 1) / unit * unit : unit), bytes);
+    size_t size = (bytes + 63) / 64 * 64;
+    void  *p = must(aligned_alloc(64, size ? size : 64), bytes);
 
-    if (bytes >= HUGE_FROM)     /* only a wish: where it is refused, the pages are small */
-        madvise(p, size, MADV_HUGEPAGE);
     memset(p, 0, size);
     return p;
 }

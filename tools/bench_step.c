@@ -1,13 +1,13 @@
 /* bench_step: whole training steps (forward, statistics, backward, clipping, AdamW) of a Qwen2
- * model on packed sequences, one step for each line of its input: the child of bench_torch.py,
- * which gives PyTorch the same files.
+ * model on packed sequences on one thread, one step for each line of its input: the child of
+ * bench_torch.py, which gives PyTorch the same files.
  *
  *      bench_step make DIR WIDTH LAYERS VOCAB SEQUENCES SHORTEST LONGEST
  *          writes DIR/model, a random checkpoint (heads of 64, half as many of keys and values,
  *          four times the width inside, tied), and DIR/batch, random sequences of lengths spread
  *          evenly over SHORTEST..LONGEST, with a coefficient dL/dlog p for each token after the
  *          first fifth, as a policy gradient's, and none before.
- *      bench_step run DIR THREADS
+ *      bench_step run DIR
  *          computes batches of BATCH tokens, gradients accumulated; prints per line read "step SECONDS CPU_SECONDS LOSS NORM", and after the last "memory
  *          BYTES" at the peak and "sgemm RATE" in Gflop/s.
  *
@@ -324,7 +324,7 @@ main(int argc, char **argv)
 {
     int64_t sizes[6];
 
-    if (argc == 4 && strcmp(argv[1], "run") == 0)
+    if (argc == 3 && strcmp(argv[1], "run") == 0)
         return run(argv[2]);
     for (int i = 0; i < 6; i++)
         sizes[i] = argc == 9 ? atoll(argv[i + 3]) : 0;
@@ -332,7 +332,7 @@ main(int argc, char **argv)
         sizes[3] < 2 || sizes[4] < 8 || sizes[5] < sizes[4] ||
         sizes[3] > TOKENS_MAX / sizes[5]) {
         fprintf(stderr, "usage: bench_step make DIR WIDTH LAYERS VOCAB SEQUENCES SHORTEST LONGEST\n"
-                        "       bench_step run DIR THREADS\n");
+                        "       bench_step run DIR\n");
         return 2;
     }
     return make(argv[2], sizes);
