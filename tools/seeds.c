@@ -1,11 +1,13 @@
 /* seeds: what `make table` prints: objectives over several seeds.
  *
- *   seeds best GRID METHOD      the rate and tau of the best pass rate among GRID/METHOD,RATE,TAU.json
- *   seeds table RUN EPOCHS RATE for each point (best, common: at RATE) a line per method: the mean pass rate over
- *                               the seeds after each epoch, with its interval, and the difference to bcpg, paired by seed
+ *   seeds best GRID METHOD      the rate and tau of the best pass rate among
+ * GRID/METHOD,RATE,TAU.json seeds table RUN EPOCHS RATE TAU for each point (best; common: at RATE;
+ * weak: at RATE and TAU) a line per method: the mean pass rate over the seeds after each epoch,
+ * with its interval, and the difference to bcpg, paired by seed
  *
- * Files are those of `sluice eval --json`: RUN/eval/POINT,METHOD,SEED,EPOCH.json. An interval is mean +- t s / sqrt(n) over the
- * n seeds, t of Student with n - 1 degrees. RUN/best.txt has a line METHOD RATE TAU each, in the order of the table. */
+ * Files are those of `sluice eval --json`: RUN/eval/POINT,METHOD,SEED,EPOCH.json. An interval is
+ * mean +- t s / sqrt(n) over the n seeds, t of Student with n - 1 degrees. RUN/best.txt has a line
+ * METHOD RATE TAU each, in the order of the table. */
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
@@ -23,10 +25,10 @@ struct method {
 };
 
 /* 97.5 % quantiles of Student's t, by degrees of freedom 1 .. 31. */
-static const double student[SEEDS_MAX] = {
-    0,     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179,  2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080,
-    2.074, 2.069,  2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042, 2.040};
+static const double student[SEEDS_MAX] = {0,     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365,
+                                          2.306, 2.262,  2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+                                          2.120, 2.110,  2.101, 2.093, 2.086, 2.080, 2.074, 2.069,
+                                          2.064, 2.060,  2.056, 2.052, 2.048, 2.045, 2.042, 2.040};
 
 /* NaN where there is no such file. */
 static double
@@ -78,7 +80,8 @@ read_cell(const char *run, const char *point, const char *method, int epoch, dou
     for (; count < SEEDS_MAX; count++) {
         char path[4096];
 
-        snprintf(path, sizeof(path), "%s/eval/%s,%s,%d,%d.json", run, point, method, count + 1, epoch);
+        snprintf(path, sizeof(path), "%s/eval/%s,%s,%d,%d.json", run, point, method, count + 1,
+                 epoch);
         rates[count] = pass_rate(path);
         if (isnan(rates[count]))
             break;
@@ -103,8 +106,10 @@ static void
 print_method(const char *run, const char *point, const struct method *m, int epochs)
 {
     double rates[SEEDS_MAX], others[SEEDS_MAX], mean, half;
-    int n = 0;
+    int n = read_cell(run, point, m->name, epochs, rates);
 
+    if (n == 0)
+        return; /* not asked for at this point */
     printf("%-10s %6s %6s ", m->name, m->rate, m->tau);
     for (int e = 1; e <= epochs; e++) {
         n = read_cell(run, point, m->name, e, rates);
@@ -121,9 +126,12 @@ print_method(const char *run, const char *point, const struct method *m, int epo
 }
 
 static int
-command_table(const char *run, int epochs, const char *common_rate)
+command_table(const char *run, int epochs, const char *rate, const char *weak)
 {
-    static const char *const points[] = {"best", "common"};
+    static const char *const points[] = {"best", "common", "weak"};
+    static const char *const heads[] = {"each at its best point of the grid",
+                                        "all at one rate, tau as in table.yaml",
+                                        "the same rate with a weak pull"};
     struct method methods[METHODS_MAX];
     char path[4096];
     int count = 0;
@@ -141,18 +149,17 @@ command_table(const char *run, int epochs, const char *common_rate)
     fclose(in);
     snprintf(path, sizeof(path), "%s/base.json", run);
     printf("the base policy: %.3f\n", pass_rate(path));
-    for (int p = 0; p < 2; p++) {
-        printf("\n%s\n%-10s %6s %6s ", p == 0 ? "each at its best point of the grid" : "all at one rate, tau as in table.yaml",
-               "objective", "lr", "tau");
-        for (int e = 1; e <= epochs; e++)
-            printf("  %s %d      ", "epoch", e);
-        printf("   against bcpg, paired by seed\n");
+    for (int p = 0; p < 3; p++) {
+        printf("\n%s\n%-10s %6s %6s ", heads[p], "objective", "lr", "tau");
+        for (int i = 1; i <= epochs; i++)
+            printf("  epoch %d       ", i);
+        printf("  against bcpg, paired by seed\n");
         for (int i = 0; i < count; i++) {
             struct method m = methods[i];
 
-            if (p == 1) {
-                strcpy(m.rate, common_rate);
-                strcpy(m.tau, ""); /* as the topology has it */
+            if (p > 0) {
+                strcpy(m.rate, rate);
+                strcpy(m.tau, p == 2 ? weak : "");
             }
             print_method(run, points[p], &m, epochs);
         }
@@ -165,8 +172,9 @@ main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "best") == 0)
         return command_best(argv[2], argv[3]);
-    if (argc == 5 && strcmp(argv[1], "table") == 0 && atoi(argv[3]) > 0 && strlen(argv[4]) < WORD_MAX)
-        return command_table(argv[2], atoi(argv[3]), argv[4]);
-    fprintf(stderr, "usage: seeds best GRID METHOD | table RUN EPOCHS RATE\n");
+    if (argc == 6 && strcmp(argv[1], "table") == 0 && atoi(argv[3]) > 0 &&
+        strlen(argv[4]) < WORD_MAX && strlen(argv[5]) < WORD_MAX)
+        return command_table(argv[2], atoi(argv[3]), argv[4], argv[5]);
+    fprintf(stderr, "usage: seeds best GRID METHOD | table RUN EPOCHS RATE TAU\n");
     return 2;
 }

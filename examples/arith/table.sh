@@ -3,7 +3,8 @@
 #
 # Seeds 1 .. SEEDS: each samples its own rollouts of the stream's prompts from the base policy, and is judged once. At the first
 # seed a grid of rates (and of tau, for the objectives that have one) is searched on the validation prompts. Then every seed is
-# trained with each objective's best point, and with one common rate. Nothing is chosen on held-out prompts.
+# trained with each objective's best point, with one common rate, and, where there is a tau, with that rate and a weak one. Nothing
+# is chosen on held-out prompts.
 # Environment: SEEDS (5), RATES, TAUS and BETAS (of dpo; as many), METHODS, STREAM (prompts, 400), PROMPTS (held-out ones, 500), SAMPLES (8), RUN (its folder;
 # a table that was cut off goes on there).
 set -eu
@@ -13,12 +14,13 @@ BUILD=$(absolute "$root" "${BUILD:-build}")
 run=$(absolute "$PWD" "${RUN:-$root/runs/arith-table-$(date +%Y%m%d-%H%M%S)}")
 cd "$root/examples/arith"
 sluice=$BUILD/sluice arith=$BUILD/tools/arith
-seeds=${SEEDS:-5} epochs=3 rates=${RATES:-1e-4 3e-4 1e-3 3e-3} taus=${TAUS:-0.01 0.05} betas=${BETAS:-0.1 0.5}
+seeds=${SEEDS:-5} epochs=3 rates=${RATES:-3e-5 1e-4 3e-4 1e-3} taus=${TAUS:-0.01 0.05} betas=${BETAS:-0.1 0.5}
 methods=${METHODS:-rft dpo topr grpo bcpg nsa_half nsa_zero nsa_minus} prompts=${PROMPTS:-500} samples=${SAMPLES:-8}
 topology=${TOPOLOGY:-table.yaml}
 stream=${STREAM:-400}
 export EPOCH_STEPS=$((stream * 16 / 128))       # of 16 rollouts a prompt, 128 a step: where the topology saves
 common_rate=3e-4        # as the topology has it, with tau 0.05 and dpo's 0.5
+weak_tau=0.01 weak_methods="bcpg nsa_half nsa_zero nsa_minus"
 # tau of METHOD at place PLACE of its grid: dpo's is another quantity (its beta) and has values of its own; - without one.
 tau_of() {
     local list
@@ -69,11 +71,12 @@ after() {       # DIR METHOD EPOCH: the policy's folder
     if [ "$3" -eq "$epochs" ]; then echo "$1/checkpoints/$2/final"; else echo "$1/checkpoints/$2/step-$((EPOCH_STEPS * $3))"; fi
 }
 
-measure() {     # CONFIG SEED DIR
-    local m e
-    for m in $methods; do
+measure() {     # CONFIG SEED DIR METHOD...
+    local config=$1 seed=$2 dir=$3 m e
+    shift 3
+    for m; do
         for e in $(seq "$epochs"); do
-            echo "$(after "$3" "$m" "$e") $run/held_out.jsonl $run/eval/$1,$m,$2,$e.json"
+            echo "$(after "$dir" "$m" "$e") $run/held_out.jsonl $run/eval/$config,$m,$seed,$e.json"
         done
     done | in_pairs
 }
@@ -110,16 +113,24 @@ done >"$run/best.txt"
 best=()
 while read -r m rate tau; do mapfile -t -O "${#best[@]}" best < <(sets_of "$m" "$rate" "$tau"); done <"$run/best.txt"
 
+weak=()
+for m in $weak_methods; do weak+=(--set "$m.tau=$weak_tau"); done
+
 for s in $(seq "$seeds"); do
-    echo "== seed $s: every objective at its best point"
+    echo "== seed $s: every objective at its best point, and with a weak pull"
     again "$s" "$run/best-$s" "${best[@]}"
-    measure best "$s" "$run/best-$s"
-    measure common "$s" "$run/seed-$s"
+    # shellcheck disable=SC2086
+    measure best "$s" "$run/best-$s" $methods
+    # shellcheck disable=SC2086
+    measure common "$s" "$run/seed-$s" $methods
+    again "$s" "$run/weak-$s" "${weak[@]}"
+    # shellcheck disable=SC2086
+    measure weak "$s" "$run/weak-$s" $weak_methods
 done
 pass_rate models/base "$run/held_out.jsonl" "$run/base.json"
 
 echo
 echo "pass rate on $prompts held-out prompts x $samples samples, temperature 1; mean over $seeds seeds with its 95 % interval"
-"$BUILD"/tools/seeds table "$run" "$epochs" "$common_rate"
+"$BUILD"/tools/seeds table "$run" "$epochs" "$common_rate" "$weak_tau"
 echo
 echo "$((SECONDS - start)) s; everything is in ${run#"$root/"}"
