@@ -152,7 +152,7 @@ command_table(const char *run, int epochs, const char *rate, const char *weak)
     for (int p = 0; p < 3; p++) {
         printf("\n%s\n%-10s %6s %6s ", heads[p], "objective", "lr", "tau");
         for (int i = 1; i <= epochs; i++)
-            printf("  epoch %d       ", i);
+            printf("  epoch %d      ", i);
         printf("  against bcpg, paired by seed\n");
         for (int i = 0; i < count; i++) {
             struct method m = methods[i];
