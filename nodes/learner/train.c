@@ -15,6 +15,7 @@ trainer_init(struct trainer *t, struct model **model)
     t->m = xaligned((size_t)t->model.count * sizeof(float));
     t->v = xaligned((size_t)t->model.count * sizeof(float));
     t->work = head_work_new();
+    head_keep(t->work, TRAINER_LOGITS_KEPT);
 }
 
 static void
@@ -359,7 +360,8 @@ trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *pl
         .e = t->rows.out.e,
         .h = t->rows.out.h,
         .entries = (const struct head_entry *)(const void *)t->rows.out.entries,
-        .entry_count = t->rows.out.entry_count};
+        .entry_count = t->rows.out.entry_count,
+        .same = p->rows.named == 0}; /* else head_named came after the statistics */
 
     bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
     head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.lse,

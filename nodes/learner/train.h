@@ -30,6 +30,8 @@ struct rows {
     struct objective_output out; /* of the last run: what of it the objective wrote */
 };
 
+#define TRAINER_LOGITS_KEPT (16 << 20) /* floats of a batch's logits held between its two passes */
+
 struct trainer {
     const struct objective *objective;
     struct objective_settings settings;
