@@ -73,10 +73,10 @@ overlong_answers_lose_reward_in_the_buffer(void **state)
     select_shape(&rules, samples, 4);
     nearly(samples[0].reward, 0);
     nearly(samples[1].reward, 1 - 3.0 / 4 * 2);
-    nearly(samples[3].reward, 1 - 6.0 / 4 * 2);
-    nearly(samples[0].mean, (0 - 0.5 + 0 - 2.0) / 4); /* the group's numbers are made anew */
+    nearly(samples[3].reward, 1 - 2); /* beyond the length: the full penalty and no more */
+    nearly(samples[0].mean, (0 - 0.5 + 0 - 1.0) / 4); /* the group's numbers are made anew */
     nearly(samples[2].std, samples[1].std);
-    assert_true(samples[2].std > 0.5);
+    assert_true(samples[2].std > 0.4);
 }
 
 static void

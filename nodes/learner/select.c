@@ -37,7 +37,7 @@ overlong(const struct select_rules *rules, const struct sample *s)
 
     if (rules->overlong_length == 0 || over <= 0)
         return 0;
-    return -over / (double)rules->overlong_buffer * rules->overlong_factor;
+    return -fmin(over / (double)rules->overlong_buffer, 1) * rules->overlong_factor;
 }
 
 static int

@@ -14,8 +14,8 @@
 #define SELECT_WINDOW_MAX 4096 /* samples that packing looks at */
 
 struct select_rules {
-    /* Overlong shaping (DAPO, arXiv 2503.14476, section 3.4; as in verl's recipe):
-     * r += min(-(|y| - (length - buffer)) / buffer * factor, 0). length 0: off. */
+    /* Overlong shaping (DAPO, arXiv 2503.14476, Eq 13; verl's recipe, whose answers never pass
+     * `length`): r -= clamp((|y| - (length - buffer)) / buffer, 0, 1) * factor. length 0: off. */
     int64_t overlong_length, overlong_buffer;
     double overlong_factor;
     /* Relative length reward (arXiv 2506.04913): in a group with accuracy >= ratio each correct

@@ -131,7 +131,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_INT(struct learner_options, overlong_buffer, FIXED, "4096", 1, 1 << 24,                    \
             "tokens before overlong_length in which the penalty rises from 0"),                    \
     OPT_FLOAT(struct learner_options, overlong_factor, FIXED, "1", 0, 1e6,                         \
-              "the full penalty, taken off the reward"),                                           \
+              "the full penalty, taken off the reward; a longer answer loses no more"),                                           \
     OPT_FLOAT(struct learner_options, rlr_base, FIXED, "0", 0, 1e9,                                \
               "relative length reward (2506.04913): tokens that a correct answer must be shorter " \
               "than its group's correct ones for a reward of 1 more; 0: off, its script: 500"),    \
