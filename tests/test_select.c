@@ -79,6 +79,29 @@ overlong_answers_lose_reward_in_the_buffer(void **state)
     assert_true(samples[2].std > 0.4);
 }
 
+/* Of rewards 0 1 0 1 the last was dropped on the way; one that is here loses 1/2. G stays 4. */
+static void
+a_dropped_rollout_keeps_its_part_in_the_mean(void **state)
+{
+    const struct select_rules rules = {
+        .overlong_length = 10, .overlong_buffer = 4, .overlong_factor = 1};
+    const double rewards[] = {0, 0.5, 0, 1};
+    double squares = 0;
+
+    (void)state;
+    make(4, 4, 6);
+    samples[1].count = 2 + 8;
+    select_shape(&rules, samples, 3);
+    for (int i = 0; i < 4; i++)
+        squares += (rewards[i] - 0.375) * (rewards[i] - 0.375);
+    for (int i = 0; i < 3; i++) {
+        nearly(samples[i].reward, rewards[i]);
+        nearly(samples[i].mean, 0.375);
+        nearly(samples[i].std, sqrt(squares / 4));
+    }
+    nearly(samples[3].mean, 0.5);
+}
+
 static void
 shorter_correct_answers_gain(void **state)
 {
@@ -436,6 +459,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlong_answers_lose_reward_in_the_buffer),
+        cmocka_unit_test(a_dropped_rollout_keeps_its_part_in_the_mean),
         cmocka_unit_test(shorter_correct_answers_gain),
         cmocka_unit_test(wrong_answers_pay_for_repetition),
         cmocka_unit_test(unlikely_tokens_are_masked),

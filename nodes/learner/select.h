@@ -37,8 +37,9 @@ struct select_rules {
     int64_t token_budget; /* C3PO (arXiv 2506.14731, eq. 2 and 3); 0: off */
 };
 
-/* Changes rewards; where one changed, its group's mean and spread become those of the samples that
- * are here. Samples of a group are neighbours. */
+/* Changes rewards; where one changed, so do its group's mean and spread, which stay those of all
+ * rollouts the group emitted: ones that were dropped on the way keep the reward they had. Samples
+ * of a group are neighbours. */
 void select_shape(const struct select_rules *rules, struct sample *samples, int64_t count);
 
 /* Masks by perplexity and by the flag of the record; samples without either keep mask NULL. A
