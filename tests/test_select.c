@@ -421,6 +421,10 @@ steps_may_count_once(void **state)
     label(0, SAMPLE_correct, SAMPLE_unknown, SAMPLE_correct); /* two have a label */
     baselines_advantages(&b, &samples[0], 0, out);
     assert_true(out[0] == 2 && out[2] == 0 && out[4] == 1);
+    /* Masked: the first step and half of the last. Of 4 tokens 2 are of the one step with a label. */
+    samples[0].mask = (const uint8_t[]){0, 0, 1, 1, 0, 0, 1, 1};
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[6] == 2 && out[7] == 2);
     baselines_free(&b);
 }
 
