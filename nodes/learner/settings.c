@@ -183,6 +183,9 @@ check_choices(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "variant", e, "%s is a variant of %s, not of %s",
                           variants[o->variant].name, variants[o->variant].objective,
                           objective->name);
+    if (strcmp(variants[o->variant].name, "log_mean_exp") == 0 && (o->advantages || o->kl_in))
+        return check_fail(c, o->advantages ? "advantages" : "kl_in", e,
+                          "log_mean_exp makes opmd's advantages from the rewards as they are");
     return 0;
 }
 
