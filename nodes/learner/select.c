@@ -90,8 +90,8 @@ clip(double value, double low, double high)
 }
 
 /* The mean and spread of the group's rewards after members [0, count) gained `more`. The others of
- * the group_size that were emitted keep the reward they had: with d = r - mean of before, the sum of
- * squares about the new mean is sum d^2 + sum (2 d more + more^2) - (sum more)^2 / G. */
+ * the group_size that were emitted keep the reward they had: with d = r - mean of before, the sum
+ * of squares about the new mean is sum d^2 + sum (2 d more + more^2) - (sum more)^2 / G. */
 static void
 restate(struct sample *group, int64_t count, const double *more)
 {
