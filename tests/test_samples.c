@@ -247,6 +247,9 @@ choices_that_do_not_belong_are_refused(void **state)
             "tbrm is not aggregated as token_mean");
     refused(lesson_both, "dpo", "advantages", "mean", "dpo has no advantages");
     refused(lesson_both, "grpo", "ratio", "sequence", "grpo has no choice of ratio");
+    refused(lesson_both, "topr", "ratio", "step", "topr has no ratio of steps");
+    refused(lesson_both, "ipo", "ratio", "token", "ipo compares whole answers");
+    refused(lesson_passed, "rloo", "ratio", "step", "link labelled");
     refused(lesson_both, "grpo", "variant", "listnet",
             "listnet is a variant of ranknet, not of grpo");
     refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens");

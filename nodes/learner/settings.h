@@ -51,7 +51,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
                "too; leave_one_out: minus the mean of the others; gdepo: sign from correctness, "  \
                "size from the rewards (RECONSTRUCTED from the abstract of 2601.06795); process: "  \
                "labels of steps against a baseline of like steps (S2R, 2502.12853, offline; its "  \
-               "actions are steps here, with the ratios of their tokens)"),                        \
+               "actions are steps here, solve or verify by their labels alone; without its KL in " \
+               "the reward, its bonuses and its balance of wrong and correct answers)"),           \
     OPT_CHOICE(struct learner_options, baseline, FIXED, "acc_pos", settings_baseline_names,        \
                "steps that process compares: of the same labels before them (ctx), of groups of "  \
                "like accuracy at the same place (acc_pos) or with the same labels (acc_ctx)"),     \
@@ -68,7 +69,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_INT(struct learner_options, constant_tokens, FIXED, "0", 0, 1e12,                          \
             "what constant divides a response's sum by; 0: max_tokens"),                           \
     OPT_CHOICE(struct learner_options, ratio, FIXED, "auto", settings_ratio_names,                 \
-               "importance ratio of a token, of the whole answer, or its geometric mean"),         \
+               "importance ratio of a token, of the whole answer, its geometric mean, or step: "   \
+               "that of the token's step (rloo; S2R's process-level loss is rloo with advantages: "\
+               "process, ratio: step, aggregation: sequence_mean)"),                               \
     OPT_FLOAT(struct learner_options, clip_low, FIXED, "auto", 0, 1e6,                             \
               "how far an importance ratio may fall below 1"),                                     \
     OPT_FLOAT(struct learner_options, clip_high, FIXED, "auto", 0, 1e6,                            \
@@ -132,7 +135,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_INT(struct learner_options, overlong_buffer, FIXED, "4096", 1, 1 << 24,                    \
             "tokens before overlong_length in which the penalty rises from 0"),                    \
     OPT_FLOAT(struct learner_options, overlong_factor, FIXED, "1", 0, 1e6,                         \
-              "the full penalty, taken off the reward; a longer answer loses no more"),             \
+              "the full penalty, taken off the reward; a longer answer loses no more"),            \
     OPT_FLOAT(struct learner_options, rlr_base, FIXED, "0", 0, 1e9,                                \
               "relative length reward (2506.04913): tokens that a correct answer must be shorter " \
               "than its group's correct ones for a reward of 1 more; 0: off, its script: 500"),    \
