@@ -255,7 +255,7 @@ command_loop(int argc, char **argv)
         {FLAG_count, 0, "prompts-per-round", "B", &per_round, "prompts of a round; 0: all (0)"},
         {FLAG_text, 0, "choose", "HOW", &l.method, "all, uniform, vade, mopps or dppo (all)"},
         {FLAG_number, 0, "decay", "L", &l.choose.decay,
-         "vade, mopps: what a sampled prompt's old counts keep (0.2, 0.5)"},
+         "vade, mopps: what a sampled prompt's old counts keep (0.2; 0.5, a number of ours)"},
         {FLAG_number, 0, "target", "P", &l.choose.target, "mopps: pass rate sought (0.5)"},
         {FLAG_number, 0, "prune-rate", "R", &l.choose.rate, "dppo: share left out (0.5)"},
         {FLAG_count, 0, "extra-samples-max", "K", &l.extra_samples,

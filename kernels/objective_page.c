@@ -9,7 +9,7 @@ static const char *const aggregation_names[] = {"sequence_mean", "sequence_sum",
                                                 "constant"};
 static const char *const advantage_names[] = {"reward", "mean", "mean_std", "leave_one_out",
                                               "gdepo", "given"};
-static const char *const ratio_names[] = {"token", "sequence", "geometric"};
+static const char *const ratio_names[] = {"token", "sequence", "geometric", "step"};
 static const char *const scope_names[] = {"token", "sequence", "group", "step"};
 
 static const struct {

@@ -114,7 +114,7 @@ other_files_are_refused(void **state)
     refused("tests/objective/no_run.c", "not a shared object");
     refused("tests/objective", "not a shared object");
     refused(FOLDER "/no_symbol.so", OBJECTIVE_FILE_SYMBOL);
-    refused(FOLDER "/wrong_abi.so", "ABI 2");
+    refused(FOLDER "/wrong_abi.so", "ABI 3");
     refused(FOLDER "/no_run.so", "no run()");
     refused(FOLDER "/unresolved.so", "sluice_nowhere");
 }

@@ -118,6 +118,28 @@ survives(const char *objective, const char *const *options)
     free(killed.at);
 }
 
+/* S2R's process-level loss: once the policy has moved, a step's ratio is not the whole answer's. */
+static void
+steps_have_ratios_of_their_own(void **state)
+{
+    static const char *const steps[] = {
+        "advantages", "process", "baseline_min", "100", "aggregation", "sequence_mean",
+        "clip_low", "0.01", "clip_high", "0.01", "epochs", "3", "ratio", "step", NULL};
+    static const char *const whole[] = {
+        "advantages", "process", "baseline_min", "100", "aggregation", "sequence_mean",
+        "clip_low", "0.01", "clip_high", "0.01", "epochs", "3", "ratio", "geometric", NULL};
+    struct lesson_bytes a = lesson_trained("rloo", steps, 16, NULL),
+                        b = lesson_trained("rloo", steps, 16, NULL),
+                        c = lesson_trained("rloo", whole, 16, NULL);
+
+    (void)state;
+    assert_true(lesson_same(a, b));
+    assert_false(lesson_same(a, c));
+    free(a.at);
+    free(b.at);
+    free(c.at);
+}
+
 /* Crashes in the middle of a step: with all stages on, and between the two passes of an objective
  * that couples samples. The same bytes. */
 static void
@@ -158,6 +180,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_of_steps_matter_and_one_is_nothing),
         cmocka_unit_test(a_mask_of_everything_learns_nothing),
+        cmocka_unit_test(steps_have_ratios_of_their_own),
         cmocka_unit_test(stages_choose_tokens),
         cmocka_unit_test(stages_survive_crashes),
     };

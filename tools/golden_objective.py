@@ -37,7 +37,7 @@ NAMES = ["aggregation", "advantages", "ratio", "tau", "clip_low", "clip_high", "
 WHOLE = {"aggregation": -1, "advantages": -1, "ratio": -1, "kl": 0, "kl_in_reward": 0, "variant": -1, "rows": 0}
 AGGREGATION = ["sequence_mean", "sequence_sum", "token_mean", "constant"]
 ADVANTAGES = ["reward", "mean", "mean_std", "leave_one_out", "gdepo", "given"]
-RATIO = ["token", "sequence", "geometric"]
+RATIO = ["token", "sequence", "geometric", "step"]
 
 # The papers' own: what an objective is without a word from the user.
 CLIP = dict(clip_low=0.2, clip_high=0.2)
@@ -104,6 +104,7 @@ class World:
         shape = (self.B, self.T)
         self.v = torch.ones(self.B).double()
         self.b = torch.ones(shape).double()
+        self.begins = (torch.arange(self.T) % 3 == 0).expand(shape)
         self.injected = torch.zeros(self.B, dtype=torch.bool)
         self.mean, self.std = torch.zeros(self.B).double(), torch.zeros(self.B).double()
         for g in range(self.n_groups):
@@ -154,7 +155,7 @@ class World:
         for key in ("counts", "groups", "G", "reward", "correct", "v", "injected", "mean", "std", "named_row",
                     "score", "rank", "values", "columns", "given"):
             out.put(f"{self.name}/{key}", torch.as_tensor(getattr(self, key)).double())
-        for key in ("ref", "lo", "b", "mask", "row_advantage"):
+        for key in ("ref", "lo", "b", "mask", "begins", "row_advantage"):
             out.put(f"{self.name}/{key}", self.flat(getattr(self, key)).double(), "f")
         if self.z is not None:
             out.put(f"{self.name}/z", self.flat(self.z), "f")
@@ -305,6 +306,13 @@ def rloo(w, s, m):
     a, apart = advantages(w, s), w.lp - w.lo
     if s["ratio"] == "token":
         return clipped(torch.exp(apart), a, s)
+    if s["ratio"] == "step":
+        step = torch.cumsum(w.begins.long(), 1) - 1
+        mean = torch.zeros_like(apart)
+        for k in range(int(step.max()) + 1):
+            mine = m & (step == k)
+            mean = torch.where(step == k, mean_over(apart.detach(), mine)[:, None], mean)
+        return clipped(torch.exp(w.lp - w.lp.detach() + mean), a, s)
     total = sum_over(apart, m) if s["ratio"] == "sequence" else mean_over(apart, m)
     return clipped(torch.exp(total), mean_over(a, m), s)
 
@@ -463,7 +471,7 @@ def own_cases(out, w):
             for k in (1, 2, 3):
                 case(out, w, name, f"k{k}", dict(dr, kl=k, kl_weight=0.3, entropy_weight=0.05 if k == 3 else 0.0))
         if "ratio" in own:
-            for r in RATIO[name == "ipo":]:
+            for r in RATIO[name == "ipo":4 if name == "rloo" else 3]:
                 case(out, w, name, f"{r}_ratio", dict(ratio=r))
         for v in range(4 if name == "ranknet" else 2) if "variant" in own else []:
             case(out, w, name, f"variant{v}", dict(variant=v))

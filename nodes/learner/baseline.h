@@ -40,9 +40,9 @@ struct baselines {
 /* Adds the steps of a sample; accuracy: of its group, in [0, 1]. */
 void baselines_add(struct baselines *b, const struct sample *s, double accuracy);
 
-/* advantage (count - context): of every learnt token. With `once` that of a step of n tokens, one of
- * k with a label in a response of m, is times m / (k n): the mean over tokens that the objective
- * takes is then S2R's mean over actions. */
+/* advantage (count - context): of every learnt token. With `once` that of a step of n tokens, one
+ * of k with a label in a response of m, is times m / (k n), tokens and steps counted that the mask
+ * leaves: the mean over tokens that the objective takes is then S2R's mean over actions. */
 void baselines_advantages(const struct baselines *b, const struct sample *s, double accuracy,
                           float *advantage);
 void baselines_free(struct baselines *b);

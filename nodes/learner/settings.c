@@ -11,7 +11,8 @@ const char *const settings_aggregation_names[] = {"auto",       "sequence_mean",
                                                   "token_mean", "constant",      NULL};
 const char *const settings_advantages_names[] = {"auto",          "reward", "mean",    "mean_std",
                                                  "leave_one_out", "gdepo",  "process", NULL};
-const char *const settings_ratio_names[] = {"auto", "token", "sequence", "geometric", NULL};
+const char *const settings_ratio_names[] = {"auto",      "token", "sequence",
+                                            "geometric", "step",  NULL};
 const char *const settings_kl_names[] = {"none", "k1", "k2", "k3", NULL};
 const char *const settings_kl_in_names[] = {"loss", "reward", NULL};
 const char *const settings_behaviour_names[] = {"initial", "recorded", NULL};
@@ -179,10 +180,17 @@ check_choices(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "advantages", e, "%s has no advantages", objective->name);
     if (o->ratio && (int)own->ratio < 0)
         return check_fail(c, "ratio", e, "%s has no choice of ratio", objective->name);
+    if (o->ratio == OBJECTIVE_ratio_step + 1 && !(objective->needs & OBJECTIVE_takes_steps))
+        return check_fail(c, "ratio", e, "%s has no ratio of steps", objective->name);
+    if (o->ratio == OBJECTIVE_ratio_token + 1 && (objective->needs & OBJECTIVE_needs_pairs))
+        return check_fail(c, "ratio", e, "%s compares whole answers", objective->name);
     if (o->variant && strcmp(variants[o->variant].objective, objective->name) != 0)
         return check_fail(c, "variant", e, "%s is a variant of %s, not of %s",
                           variants[o->variant].name, variants[o->variant].objective,
                           objective->name);
+    if (strcmp(variants[o->variant].name, "log_mean_exp") == 0 && (o->advantages || o->kl_in))
+        return check_fail(c, o->advantages ? "advantages" : "kl_in", e,
+                          "log_mean_exp makes opmd's advantages from the rewards as they are");
     return 0;
 }
 
@@ -210,6 +218,8 @@ check_weights(struct check *c, const struct learner_options *o, const struct obj
             return check_fail(c, rows[i].name, e,
                               "it weighs tokens by labels of steps: link labelled");
     }
+    if (o->ratio == OBJECTIVE_ratio_step + 1 && !labelled)
+        return check_fail(c, "ratio", e, "only labelled answers have steps: link labelled");
     if (settings_process(o) && !labelled)
         return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled");
     if (settings_process(o) && o->kl && o->kl_in)

@@ -21,7 +21,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
     const char *objective_file, *score_digits, *s2r_verify, *s2r_retry;                            \
     double stm_threshold, prune_prompts, prune_completions;                                        \
-    bool stm_positive_only, mask_truncated, step_once;                                                        \
+    bool stm_positive_only, mask_truncated, step_once;                                             \
     int64_t token_budget, pack_window;                                                             \
     int64_t overlong_length, overlong_buffer, repetition_ngram;                                    \
     double overlong_factor, rlr_ratio, rlr_base, rlr_low, rlr_high, repetition_penalty;
@@ -36,8 +36,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
              "shared object with an objective of one's own, in place of objective (see "           \
              "kernels/objective_kind.h)"),                                                         \
     OPT_FLOAT(struct learner_options, tau, FIXED, "auto", 0, 1e6,                                  \
-              "pull towards the initial model: tau of bcpg, bcpg_nsa and kimi, beta of dpo, ipo, " \
-              "kto, copg, gvpo and tbrm; auto: the objective's own"),                              \
+              "pull towards the initial model: tau of bcpg, bcpg_nsa, kimi and opmd, beta of dpo, "\
+              "ipo, kto, copg, gvpo and tbrm; auto: the objective's own"),                         \
     OPT_FLOAT(struct learner_options, beta, FIXED, "auto", -1, 1,                                  \
               "weight of tokens in correct steps of wrong answers; auto: 0.5 for bcpg_nsa, else "  \
               "1"),                                                                                \
@@ -51,7 +51,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
                "too; leave_one_out: minus the mean of the others; gdepo: sign from correctness, "  \
                "size from the rewards (RECONSTRUCTED from the abstract of 2601.06795); process: "  \
                "labels of steps against a baseline of like steps (S2R, 2502.12853, offline; its "  \
-               "actions are steps here, with the ratios of their tokens)"),                        \
+               "actions are steps here, solve or verify by their labels alone; without its KL in " \
+               "the reward, its bonuses and its balance of wrong and correct answers)"),           \
     OPT_CHOICE(struct learner_options, baseline, FIXED, "acc_pos", settings_baseline_names,        \
                "steps that process compares: of the same labels before them (ctx), of groups of "  \
                "like accuracy at the same place (acc_pos) or with the same labels (acc_ctx)"),     \
@@ -61,14 +62,16 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_INT(struct learner_options, baseline_min, FIXED, "10", 1, 1e9,                             \
             "fewer steps than this have a baseline of 0"),                                         \
     OPT_BOOL(struct learner_options, step_once, FIXED, "true",                                     \
-             "process: a step counts once in its answer's mean, as in S2R; false: each token does"),\
+             "process: a step counts once in its answer's mean (S2R); false: each token does"),    \
     OPT_CHOICE(struct learner_options, aggregation, FIXED, "auto", settings_aggregation_names,     \
                "sequence_mean: a response counts once; sequence_sum: each token of it once; "      \
                "token_mean: each token of the step once; constant: tokens over constant_tokens"),  \
     OPT_INT(struct learner_options, constant_tokens, FIXED, "0", 0, 1e12,                          \
             "what constant divides a response's sum by; 0: max_tokens"),                           \
     OPT_CHOICE(struct learner_options, ratio, FIXED, "auto", settings_ratio_names,                 \
-               "importance ratio of a token, of the whole answer, or its geometric mean"),         \
+               "importance ratio of a token, of the whole answer, its geometric mean, or step: "   \
+               "that of the token's step (rloo; S2R's process-level loss is rloo with advantages: "\
+               "process, ratio: step, aggregation: sequence_mean)"),                               \
     OPT_FLOAT(struct learner_options, clip_low, FIXED, "auto", 0, 1e6,                             \
               "how far an importance ratio may fall below 1"),                                     \
     OPT_FLOAT(struct learner_options, clip_high, FIXED, "auto", 0, 1e6,                            \
@@ -87,7 +90,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_CHOICE(struct learner_options, kl, FIXED, "none", settings_kl_names,                       \
                "estimate of the KL divergence from the initial model that is held down"),          \
     OPT_FLOAT(struct learner_options, kl_weight, FIXED, "auto", 0, 1e6,                            \
-              "weight of the KL; auto: 1e-3"),                                                     \
+              "weight of the KL; auto: 0.04 for grpo, 0.05 for rloo, else 1e-3"),                  \
     OPT_CHOICE(struct learner_options, kl_in, FIXED, "loss", settings_kl_in_names,                 \
                "a term of the loss, or taken off the reward before advantages are made"),          \
     OPT_FLOAT(struct learner_options, entropy_weight, FIXED, "0", -1e3, 1e3,                       \
@@ -114,8 +117,9 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
              "answers that were cut off (finish: length) are not learnt; they count in their "     \
              "group"),                                                                             \
     OPT_INT(struct learner_options, token_budget, FIXED, "0", 0, 1e12,                             \
-            "C3PO (2506.14731): tokens of a step that are learnt, the first in its order, the "    \
-            "last answer cut; also what the loss is divided by; 0: all"),                          \
+            "C3PO (2506.14731): tokens of a step that are learnt, the last answer cut; also what " \
+            "the loss is divided by, fewer tokens too (this, and that the first in the step's "    \
+            "order are taken: RECONSTRUCTED); 0: all"),                                            \
     OPT_FLOAT(struct learner_options, prune_prompts, FIXED, "0", 0, 0.9,                           \
               "share of prompts left out of a step, those of small advantages rather, the others " \
               "weighted up; from the second pass on (2603.04135; probabilities RECONSTRUCTED)"),   \
@@ -131,7 +135,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
     OPT_INT(struct learner_options, overlong_buffer, FIXED, "4096", 1, 1 << 24,                    \
             "tokens before overlong_length in which the penalty rises from 0"),                    \
     OPT_FLOAT(struct learner_options, overlong_factor, FIXED, "1", 0, 1e6,                         \
-              "the full penalty, taken off the reward"),                                           \
+              "the full penalty, taken off the reward; a longer answer loses no more"),            \
     OPT_FLOAT(struct learner_options, rlr_base, FIXED, "0", 0, 1e9,                                \
               "relative length reward (2506.04913): tokens that a correct answer must be shorter " \
               "than its group's correct ones for a reward of 1 more; 0: off, its script: 500"),    \
