@@ -411,6 +411,7 @@ objective_run(const struct objective *o, const struct objective_batch *b,
               struct objective_output *out, struct objective_report *report)
 {
     size_t bytes = (size_t)b->rows * sizeof(float);
+    struct objective_output given; /* where it writes is the caller's choice */
 
     out->entry_count = 0;
     if (b->rows > 0) {
@@ -420,7 +421,9 @@ objective_run(const struct objective *o, const struct objective_batch *b,
         if (out->h != NULL)
             memset(out->h, 0, bytes);
     }
-    o->run(b, s, step, out, report);
+    given = *out;
+    o->run(b, s, step, &given, report);
+    out->entry_count = given.entry_count;
     for (int64_t i = 0; i < b->samples; i++) {
         const struct objective_sample *sample = &b->sample[i];
 

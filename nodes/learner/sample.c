@@ -189,11 +189,11 @@ tokenise(struct sample_rules *rules, const struct rollout *r, int64_t *ended, st
     if (rc < 0)
         return error_wrap(e, "prompt");
     rc = ids_check(rules, &rules->prompt, "prompt", e);
-    if (rc == 0 && r->token_ids.count > 0)
+    if (rc < 0)
+        return rc;
+    if (r->token_ids.count > 0)
         return take_given(rules, r, ended, e);
-    if (rc == 0)
-        rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS, &rules->response,
-                              e);
+    rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS, &rules->response, e);
     if (rc < 0)
         return error_wrap(e, "response");
     rc = ids_check(rules, &rules->response, "response", e);
