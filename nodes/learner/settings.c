@@ -200,18 +200,24 @@ check_weights(struct check *c, const struct learner_options *o, const struct obj
     };
     bool takes = (objective->needs & OBJECTIVE_takes_weights) &&
                  !(objective->needs & OBJECTIVE_needs_classes);
+    /* Who comes from elsewhere means another beta. */
+    const char *other = isnan(o->beta)                       ? ""
+                        : !isnan(objective->standard.tau) ? "; is tau meant?"
+                                                             : "; is kl_weight meant?";
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (rows[i].given && !takes)
-            return check_fail(c, rows[i].name, e, "%s weighs no tokens", objective->name);
+            return check_fail(c, rows[i].name, e, "%s weighs no tokens%s", objective->name,
+                              i == 0 ? other : "");
         if (rows[i].given && strcmp(objective->name, "bcpg") == 0)
             return check_fail(c, rows[i].name, e, "bcpg takes every token alike: say bcpg_nsa");
         if (rows[i].given && !labelled)
             return check_fail(c, rows[i].name, e,
-                              "it weighs tokens by labels of steps: link labelled");
+                              "it weighs tokens by labels of steps: link labelled, e.g. to a "
+                              "consensus%s", i == 0 ? other : "");
     }
     if (settings_process(o) && !labelled)
-        return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled");
+        return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled, e.g. to a consensus");
     if (settings_process(o) && o->kl && o->kl_in)
         return check_fail(c, "kl_in", e, "process has no reward of an answer to lower");
     return 0;
