@@ -18,14 +18,7 @@ const char *const settings_behaviour_names[] = {"initial", "recorded", NULL};
 const char *const settings_baseline_names[] = {"ctx", "acc_pos", "acc_ctx", NULL};
 const char *const settings_mask_names[] = {"none", "s2r", NULL};
 
-static const struct {
-    const char *name, *objective;
-    int number;
-} variants[] = {
-    {"auto", "", -1},          {"weighted", "ranknet", 0},   {"plain", "ranknet", 1},
-    {"listnet", "ranknet", 2}, {"lambdarank", "ranknet", 3}, {"paper", "aspo", 0},
-    {"code", "aspo", 1},       {"mean", "opmd", 0},          {"log_mean_exp", "opmd", 1},
-};
+/* The order of objective_variants. */
 const char *const settings_variant_names[] = {"auto",         "weighted", "plain", "listnet",
                                               "lambdarank",   "paper",    "code",  "mean",
                                               "log_mean_exp", NULL};
@@ -62,7 +55,7 @@ settings_read(const struct learner_options *o, const struct objective *objective
     s->aggregation = (enum objective_aggregation)(o->aggregation - 1);
     s->advantages = (enum objective_advantages)(o->advantages - 1);
     s->ratio = (enum objective_ratio)(o->ratio - 1);
-    s->variant = variants[o->variant].number;
+    s->variant = objective_variants[o->variant].number;
     s->tau = o->tau;
     s->clip_low = o->clip_low;
     s->clip_high = o->clip_high;
@@ -179,9 +172,9 @@ check_choices(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "advantages", e, "%s has no advantages", objective->name);
     if (o->ratio && (int)own->ratio < 0)
         return check_fail(c, "ratio", e, "%s has no choice of ratio", objective->name);
-    if (o->variant && strcmp(variants[o->variant].objective, objective->name) != 0)
+    if (o->variant && strcmp(objective_variants[o->variant].objective, objective->name) != 0)
         return check_fail(c, "variant", e, "%s is a variant of %s, not of %s",
-                          variants[o->variant].name, variants[o->variant].objective,
+                          objective_variants[o->variant].name, objective_variants[o->variant].objective,
                           objective->name);
     return 0;
 }
