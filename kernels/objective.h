@@ -53,8 +53,16 @@ void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);
 
+/* The words for numbers of `variant`; ends with a name of NULL. */
+struct objective_variant {
+    const char *name, *objective;
+    int number;
+};
+extern const struct objective_variant objective_variants[];
+
 /* The table as a page of help, or as Markdown for the manual. */
 void objective_help(FILE *out);
+void objective_help_row(const struct objective *o, FILE *out);
 void objective_manual(FILE *out);
 
 #endif

@@ -252,9 +252,9 @@ choices_that_do_not_belong_are_refused(void **state)
     refused(lesson_passed, "rloo", "ratio", "step", "link labelled");
     refused(lesson_both, "grpo", "variant", "listnet",
             "listnet is a variant of ranknet, not of grpo");
-    refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens");
+    refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens; is tau meant?");
     refused(lesson_both, "bcpg", "beta", "0.5", "bcpg takes every token alike");
-    refused(lesson_passed, "grpo", "beta", "0.5", "link labelled");
+    refused(lesson_passed, "grpo", "beta", "0.5", "link labelled, e.g. to a consensus; is kl_weight meant?");
     refused(lesson_passed, "grpo", "advantages", "process", "link labelled");
     refused(lesson_both, "bcpg", "behaviour", "recorded",
             "does not compare with the policy that sampled");

@@ -21,9 +21,11 @@
 
 enum learner_port { LEARNER_labelled, LEARNER_passed };
 
+extern const char *const learner_prompt_formats[]; /* enum chat_format, then auto */
+
 struct learner_options {
     const char *model, *tokenizer, *eos_token, *system;
-    int prompt_format; /* index into prompt_format_names */
+    int prompt_format; /* index into learner_prompt_formats */
     int64_t width, layers, heads, kv_heads, intermediate, positions;
     int objective; /* index: objective_at() */
     int64_t num_labels;

@@ -233,6 +233,18 @@ decide_end(const struct sample_rules *rules, const struct rollout *r, int64_t en
     return 0;
 }
 
+/* The text of the last token, its first bytes, in ASCII. */
+static void
+token_shown(const struct tokens *t, struct span text, char *out, size_t room)
+{
+    size_t length = 0;
+
+    for (int64_t i = t->count > 0 ? t->starts[t->count - 1] : (int64_t)text.length;
+         i < (int64_t)text.length && length + 1 < room; i++, length++)
+        out[length] = text.at[i] >= ' ' && text.at[i] < 0x7f ? text.at[i] : '?';
+    out[length] = 0;
+}
+
 /* The response token whose names count: the score, which is the last before the stop token, or the
  * first identifier after a "[". */
 static int
@@ -256,8 +268,14 @@ find_named(const struct sample_rules *rules, const struct rollout *r, int64_t *n
         *named = *named < 0 ? i : *named;
         found++;
     }
-    if (names->kind == SAMPLE_names_score && found == 0)
-        return error_set(e, ERROR_input, "the response does not end with one of the scores");
+    if (names->kind == SAMPLE_names_score && found == 0) {
+        char last[24];
+
+        token_shown(t, r->response, last, sizeof(last));
+        return error_set(e, ERROR_input,
+                         "the response does not end with one of the scores: its last token is '%s'",
+                         last);
+    }
     if (names->kind == SAMPLE_names_rank && found < 2)
         return error_set(e, ERROR_input, "the response does not rank two identifiers: [B] > [A]");
     return 0;
