@@ -142,6 +142,7 @@ check_fields(const struct loop *l, int node, const void *options, struct error *
         {"group_by", "prompt", "none"},       {"prompt_field", "", "prompt"},
         {"response_field", "", "response"},   {"answer_field", "", "answer"},
         {"reward_field", "", "reward"},       {"id_field", "id", "none"},
+        {"finish_field", "finish_reason", "none"},
     };
 
     for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++) {
@@ -152,7 +153,7 @@ check_fields(const struct loop *l, int node, const void *options, struct error *
         if (!*value || strcmp(value, allowed[i][1]) == 0 || strcmp(value, allowed[i][2]) == 0)
             continue;
         why = xprint("the loop's rollouts have no field '%.100s', only id, prompt, response, "
-                     "answer and reward", value);
+                     "finish_reason, answer and reward", value);
         refuse(l, node, allowed[i][0], e, why);
         free(why);
         return ERROR_topology;

@@ -119,12 +119,12 @@ attempt_resume(struct sampling *s, struct error *e)
 }
 
 static int
-answer_take(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+answer_take(void *context, const struct answer *a, struct error *e)
 {
     struct sampling *s = context;
-    const struct prompt *p = &s->view.at[s->done + prompt];
+    const struct prompt *p = &s->view.at[s->done + a->prompt];
     long samples = s->loop->samples;
-    json_t *line = answers_line(p, (int)(s->attempt * samples) + sample, text, s->loop->mode);
+    json_t *line = answers_line(p, (int)(s->attempt * samples) + a->sample, a, s->loop->mode);
     int rc = 0;
 
     if (!line)
@@ -132,7 +132,7 @@ answer_take(void *context, int64_t prompt, int sample, struct span text, struct 
     s->right += json_integer_value(json_object_get(line, "reward"));
     if (json_dumpf(line, s->file, JSON_COMPACT) != 0 || fputc('\n', s->file) == EOF)
         rc = file_failed(s->path, e);
-    if (rc == 0 && sample + 1 == samples) {
+    if (rc == 0 && a->sample + 1 == samples) {
         prompt_ends(s, p);
         if (fflush(s->file) != 0)
             rc = file_failed(s->path, e);
