@@ -118,6 +118,19 @@ attempt_resume(struct sampling *s, struct error *e)
     return 0;
 }
 
+int
+loop_speaker(const struct loop *l, struct speaker *s, const char *policy, struct error *e)
+{
+    int rc = speaker_open(s, policy, e);
+
+    if (rc)
+        return rc;
+    rc = speaker_format(s, policy, l->prompt_format, l->system, e);
+    if (rc)
+        speaker_close(s);
+    return rc;
+}
+
 static int
 answer_take(void *context, const struct answer *a, struct error *e)
 {
@@ -175,7 +188,7 @@ attempt_make(struct sampling *s, struct error *e)
     if (rc == 0 && s->done < s->view.count && !s->open) {
         char *policy = records_policy(l, s->round);
 
-        rc = speaker_open(&s->speaker, policy, e);
+        rc = loop_speaker(l, &s->speaker, policy, e);
         s->open = rc == 0;
         free(policy);
     }

@@ -91,7 +91,7 @@ measure(void *own, struct error *e)
                               .rows = l->rows};
     char *path = entropy_path(l);
     json_t *json;
-    int rc = speaker_open(&m->speaker, m->model, e);
+    int rc = loop_speaker(l, &m->speaker, m->model, e);
 
     if (rc == 0) {
         if (first.count > LOOP_ENTROPY_PROMPTS)
