@@ -51,7 +51,8 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
                "too; leave_one_out: minus the mean of the others; gdepo: sign from correctness, "  \
                "size from the rewards (RECONSTRUCTED from the abstract of 2601.06795); process: "  \
                "labels of steps against a baseline of like steps (S2R, 2502.12853, offline; its "  \
-               "actions are steps here, with the ratios of their tokens)"),                        \
+               "actions are steps here, with the ratios of their tokens; a step that begins with " \
+               "an s2r_verify text is right where its verdict is the label of the step before)"),  \
     OPT_CHOICE(struct learner_options, baseline, FIXED, "acc_pos", settings_baseline_names,        \
                "steps that process compares: of the same labels before them (ctx), of groups of "  \
                "like accuracy at the same place (acc_pos) or with the same labels (acc_ctx)"),     \
@@ -102,7 +103,7 @@ extern const char *const settings_aggregation_names[], *const settings_advantage
                "s2r: of solve, verify, solve ... only verify, the last solve and the end are "     \
                "learnt (2502.12853, behaviour initialisation)"),                                   \
     OPT_TEXT(struct learner_options, s2r_verify, FIXED, "Wait,|Let me recheck my solution.",       \
-             "mask s2r: texts that begin a verify, parted by |"),                                  \
+             "mask s2r, advantages process: texts that begin a verify, parted by |; empty: none"), \
     OPT_TEXT(struct learner_options, s2r_retry, FIXED, "Let me try again.",                        \
              "mask s2r: texts that begin a solve, parted by |"),                                   \
     OPT_FLOAT(struct learner_options, stm_threshold, FIXED, "0", 0, 1e9,                           \
