@@ -1,7 +1,7 @@
 /* Objectives against torch in float64: tests/golden/objective.bin (tools/golden_objective.py, which
- * names the papers and, for the cases trl_ and verl_, the files and commits whose formulas they are
- * and how their conventions are mapped). Values and gradients to 1e-6. Then numbers worked out by
- * hand elsewhere. */
+ * names the papers; golden_objective_trainers.py beside it names, for the cases trl_ and verl_, the
+ * files and commits whose formulas they are and how their conventions are mapped). Values and
+ * gradients to 1e-6. Then numbers worked out by hand elsewhere. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -428,6 +428,28 @@ steps_may_count_once(void **state)
     baselines_free(&b);
 }
 
+/* A verify that is right to say that the step before it is wrong: +1 although it is labelled
+ * incorrect; what is not known of it is left out. */
+static void
+verifies_have_rewards_of_their_own(void **state)
+{
+    struct baselines b = {.rules = {.kind = BASELINE_ctx, .bins = 4, .least = 10}};
+    float out[8];
+
+    (void)state;
+    make(1, 1, 8);
+    samples[0].correct = 0;
+    label(0, SAMPLE_incorrect, SAMPLE_incorrect, SAMPLE_correct);
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == -1 && out[4] == 1);
+    marks[0][2] |= SAMPLE_rewarded | SAMPLE_correct << SAMPLE_judged_shift;
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == 1 && out[3] == 1 && out[4] == 1);
+    marks[0][2] |= SAMPLE_unknown << SAMPLE_judged_shift;
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == 0 && out[3] == 0 && out[4] == 1);
+}
+
 static void
 accuracy_parts_the_baselines(void **state)
 {
@@ -475,6 +497,7 @@ main(void)
         cmocka_unit_test(packing_places_every_sample_once),
         cmocka_unit_test(steps_are_compared_with_steps_like_them),
         cmocka_unit_test(steps_may_count_once),
+        cmocka_unit_test(verifies_have_rewards_of_their_own),
         cmocka_unit_test(accuracy_parts_the_baselines),
     };
 

@@ -1,5 +1,6 @@
 /* stages: selection before the objective, through a whole learner: what each leaves, and that kills
  * change nothing. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +50,8 @@ a_mask_of_everything_learns_nothing(void **state)
     assert_int_equal(fread(initial.at, 1, w.length, f), w.length);
     fclose(f);
     assert_true(lesson_metric(h, "tokens") == 0);
+    assert_true(lesson_metric(h, "tokens/masked_share") == 1);
+    assert_false(lesson_measures(h, "samples/pruned_share"));
     assert_true(lesson_same(w, initial));
     harness_close(h);
     free(w.at);
@@ -67,17 +70,23 @@ stages_choose_tokens(void **state)
         "shuffle", "false", "overlong_length", "7", "overlong_buffer", "2", "rlr_base", "10", NULL};
     struct harness *h;
     struct lesson_bytes a, b;
-    double most;
+    double most, share;
 
     (void)state;
     a = lesson_trained("grpo", all, 16, &h);
     most = lesson_metric(h, "tokens");
+    assert_false(lesson_measures(h, "tokens/masked_share"));
+    assert_false(lesson_measures(h, "samples/pruned_share"));
     harness_close(h);
     free(lesson_trained("grpo", budget, 16, &h).at);
     assert_true(lesson_metric(h, "tokens") == 17);
+    assert_true(fabs(lesson_metric(h, "tokens/masked_share") - (most - 17) / most) < 1e-8);
     harness_close(h);
     free(lesson_trained("grpo", pruned, 16, &h).at);
     assert_true(lesson_metric(h, "tokens") < most);
+    share = lesson_metric(h, "samples/pruned_share"); /* of eight */
+    assert_true(share > 0 && share < 1 && share * 8 == floor(share * 8));
+    assert_false(lesson_measures(h, "tokens/masked_share"));
     harness_close(h);
     b = lesson_trained("grpo", shaped, 16, NULL);
     assert_false(lesson_same(a, b));

@@ -23,9 +23,10 @@ walk_of(const struct sample *s)
 }
 
 static double
-label_reward(uint8_t mark)
+reward_of(uint8_t mark)
 {
-    int label = mark & SAMPLE_label;
+    int label = mark & SAMPLE_rewarded ? mark >> SAMPLE_judged_shift & SAMPLE_judged
+                                       : mark & SAMPLE_label;
 
     return label == SAMPLE_correct ? 1 : label == SAMPLE_incorrect ? -1 : 0;
 }
@@ -47,7 +48,7 @@ walk_next(struct walk *w)
     if (w->from == 0 && w->to == learnt && !(w->s->marks[0] & SAMPLE_label))
         w->reward = w->s->correct ? 1 : -1;
     else
-        w->reward = label_reward(w->s->marks[w->from]);
+        w->reward = reward_of(w->s->marks[w->from]);
     w->place += w->reward != 0;
     return true;
 }

@@ -261,6 +261,8 @@ learner_start(struct node *n, struct error *e)
         l->rules.verify_marks = o->s2r_verify;
         l->rules.retry_marks = o->s2r_retry;
     }
+    if (settings_process(o) && o->s2r_verify[0])
+        l->rules.verdict_marks = o->s2r_verify;
     l->select = settings_select(o);
     l->baselines.rules = settings_baseline(o);
     rc = settings_names(o, l->objective, l->tokenizer, &l->rules.names, e);

@@ -115,6 +115,7 @@ struct learner {
     bool gathering;          /* the batches go through the statistics first */
     double reward_sum;
     int64_t reward_count, computed; /* rollouts of the step; tokens of its batches so far */
+    double masked_share, pruned_share; /* of the step's response tokens, of its rollouts */
     double loss; /* of the last step */
     double step_began, saved_at;
     int skipped_in_a_row;

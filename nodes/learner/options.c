@@ -128,8 +128,9 @@ const struct option learner_option_table[] = {
                "too; leave_one_out: minus the mean of the others; gdepo: sign from correctness, "
                "size from the rewards (RECONSTRUCTED from the abstract of 2601.06795); process: "
                "labels of steps against a baseline of like steps (S2R, 2502.12853, offline; its "
-               "actions are steps here, solve or verify by their labels alone; without its KL in "
-               "the reward, its bonuses and its balance of wrong and correct answers)"),
+               "actions are steps here; a step that begins with an s2r_verify text is right where its "
+               "verdict is the label of the step before; without its KL in the reward, its bonuses "
+               "and its balance of wrong and correct answers)"),
     OPT_ALIAS("scale_rewards", "advantages"),
     OPT_ALIAS("norm_adv_by_std_in_grpo", "advantages"),
     OPT_CHOICE(struct learner_options, baseline, FIXED, "acc_pos", settings_baseline_names,
@@ -185,7 +186,7 @@ const struct option learner_option_table[] = {
                "s2r: of solve, verify, solve ... only verify, the last solve and the end are "
                "learnt (2502.12853, behaviour initialisation)"),
     OPT_TEXT(struct learner_options, s2r_verify, FIXED, "Wait,|Let me recheck my solution.",
-             "mask s2r: texts that begin a verify, parted by |"),
+             "mask s2r, advantages process: texts that begin a verify, parted by |; empty: none"),
     OPT_TEXT(struct learner_options, s2r_retry, FIXED, "Let me try again.",
              "mask s2r: texts that begin a solve, parted by |"),
     OPT_BOOL(struct learner_options, mask_truncated, FIXED, "false",

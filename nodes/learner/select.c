@@ -185,6 +185,18 @@ select_mask(const struct select_rules *rules, struct sample *samples, int64_t co
     }
 }
 
+bool
+select_masks(const struct select_rules *rules)
+{
+    return rules->stm_threshold > 0 || rules->mask_truncated || rules->token_budget > 0;
+}
+
+bool
+select_prunes(const struct select_rules *rules)
+{
+    return rules->prune_prompts > 0 || rules->prune_completions > 0;
+}
+
 int64_t
 select_rows(const struct sample *s)
 {

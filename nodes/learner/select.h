@@ -47,6 +47,10 @@ void select_shape(const struct select_rules *rules, struct sample *samples, int6
 void select_mask(const struct select_rules *rules, struct sample *samples, int64_t count,
                  struct arena *arena);
 
+/* Can the rules mask tokens, by perplexity, truncation or the budget; can they prune samples? */
+bool select_masks(const struct select_rules *rules);
+bool select_prunes(const struct select_rules *rules);
+
 int64_t select_rows(const struct sample *s); /* learnt tokens that the mask leaves */
 
 /* Pruned ones get `pruned`, the others their weight times 1 / (1 - P). advantages (count): the
