@@ -42,6 +42,7 @@ check "... the gain on held-out prompts" grep -qE '"round":3,.*"held_out":\{.*"g
 same "the policy of a round is what the round before made" \
     "$(sed -n 's/.*"round":3,"policy":"\([^"]*\)".*/\1/p' calm.out)" "$work/calm/round-2/run/checkpoints/policy/final"
 same "... and its reference" "$(grep -o '"initial_xxh3": "[^"]*"' calm/round-2/run/checkpoints/policy/final/manifest.json | wc -l)" 1
+same "every rollout says how it ended" "$(cat calm/round-*/rollouts.jsonl | grep -cvE '"finish_reason":"(stop|length)"')" 0
 check "rounds differ" sh -c "! cmp -s calm/round-1/rollouts.jsonl calm/round-2/rollouts.jsonl"
 same "ten prompts a round" "$(grep -c '"correct"' calm/round-1/prompts.jsonl calm/round-2/prompts.jsonl calm/round-3/prompts.jsonl | tr '\n' ' ')" \
     "calm/round-1/prompts.jsonl:10 calm/round-2/prompts.jsonl:10 calm/round-3/prompts.jsonl:10 "
@@ -107,7 +108,8 @@ same "... and goes on to the same bytes" "$? $(bytes stopped)" "0 $want"
 
 # ---- choosers ----
 for how in "uniform --prompts-per-round 6" "mopps --prompts-per-round 6 --target 0.7" "dppo --prune-rate 0.6"; do
-    for dir in a b; do
+    for dir in a b; do      # the second goes on from the first one's records of round 1
+        [ $dir = a ] || { cp -r a b; rm -r b/round-2; }
         # shellcheck disable=SC2086
         "$SLUICE" loop "${common[@]}" --rounds 2 --choose $how --run $dir >choose.out 2>&1 || sed 's/^/# /' choose.out
     done

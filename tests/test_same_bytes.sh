@@ -1,6 +1,6 @@
 #!/bin/bash
-# P3 on the arith graph: replicas of a judge, commits of one message, a lead of one ordinal, a restarted judge, another machine's
-# kernels against themselves: the same checkpoint.
+# P3 on the arith graph: replicas of a judge, commits of one message, a lead of one ordinal, a restarted judge: the same
+# checkpoint. Other machines' kernels compute the same bits: test_ops.c.
 . "$(dirname "$0")/whole.sh"
 short=$here/examples/arith/short.yaml
 one() {     # NAME FLAGS...: runs and prints the outcome
@@ -52,14 +52,6 @@ serve_again "$work/shuffled.ledger" 0.05
 same "shuffled latencies of the judge" "$(one shuffled)" "$prompt"
 check "... for the same calls" test "$(different_calls "$work/shuffled.ledger" | wc -l)" = "$(different_calls "$work/prompt.ledger" | wc -l)"
 kill $server_pid; wait $server_pid 2>/dev/null; server_pid=
-
-# ---- kernels of other machines, each against itself ----
-for core in Haswell Zen; do
-    export OPENBLAS_CORETYPE=$core
-    short=$whole; first=$(one "$core-1"); short=$(edited $core 's/kind: prm_judge/kind: prm_judge\n    replicas: 2/')
-    same "$core against itself with 2 replicas" "$(one "$core-2")" "$first"
-done
-unset OPENBLAS_CORETYPE
 
 # ---- replay of the objective and of the rule: no judge is asked ----
 "$SLUICE" replay "$work/base" gems --set gems.rule=any --into "$work/any" >"$work/any.out" 2>&1
