@@ -32,7 +32,7 @@ const struct option learner_option_table[] = {
         struct learner_options, prompt_format, FIXED, "raw", learner_prompt_formats,
         "raw: a prompt is what the model is given, as it stands; else it is one user message in a "
         "chat template; auto: the model's own, raw where it has none. A list of several messages in the "
-        "input is ChatML text already: leave it raw"),
+        "input is made ChatML text: leave it raw"),
     OPT_ALIAS("chat_template", "prompt_format"),
     OPT_TEXT(struct learner_options, system, FIXED, "",
              "system message before every prompt; needs a prompt_format"),
