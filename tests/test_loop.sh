@@ -145,7 +145,8 @@ refused "a learner that follows" 78 "does not follow" "${common[@]}" --rounds 1 
     --set policy.window=16 --set policy.schedule=constant
 refused "a reader that follows" 78 "does not follow" "${common[@]}" --rounds 1 --set rollouts.follow=true --set policy.epochs=0
 refused "a field that the rollouts lack" 78 "group_by': the loop's rollouts have no field 'topic'" "${common[@]}" --rounds 1 --set rollouts.group_by=topic
-refused "a learner of a classifier" 78 "option 'objective': it makes a classifier" "${common[@]}" --rounds 1 --set policy.objective=token_class
+refused "a learner of a classifier" 78 "option 'objective': it makes a classifier" "${common[@]}" --rounds 1 --set policy.objective=token_class \
+    --set policy.tau=auto --set policy.beta=auto
 sed 's/objective: bcpg_nsa/objective: bcpg_nza/' flow.yaml >bad.yaml
 refused "a topology with a mistake, at its place" 78 "bad.yaml:28:" bad.yaml --prompts prompts.jsonl --rounds 1
 refused "several learners" 78 "3 nodes of kind learner (rft, bcpg, bcpg_nsa)" "$arith/compare.yaml" --prompts prompts.jsonl --rounds 1
