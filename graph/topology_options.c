@@ -48,7 +48,8 @@ unknown_option(struct topology *t, struct draft *d, const struct outline *at, co
         return;
     }
     topology_fault(t, d, at, near ? "%soption '%.60s' is unknown; did you mean '%s'?"
-                                  : "%soption '%.60s' is unknown", prefix, name, near);
+                                  : "%soption '%.60s' is unknown; `sluice help %s` lists them",
+                   prefix, name, near ? near : d->node.kind->name);
 }
 
 /* `with:` of a node into text; values are read later, when --set has had its say. */

@@ -103,6 +103,14 @@ a_prompt_is_put_into_the_template(void **state)
         ends += sample.ids[i] == tokenizer_id(t, "<|im_end|>");
         assert_true(ends <= 2);
     }
+    /* a prompt that is in one already is not put into a second */
+    assert_int_equal(make(&rules, rendered, "24", &text, &e), ERROR_input);
+    assert_non_null(strstr(e.text, "prompt: it begins with '<|im_start|>'"));
+    assert_non_null(strstr(e.text, "say prompt_format: raw"));
+    rules.chat.format = CHAT_raw;
+    rules.system = "";
+    buffer_clear(&text);
+    assert_int_equal(make(&rules, rendered, "24", &text, &e), 0);
     buffer_clear(&text);
     tokenizer_decode(t, sample.ids + sample.context, sample.count - sample.context, 0, &text);
     assert_true(span_is(buffer_span(&text), "24"));

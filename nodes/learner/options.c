@@ -32,7 +32,7 @@ const struct option learner_option_table[] = {
         struct learner_options, prompt_format, FIXED, "raw", learner_prompt_formats,
         "raw: a prompt is what the model is given, as it stands; else it is one user message in a "
         "chat template; auto: the model's own, raw where it has none. A list of several messages in the "
-        "input is ChatML text already: leave it raw"),
+        "input is made ChatML text: leave it raw"),
     OPT_ALIAS("chat_template", "prompt_format"),
     OPT_TEXT(struct learner_options, system, FIXED, "",
              "system message before every prompt; needs a prompt_format"),
@@ -44,6 +44,8 @@ const struct option learner_option_table[] = {
             "prompt and answer; longer ones are dead letters"),
     OPT_ALIAS("max_length", "max_tokens"),
     OPT_ALIAS("max_seq_length", "max_tokens"),
+    OPT_ALIAS("max_completion_length", "max_tokens"),
+    OPT_ALIAS("max_response_length", "max_tokens"),
     OPT_INT(struct learner_options, width, FIXED, "0", 0, 65536, "hidden size of a fresh model"),
     OPT_INT(struct learner_options, layers, FIXED, "0", 0, 512, "layers of a fresh model"),
     OPT_INT(struct learner_options, heads, FIXED, "0", 0, 4096, "attention heads of a fresh model"),
@@ -110,6 +112,7 @@ const struct option learner_option_table[] = {
                "estimate of the KL divergence from the initial model that is held down"),
     OPT_ALIAS("kl_loss_type", "kl"),
     OPT_ALIAS("kl_estimator", "kl"),
+    OPT_ALIAS("use_kl_loss", "kl"),
     OPT_FLOAT(struct learner_options, kl_weight, FIXED, "auto", 0, 1e6,
               "weight of the KL; auto: 0.04 for grpo, 0.05 for rloo, else 1e-3"),
     OPT_ALIAS("kl_coef", "kl_weight"),
@@ -264,6 +267,7 @@ const struct option learner_option_table[] = {
         struct learner_options, batch_tokens, FIXED, "4096", 1, 1 << 24,
         "tokens computed at a time; gradients of a step add up over as many batches as it needs"),
     OPT_ALIAS("ppo_max_token_len_per_gpu", "batch_tokens"),
+    OPT_ALIAS("ppo_micro_batch_size_per_gpu", "batch_tokens"),
     OPT_ALIAS("gradient_accumulation_steps", "batch_tokens"),
     OPT_INT(struct learner_options, pack_window, FIXED, "0", 0, SELECT_WINDOW_MAX,
             "samples among which the longest that fits into a batch is taken (2603.04135, 4.3, "

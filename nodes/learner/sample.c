@@ -179,12 +179,32 @@ take_given(struct sample_rules *rules, const struct rollout *r, int64_t *ended, 
                      (long long)at);
 }
 
+/* A prompt that is in a chat template already would be put into another one, as letters: the reader
+ * writes several messages as ChatML, and some programs record prompts as the model saw them. */
+static int
+check_bare(const struct sample_rules *rules, struct span prompt, struct error *e)
+{
+    static const char *const begins[] = {"<|im_start|>", "<|begin_of_text|>", "<|start_header_id|>",
+                                         "<｜begin▁of▁sentence｜>", "<｜User｜>"};
+
+    for (size_t i = 0; rules->chat.format != CHAT_raw && i < sizeof(begins) / sizeof(*begins); i++)
+        if (prompt.length >= strlen(begins[i]) &&
+            memcmp(prompt.at, begins[i], strlen(begins[i])) == 0)
+            return error_set(e, ERROR_input,
+                             "it begins with '%s', so it is in a chat template already (a list of "
+                             "several messages is made ChatML): say prompt_format: raw", begins[i]);
+    return 0;
+}
+
 static int
 tokenise(struct sample_rules *rules, const struct rollout *r, int64_t *ended, struct error *e)
 {
     int64_t where = 0;
-    int rc =
-        chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt, e);
+    int rc = check_bare(rules, r->prompt, e);
+
+    if (rc == 0)
+        rc = chat_prompt(rules->tokenizer, &rules->chat, rules->system, r->prompt, &rules->prompt,
+                         e);
 
     *ended = -1;
     if (rc < 0)
