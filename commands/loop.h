@@ -29,7 +29,7 @@
 #include "graph/lock.h"
 #include "graph/plan.h"
 
-#define LOOP_VERSION         1
+#define LOOP_VERSION         2
 #define LOOP_EXTRA_MAX       100 /* further attempts at a prompt; copies of a group */
 #define LOOP_ENTROPY_PROMPTS 64  /* prompts by which start checkpoints are compared */
 
@@ -87,6 +87,7 @@ int records_write(const char *path, const json_t *json, struct error *e);
 int records_read(const char *path, json_t **json, struct error *e);
 /* XXH3 of every *.safetensors in a folder, in the order of their names, as 16 hex digits. */
 int records_model_hash(const char *dir, char hash[17], struct error *e);
+int records_file_hash(const char *file, char hash[17], struct error *e);
 /* prompts.jsonl of a round; round 0 is all zero. */
 int records_outcome_read(const struct loop *l, int64_t round, struct outcome *o, struct error *e);
 int records_outcome_write(const struct loop *l, int64_t round, const struct outcome *o,

@@ -129,13 +129,21 @@ records_model_hash(const char *dir, char hash[17], struct error *e)
     return rc;
 }
 
+int
+records_file_hash(const char *file, char hash[17], struct error *e)
+{
+    char *path = (char *)(uintptr_t)file;
+
+    return hash_files(&path, 1, hash, e);
+}
+
 /* ---- loop.json ---- */
 
 static int
 set_hash(json_t *settings, const char *name, const char *file, struct error *e)
 {
-    char hash[17] = "", *path = (char *)(uintptr_t)file;
-    int rc = file ? hash_files(&path, 1, hash, e) : 0;
+    char hash[17] = "";
+    int rc = file ? records_file_hash(file, hash, e) : 0;
 
     json_object_set_new(settings, name, json_string(hash));
     return rc;

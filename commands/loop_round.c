@@ -257,6 +257,19 @@ take_metrics(void *context, int64_t number, struct span text, struct error *e)
     return 0;
 }
 
+/* What the next round begins with beside the policy. */
+static int
+add_records(const struct loop *l, int64_t round, json_t *row, struct error *e)
+{
+    char *prompts = records_path(l, round, "prompts.jsonl"), hash[17];
+    int rc = records_file_hash(prompts, hash, e);
+
+    if (rc == 0)
+        json_object_set_new(row, "prompts_xxh3", json_string(hash));
+    free(prompts);
+    return rc;
+}
+
 static int
 add_training(const struct loop *l, int64_t round, json_t *row, struct error *e)
 {
@@ -300,6 +313,8 @@ figures(const struct loop *l, int64_t round, const struct seconds *t, struct err
 
     if (rc == 0)
         rc = add_training(l, round, row, e);
+    if (rc == 0)
+        rc = add_records(l, round, row, e);
     if (rc == 0 && l->eval_file && (rc = held_out(l, eval, true, &held, e)) == 0)
         json_object_set_new(row, "held_out", held);
     if (rc == 0) {
@@ -312,6 +327,33 @@ figures(const struct loop *l, int64_t round, const struct seconds *t, struct err
     json_decref(row);
     free(policy);
     free(eval);
+    free(path);
+    return rc;
+}
+
+/* The record of the round before says what it made: policy and draws. Is that still there as it
+ * was? Else this round would go on to other bytes, and nobody would know. */
+static int
+before_check(const struct loop *l, int64_t round, struct error *e)
+{
+    char *path = records_path(l, round - 1, "round.json"), *policy = records_policy(l, round);
+    char *prompts = records_path(l, round - 1, "prompts.jsonl"), now[17];
+    json_t *row = NULL;
+    int rc = round > 1 ? records_read(path, &row, e) : 0;
+    const char *weights = json_string_value(json_object_get(row, "xxh3"));
+    const char *draws = json_string_value(json_object_get(row, "prompts_xxh3"));
+
+    if (rc == 0 && row && (!weights || !draws))
+        rc = error_set(e, ERROR_input, "%s: not the record of a round", path);
+    if (rc == 0 && row && (rc = records_model_hash(policy, now, e)) == 0 &&
+        strcmp(now, weights) != 0)
+        rc = error_set(e, ERROR_model, "'%s' has other weights than when it was made", policy);
+    if (rc == 0 && row && (rc = records_file_hash(prompts, now, e)) == 0 && strcmp(now, draws) != 0)
+        rc = error_set(e, ERROR_input, "%s: is not what round %lld wrote", prompts,
+                       (long long)round - 1);
+    json_decref(row);
+    free(prompts);
+    free(policy);
     free(path);
     return rc;
 }
@@ -362,7 +404,9 @@ loop_round(struct loop *l, int64_t round, struct error *e)
     int rc = 0;
 
     if (!records_is(done)) {
-        rc = folder_make(l, round, e);
+        rc = before_check(l, round, e);
+        if (rc == 0)
+            rc = folder_make(l, round, e);
         if (rc == 0)
             rc = sample(l, round, e);
         t.sampled = talk_now();

@@ -41,6 +41,7 @@ signals_open(struct error *e)
     sigaddset(&set, SIGTERM);
     signal(SIGINT, SIG_IGN);        /* ^C goes to the whole group; the supervisor says what to do */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);       /* ulimit -f: the write fails, and says so */
     sigprocmask(SIG_BLOCK, &set, NULL);
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)

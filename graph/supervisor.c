@@ -160,6 +160,7 @@ signals_open(struct supervisor *s, struct error *e)
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, &s->signals_before);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signal_fd >= 0 ? 0 : error_set(e, ERROR_internal, "signalfd: %s", strerror(errno));
 }

@@ -66,4 +66,8 @@ check "... nothing lives after that" sh -c "! '$SLUICE' status broken --json | g
 
 same "the crashed run gave the same bytes" "$(outcome run)" "$(outcome calm)"
 check "... and its audit" audit_ok run
+# ---- a limit on files: no death that looks like a kill and is repeated for ever ----
+(ulimit -f 16; timeout 30 "$SLUICE" run fast.yaml --run limited >limited.out 2>&1)
+same "a run whose files may not grow fails" $? 1
+check "... with the reason" grep -q 'failed: .*File too large' limited.out
 exit $((failures > 0))

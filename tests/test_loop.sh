@@ -106,6 +106,23 @@ check "... with the run drained" test "$(run_state stopped/round-2/run)" = stopp
 "$SLUICE" loop "${full[@]}" --run stopped >stopped.out 2>&1
 same "... and goes on to the same bytes" "$? $(bytes stopped)" "0 $want"
 
+# ---- what a round left is not what it wrote ----
+spoilt() {      # NAME EXIT WORDS FILE: the next round does not go on to other bytes
+    printf x | dd of="spoilt/round-2/$4" conv=notrunc bs=1 seek="$(($(stat -c %s "spoilt/round-2/$4") - 3))" 2>/dev/null
+    "$SLUICE" loop "${full[@]}" --run spoilt >spoilt.out 2>&1
+    same "$1 is refused by the next round" "$? $(grep -c -- "$3" spoilt.out)" "$2 1"
+    check "... which draws nothing" test ! -e spoilt/round-3
+    cp "calm/round-2/$4" "spoilt/round-2/$4"
+}
+cp -r calm spoilt
+rm -r spoilt/round-3
+spoilt "a changed policy" 1 "has other weights than when it was made" run/checkpoints/policy/final/model.safetensors
+spoilt "a changed record of draws" 1 "is not what round 2 wrote" prompts.jsonl
+echo '{}' >spoilt/round-2/round.json
+"$SLUICE" loop "${full[@]}" --run spoilt >spoilt.out 2>&1
+same "a foreign record of a round is, too" "$? $(grep -c "not the record of a round" spoilt.out)" "1 1"
+rm -rf spoilt
+
 # ---- choosers ----
 for how in "uniform --prompts-per-round 6" "mopps --prompts-per-round 6 --target 0.7" "dppo --prune-rate 0.6"; do
     for dir in a b; do      # the second goes on from the first one's records of round 1

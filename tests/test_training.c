@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "graph/core.h"
+#include "kernels/document.h"
 #include "kernels/model.h"
 #include "kernels/model_file.h"
 #include "kernels/safetensors.h"
@@ -280,6 +281,55 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     free(finished);
 }
 
+/* FOLDER's manifest with WORDS in place of what stands there. */
+static void
+change_manifest(const char *folder, const char *was, const char *words)
+{
+    char *path = xprint("%s/manifest.json", folder);
+    struct buffer text = {0};
+    struct error e = {0};
+    const char *at;
+    FILE *out;
+
+    if (document_load(path, 1 << 20, &text, &e) < 0)
+        fail_msg("%s", e.text);
+    at = memmem(text.at, text.length, was, strlen(was));
+    assert_non_null(at);
+    out = fopen(path, "we");
+    assert_non_null(out);
+    fprintf(out, "%.*s%s%.*s", (int)(at - text.at), text.at, words,
+            (int)(text.at + text.length - at - (ptrdiff_t)strlen(was)), at + strlen(was));
+    assert_int_equal(fclose(out), 0);
+    buffer_free(&text);
+    free(path);
+}
+
+static void
+a_manifest_with_impossible_numbers_is_no_place_to_go_on(void **state)
+{
+    static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", NULL};
+    static const char *const rows[][2] = {
+        {"\"step\": 2,", "\"step\": 9223372036854775807,"},
+        {"\"pass\": 0,", "\"pass\": 9223372036854775807,"},
+        {"\"batch\": 2,", "\"batch\": 9223372036854775807,"},
+        {"\"rounds\": 0,", "\"rounds\": 1,"}, /* nothing would be trained, in silence */
+        {"\"evaluated\": 0,", "\"evaluated\": 4611686018427387904,"},
+        {"\"steps_skipped\": 0,", "\"steps_skipped\": -9223372036854775807,"},
+    };
+    struct harness *h = learning_trained(options, 24);
+    char *from = kept(h, 2);
+    const char *resume[] = {"resume_from", from, NULL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        change_manifest(from, rows[i][0], rows[i][1]);
+        learning_refused(resume, "makes no sense");
+        change_manifest(from, rows[i][1], rows[i][0]);
+    }
+    harness_close(h);
+    free(from);
+}
+
 /* The file's numbers cut to bf16. */
 static void
 make_bf16(const char *from, const char *to)
@@ -454,6 +504,7 @@ main(void)
         cmocka_unit_test(measures_are_in_both_files),
         cmocka_unit_test(any_kept_checkpoint_leads_to_the_same_bytes),
         cmocka_unit_test(another_input_or_order_is_no_place_to_go_on),
+        cmocka_unit_test(a_manifest_with_impossible_numbers_is_no_place_to_go_on),
         cmocka_unit_test(a_damaged_checkpoint_is_not_the_end),
         cmocka_unit_test(a_rounded_model_goes_on_exactly),
         cmocka_unit_test(a_bad_step_stops_training_and_is_kept_to_look_at),

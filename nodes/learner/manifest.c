@@ -156,6 +156,16 @@ manifest_write(struct learner *l, struct buffer *out)
 
 /* ---- reading ---- */
 
+/* The file may say anything; a run that trained one number a nanosecond would take a month to
+ * reach it. */
+#define COUNT_MAX ((json_int_t)1 << 51)
+
+static int
+within(json_int_t value, json_int_t low, json_int_t high)
+{
+    return value >= low && value <= high;
+}
+
 static int
 read_fields(const json_t *root, struct progress *p, struct error *e)
 {
@@ -170,7 +180,9 @@ read_fields(const json_t *root, struct progress *p, struct error *e)
                        &initial, "input_samples", &samples, "input_groups", &groups,
                        "trained_tokens", &tokens, "steps_skipped", &skipped) != 0)
         return error_set(e, ERROR_topology, "%s", why.text);
-    if (step < 1 || rounds < 0 || pass < 0 || batch < 0)
+    if (rounds != 0 || !within(step, 1, COUNT_MAX) || !within(pass, 0, COUNT_MAX) ||
+        !within(batch, 0, step) || !within(evaluated, 0, step + 1) || !within(skipped, 0, step) ||
+        !within(tokens, 0, COUNT_MAX) || !within(samples, 1, COUNT_MAX))
         return error_set(e, ERROR_topology, "its progress makes no sense");
     *p = (struct progress){.version = LEARNER_PROGRESS_VERSION,
                            .step = step,
