@@ -57,6 +57,14 @@ for row in 'negatives +[1-9]' 'steps +[1-9]' 'gems +[1-9]' 'critic +0\.[0-9]+ +0
     prints "arith: the table has a line $row" "$work/three.out" "^$row"
 done
 
+tell "arith: table.sh on a tenth of the rollouts ends well" \
+    sh -c "RUN='$work/table' SEEDS=1 STREAM=40 RATES=3e-4 TAUS=0.05 BETAS=0.5 PROMPTS=20 SAMPLES=2 examples/arith/table.sh >'$work/table.out' 2>&1"
+for row in rft dpo topr grpo bcpg nsa_half nsa_zero nsa_minus; do
+    prints "arith: it has a line for $row" "$work/table.out" "^$row +3e-4 +[-0-9.]+ +0\.[0-9]{3} +0\.[0-9]{3} +0\.[0-9]{3}"
+done
+tell "arith: ... and goes on where it was" \
+    sh -c "RUN='$work/table' SEEDS=1 STREAM=40 RATES=3e-4 TAUS=0.05 BETAS=0.5 PROMPTS=20 SAMPLES=2 examples/arith/table.sh >'$work/again.out' 2>&1 && [ \$(grep -c ' 3e-4 ' '$work/again.out') = \$(grep -c ' 3e-4 ' '$work/table.out') ]"
+
 tell "gsm8k: run.sh with short.yaml ends well" \
     sh -c "TOPOLOGY=short.yaml RUN='$work/gsm8k' QUESTIONS=12 examples/gsm8k/run.sh >'$work/gsm8k.out' 2>&1"
 prints "gsm8k: gems are found in real wrong answers" "$work/gsm8k.out" '^[1-9][0-9]* wrong answers, .* [1-9][0-9]* gems '

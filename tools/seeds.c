@@ -114,9 +114,13 @@ print_method(const char *run, const char *point, const struct method *m, int epo
     for (int e = 1; e <= epochs; e++) {
         n = read_cell(run, point, m->name, e, rates);
         mean_and_half(rates, n, &mean, &half);
-        printf("  %.3f +-%.3f", mean, half);
+        if (n > 1)
+            printf("  %.3f +-%.3f", mean, half);
+        else
+            printf("  %.3f        ", mean);
     }
-    if (strcmp(m->name, "bcpg") != 0 && read_cell(run, point, "bcpg", epochs, others) == n) {
+    if (n > 1 && strcmp(m->name, "bcpg") != 0 &&
+        read_cell(run, point, "bcpg", epochs, others) == n) {
         for (int i = 0; i < n; i++)
             rates[i] -= others[i];
         mean_and_half(rates, n, &mean, &half);
