@@ -142,6 +142,9 @@ const struct option learner_option_table[] = {
     OPT_TEXT(struct learner_options, system, FIXED, "",
              "system message before every prompt; needs a prompt_format"),
     OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
+    OPT_INT(struct learner_options, threads, LIVE, "1", 0, THREADS_MAX,
+            "threads that compute, the same bytes for every number; 0: one for each core, where this"
+            " node has the machine to itself"),
     OPT_END};
 
 static const struct port learner_ports[] = {
