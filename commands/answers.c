@@ -75,16 +75,17 @@ speaker_prompt(struct speaker *s, struct span text, int32_t **ids, int64_t *coun
 }
 
 json_t *
-answers_line(const struct prompt *p, int sample, struct span text, enum verify_mode mode)
+answers_line(const struct prompt *p, int sample, const struct answer *a, enum verify_mode mode)
 {
     char *id = xprint("%s/%d", p->id, sample);
-    json_t *line = json_pack("{s:s, s:s%, s:s%}", "id", id, "prompt", p->text.at, p->text.length,
-                             "response", text.at, text.length);
+    json_t *line = json_pack("{s:s, s:s%, s:s%, s:s}", "id", id, "prompt", p->text.at,
+                             p->text.length, "response", a->text.at, a->text.length,
+                             "finish_reason", a->cut ? "length" : "stop");
 
     free(id);
     if (line && p->answer.at) {
         json_object_set_new(line, "answer", json_stringn(p->answer.at, p->answer.length));
-        json_object_set_new(line, "reward", json_integer(verify_answer(mode, text, p->answer)));
+        json_object_set_new(line, "reward", json_integer(verify_answer(mode, a->text, p->answer)));
     }
     return line;
 }
@@ -93,9 +94,9 @@ answers_line(const struct prompt *p, int sample, struct span text, enum verify_m
 struct order {
     struct speaker *speaker;
     const struct answers_how *how;
-    struct span *held; /* by prompt and sample; at NULL: not there yet */
+    struct answer *held; /* by prompt and sample; text.at NULL: not there yet */
     int64_t next, total, ended;
-    int (*each)(void *context, int64_t prompt, int sample, struct span text, struct error *e);
+    int (*each)(void *context, const struct answer *a, struct error *e);
     void *context;
     struct error *e;
     double began, shown;
@@ -138,16 +139,16 @@ take_answer(void *context, const struct sampler_answer *a)
 
     tokenizer_decode(o->speaker->tokenizer, a->ids, a->count, 1, &text);
     buffer_reserve(&text, 1); /* an empty answer is there too */
-    o->held[a->prompt * o->how->samples + a->sample] = buffer_span(&text);
+    o->held[a->prompt * o->how->samples + a->sample] =
+        (struct answer){a->prompt, a->sample, buffer_span(&text), !a->stopped};
     o->ended++;
     show(o);
-    while (rc == 0 && o->next < o->total && o->held[o->next].at) {
-        struct span *held = &o->held[o->next];
+    while (rc == 0 && o->next < o->total && o->held[o->next].text.at) {
+        struct answer *held = &o->held[o->next];
 
-        rc = o->each(o->context, o->next / o->how->samples, (int)(o->next % o->how->samples), *held,
-                     o->e);
-        free((char *)(uintptr_t)held->at);
-        held->at = NULL;
+        rc = o->each(o->context, held, o->e);
+        free((char *)(uintptr_t)held->text.at);
+        held->text.at = NULL;
         o->next++;
     }
     return rc;
@@ -179,9 +180,8 @@ encode_prompts(struct speaker *s, const struct prompts *prompts, int32_t **ids,
 
 int
 answers_make(struct speaker *s, const struct answers_how *how, const struct prompts *prompts,
-             int (*each)(void *context, int64_t prompt, int sample, struct span text,
-                         struct error *e),
-             void *context, struct error *e)
+             int (*each)(void *context, const struct answer *a, struct error *e), void *context,
+             struct error *e)
 {
     struct sampler_options options = {.seed = (uint64_t)how->seed,
                                       .temperature = how->temperature,
@@ -222,7 +222,7 @@ answers_make(struct speaker *s, const struct answers_how *how, const struct prom
     for (int64_t i = 0; i < prompts->count; i++)
         free(ids[i]);
     for (int64_t i = o.next; i < o.total; i++)
-        free((char *)(uintptr_t)o.held[i].at);
+        free((char *)(uintptr_t)o.held[i].text.at);
     free(o.held);
     free(ids);
     free(given);

@@ -4,6 +4,7 @@
 #define COMMANDS_ANSWERS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "base/verify.h"
@@ -42,16 +43,24 @@ struct answers_how {
     long samples, seed, max_tokens, rows;
 };
 
+struct answer {
+    int64_t prompt; /* index into the prompts */
+    int sample;
+    struct span text;
+    bool cut; /* at max_tokens or the model's positions: its end is not the model's word */
+};
+
 /* Calls `each` for every sample of every prompt, prompts in order and samples within. Its negative
- * return ends it. An answer is a function of the model, `how` less rows and samples, the prompt's
+ * return ends it; the text is valid during the call. An answer is a function of the model, `how` less rows and samples, the prompt's
  * `number` and the sample's: prompts may be some of a file's. */
 int answers_make(struct speaker *s, const struct answers_how *how, const struct prompts *prompts,
-                 int (*each)(void *context, int64_t prompt, int sample, struct span text,
-                             struct error *e),
-                 void *context, struct error *e);
+                 int (*each)(void *context, const struct answer *a, struct error *e), void *context,
+                 struct error *e);
 
-/* An answer as a rollout: {"id": "PROMPT/SAMPLE", "prompt", "response", "answer", "reward"}, the
- * last two where the prompt has an answer. NULL when it is not valid UTF-8. */
-json_t *answers_line(const struct prompt *p, int sample, struct span text, enum verify_mode mode);
+/* An answer as a rollout: {"id": "PROMPT/SAMPLE", "prompt", "response", "finish_reason", "answer",
+ * "reward"}, the last two where the prompt has an answer; finish_reason is "length" where it was
+ * cut, else "stop". `sample` stands in the id. NULL when it is not valid UTF-8. */
+json_t *answers_line(const struct prompt *p, int sample, const struct answer *a,
+                     enum verify_mode mode);
 
 #endif

@@ -49,6 +49,13 @@ kind_help(const struct node_kind *k)
     options_help(node_common_options, stdout);
 }
 
+static void
+objective_page(const struct objective *o)
+{
+    printf("an objective of a learner (`sluice help learner` has all of them, and the options)\n\n");
+    objective_help_row(o, stdout);
+}
+
 static int
 unknown(const char *word)
 {
@@ -74,8 +81,8 @@ command_help(int argc, char **argv)
     const struct flag       flags[] = {{.kind = FLAG_end}};
     struct words            words;
     const struct node_kind *kind;
-    int code = flags_read(flags, "help [KIND|COMMAND]",
-                          "An overview, or the ports and options of a kind of node.", argc, argv, 0,
+    int code = flags_read(flags, "help [KIND|OBJECTIVE|COMMAND]",
+                          "An overview; the ports and options of a kind of node; or what an objective is.", argc, argv, 0,
                           1, &words);
 
     if (code >= 0)
@@ -92,5 +99,9 @@ command_help(int argc, char **argv)
     for (int i = 0; command_at(i); i++)
         if (command_at(i)->run && strcmp(command_at(i)->name, words.at[0]) == 0)
             return command_at(i)->run(2, (char *[]){(char *)words.at[0], "--help", NULL});
+    if (objective_find(words.at[0])) {
+        objective_page(objective_find(words.at[0]));
+        return 0;
+    }
     return unknown(words.at[0]);
 }

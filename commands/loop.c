@@ -127,6 +127,8 @@ loop_free(struct loop *l)
     plan_free(&l->plan);
     prompts_free(&l->prompts);
     prompts_free(&l->eval_prompts);
+    free(l->format_found);
+    free(l->system_found);
     free(l->reader_found);
     free(l->learner_found);
     free(l->start);
@@ -251,11 +253,14 @@ command_loop(int argc, char **argv)
         {FLAG_count, 0, "max-tokens", "N", &l.max_tokens, "of an answer (512)"},
         {FLAG_count, 0, "seed", "N", &l.seed, "another seed, other draws (0)"},
         {FLAG_text, 0, "verify", "HOW", &l.verify, "exact or numeric, as in sluice sample"},
+        {FLAG_text, 0, "prompt-format", "NAME", &l.prompt_format,
+         "as in sluice sample; the learner's own option, which it may not contradict"},
+        {FLAG_text, 0, "system", "TEXT", &l.system, "likewise"},
         {FLAG_count, 0, "rows", "N", &l.rows, "answers drawn at a time; the speed only (64)"},
         {FLAG_count, 0, "prompts-per-round", "B", &per_round, "prompts of a round; 0: all (0)"},
         {FLAG_text, 0, "choose", "HOW", &l.method, "all, uniform, vade, mopps or dppo (all)"},
         {FLAG_number, 0, "decay", "L", &l.choose.decay,
-         "vade, mopps: what a sampled prompt's old counts keep (0.2, 0.5)"},
+         "vade, mopps: what a sampled prompt's old counts keep (0.2; 0.5, a number of ours)"},
         {FLAG_number, 0, "target", "P", &l.choose.target, "mopps: pass rate sought (0.5)"},
         {FLAG_number, 0, "prune-rate", "R", &l.choose.rate, "dppo: share left out (0.5)"},
         {FLAG_count, 0, "extra-samples-max", "K", &l.extra_samples,

@@ -33,10 +33,13 @@
 #define LOOP_EXTRA_MAX       100 /* further attempts at a prompt; copies of a group */
 #define LOOP_ENTROPY_PROMPTS 64  /* prompts by which start checkpoints are compared */
 
+struct speaker;
+
 struct loop {
     /* as asked for */
     const char *topology, *given_dir, *prompts_file, *eval_file, *verify, *method, *on_pause;
     const char *reader, *learner; /* ids; found when not given */
+    const char *prompt_format, *system; /* NULL: the learner's, which they may not contradict */
     long rounds, samples, max_tokens, seed, rows, extra_samples, extra_epochs, eval_samples;
     double temperature, grace;
     struct many sets, starts;
@@ -47,7 +50,7 @@ struct loop {
     /* found out */
     char *dir;   /* absolute */
     char *start; /* the model of the first round, absolute */
-    char *reader_found, *learner_found;
+    char *reader_found, *learner_found, *format_found, *system_found;
     struct lock lock;
     struct plan plan; /* the topology with the start model and a stand-in for the rollouts */
     struct prompts prompts, eval_prompts;
@@ -90,6 +93,8 @@ int records_outcome_write(const struct loop *l, int64_t round, const struct outc
                          struct error *e);
 
 /* ---- loop_sample.c, in a process of its own ---- */
+/* Opens a policy that is given prompts as the learner is trained on them. */
+int loop_speaker(const struct loop *l, struct speaker *s, const char *policy, struct error *e);
 int loop_sample(const struct loop *l, int64_t round, struct error *e);
 /* In the loop's: removes the attempts once the stream is there. */
 void loop_sample_tidy(const struct loop *l, int64_t round);

@@ -142,6 +142,7 @@ check_fields(const struct loop *l, int node, const void *options, struct error *
         {"group_by", "prompt", "none"},       {"prompt_field", "", "prompt"},
         {"response_field", "", "response"},   {"answer_field", "", "answer"},
         {"reward_field", "", "reward"},       {"id_field", "id", "none"},
+        {"finish_field", "finish_reason", "none"},
     };
 
     for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++) {
@@ -152,7 +153,7 @@ check_fields(const struct loop *l, int node, const void *options, struct error *
         if (!*value || strcmp(value, allowed[i][1]) == 0 || strcmp(value, allowed[i][2]) == 0)
             continue;
         why = xprint("the loop's rollouts have no field '%.100s', only id, prompt, response, "
-                     "answer and reward", value);
+                     "finish_reason, answer and reward", value);
         refuse(l, node, allowed[i][0], e, why);
         free(why);
         return ERROR_topology;
@@ -196,9 +197,36 @@ check_reader(const struct loop *l, struct error *e)
     return rc;
 }
 
+/* Prompts are put to the policy as training puts them: by the learner's options. A flag that was
+ * given must say the same. */
+static int
+check_prompts(struct loop *l, int node, const void *options, struct error *e)
+{
+    const struct plan_node *n = &l->plan.nodes[node];
+    const char *format = option_find(n->kind->options, "prompt_format")
+                             ->choices[*(const int *)field_of(n, options, "prompt_format")];
+    const char *system = *(const char *const *)field_of(n, options, "system");
+    bool differs = l->prompt_format && strcmp(l->prompt_format, format) != 0;
+
+    if (differs || (l->system && strcmp(l->system, system) != 0)) {
+        char *why = xprint("'%.100s', but --%s says '%.100s': sampling and training put prompts "
+                           "alike", differs ? format : system, differs ? "prompt-format" : "system",
+                           differs ? l->prompt_format : l->system);
+
+        refuse(l, node, differs ? "prompt_format" : "system", e, why);
+        free(why);
+        return ERROR_topology;
+    }
+    if (!l->prompt_format)
+        l->prompt_format = l->format_found = xtext(format);
+    if (!l->system)
+        l->system = l->system_found = xtext(system);
+    return 0;
+}
+
 /* *model: the learner's own, absolute; the caller's. */
 static int
-check_learner(const struct loop *l, char **model, struct error *e)
+check_learner(struct loop *l, char **model, struct error *e)
 {
     int node = node_of(l, l->learner, "learner", e), rc;
     const struct plan_node *n = &l->plan.nodes[node < 0 ? 0 : node];
@@ -219,7 +247,9 @@ check_learner(const struct loop *l, char **model, struct error *e)
                         ->choices[*(const int *)field_of(n, options, "objective")],
                     "token_class") == 0)
         rc = refuse(l, node, "objective", e, "it makes a classifier, which answers no prompt");
-    else if (model) {
+    else
+        rc = check_prompts(l, node, options, e);
+    if (rc == 0 && model) {
         const char *own = *(const char *const *)field_of(n, options, "model");
 
         *model = *own ? realpath(own, NULL) : NULL;

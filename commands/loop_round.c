@@ -115,7 +115,7 @@ eval_work(void *own, struct error *e)
     double *rates = xarray((size_t)p->count, sizeof(*rates));
     json_t *right = json_array(), *json;
     struct speaker s;
-    int rc = speaker_open(&s, job->model, e);
+    int rc = loop_speaker(l, &s, job->model, e);
 
     if (rc == 0) {
         rc = rates_measure(&s, &how, p, l->mode, rates, e);

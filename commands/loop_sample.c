@@ -118,13 +118,26 @@ attempt_resume(struct sampling *s, struct error *e)
     return 0;
 }
 
+int
+loop_speaker(const struct loop *l, struct speaker *s, const char *policy, struct error *e)
+{
+    int rc = speaker_open(s, policy, e);
+
+    if (rc)
+        return rc;
+    rc = speaker_format(s, policy, l->prompt_format, l->system, e);
+    if (rc)
+        speaker_close(s);
+    return rc;
+}
+
 static int
-answer_take(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+answer_take(void *context, const struct answer *a, struct error *e)
 {
     struct sampling *s = context;
-    const struct prompt *p = &s->view.at[s->done + prompt];
+    const struct prompt *p = &s->view.at[s->done + a->prompt];
     long samples = s->loop->samples;
-    json_t *line = answers_line(p, (int)(s->attempt * samples) + sample, text, s->loop->mode);
+    json_t *line = answers_line(p, (int)(s->attempt * samples) + a->sample, a, s->loop->mode);
     int rc = 0;
 
     if (!line)
@@ -132,7 +145,7 @@ answer_take(void *context, int64_t prompt, int sample, struct span text, struct 
     s->right += json_integer_value(json_object_get(line, "reward"));
     if (json_dumpf(line, s->file, JSON_COMPACT) != 0 || fputc('\n', s->file) == EOF)
         rc = file_failed(s->path, e);
-    if (rc == 0 && sample + 1 == samples) {
+    if (rc == 0 && a->sample + 1 == samples) {
         prompt_ends(s, p);
         if (fflush(s->file) != 0)
             rc = file_failed(s->path, e);
@@ -175,7 +188,7 @@ attempt_make(struct sampling *s, struct error *e)
     if (rc == 0 && s->done < s->view.count && !s->open) {
         char *policy = records_policy(l, s->round);
 
-        rc = speaker_open(&s->speaker, policy, e);
+        rc = loop_speaker(l, &s->speaker, policy, e);
         s->open = rc == 0;
         free(policy);
     }

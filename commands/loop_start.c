@@ -48,18 +48,17 @@ add_entropy(struct measuring *m, const int32_t *ids, int64_t count, int64_t cont
 }
 
 static int
-measure_answer(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+measure_answer(void *context, const struct answer *a, struct error *e)
 {
     struct measuring *m = context;
     const struct model_config *c = &m->speaker.model.config;
     struct tokens answer = {0};
     int32_t *ids = NULL;
     int64_t count = 0;
-    int rc = tokenizer_encode(m->speaker.tokenizer, text, 0, &answer, e);
+    int rc = tokenizer_encode(m->speaker.tokenizer, a->text, 0, &answer, e);
 
-    (void)sample;
     if (rc == 0)
-        rc = speaker_prompt(&m->speaker, m->prompts->at[prompt].text, &ids, &count, e);
+        rc = speaker_prompt(&m->speaker, m->prompts->at[a->prompt].text, &ids, &count, e);
     if (rc == 0 && count + answer.count <= c->max_position_embeddings) {
         ids = xresize(ids, (size_t)(count + answer.count) * sizeof(*ids));
         if (answer.count)
@@ -92,7 +91,7 @@ measure(void *own, struct error *e)
                               .rows = l->rows};
     char *path = entropy_path(l);
     json_t *json;
-    int rc = speaker_open(&m->speaker, m->model, e);
+    int rc = loop_speaker(l, &m->speaker, m->model, e);
 
     if (rc == 0) {
         if (first.count > LOOP_ENTROPY_PROMPTS)

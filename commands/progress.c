@@ -219,6 +219,25 @@ from_here(const char *path)
     return n > 1 && strncmp(path, here, n) == 0 && path[n] == '/' ? path + n + 1 : path;
 }
 
+/* Where each learner's final model is; or that nothing came to learn from. */
+static void
+say_checkpoints(const char *run, const json_t *nodes)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(nodes, i, row) {
+        const char *id = json_string_value(json_object_get(row, "id"));
+
+        if (strcmp(json_string_value(json_object_get(row, "kind")), "learner") != 0)
+            continue;
+        if (number_of(row, "in") > number_of(row, "dead"))
+            printf("the final model of %s is in %s/checkpoints/%s/final\n", id, run, id);
+        else
+            printf("%s has learnt nothing: no sample came that it could use\n", id);
+    }
+}
+
 /* Where the run is, and what to type now. */
 static void
 print_next(const struct supervisor *s, const json_t *status)
@@ -235,6 +254,7 @@ print_next(const struct supervisor *s, const json_t *status)
     switch (s->state.phase) {
     case RUN_done:
         printf("the run is in %s\n", run);
+        say_checkpoints(run, json_object_get(status, "nodes"));
         break;
     case RUN_failed:
         printf("why: sluice logs %s --level warning\n", run);

@@ -7,13 +7,12 @@ struct grading {
 };
 
 static int
-grade(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+grade(void *context, const struct answer *a, struct error *e)
 {
     struct grading *g = context;
 
-    (void)sample;
     (void)e;
-    g->right[prompt] += verify_answer(g->mode, text, g->prompts->at[prompt].answer);
+    g->right[a->prompt] += verify_answer(g->mode, a->text, g->prompts->at[a->prompt].answer);
     return 0;
 }
 

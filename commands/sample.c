@@ -19,9 +19,10 @@ static const char about[] =
     "object a line, {\"prompt\": ..., \"answer\": ..., \"id\": ...}; .gz and .zst are read too. "
     "Prompts are used as they stand, or as --prompt-format puts them.\n"
     "Writes one line for each answer, prompts in order: {\"id\", \"prompt\", \"response\", "
-    "\"answer\", \"reward\"}; reward is 1 when\n"
-    "--verify says that the response holds the answer, else 0, and absent when the prompt has no "
-    "answer.\n"
+    "\"finish_reason\", \"answer\",\n"
+    "\"reward\"}; finish_reason is length where --max-tokens cut it off, else stop; reward is 1 when "
+    "--verify says that the\n"
+    "response holds the answer, else 0, and absent when the prompt has no answer.\n"
     "An answer depends on the model, --seed, --temperature, the prompt's place in the file and the "
     "sample's number, and on\n"
     "nothing else: more samples or another --rows leave the others as they are.";
@@ -41,10 +42,10 @@ write_failed(const struct sampling *s, struct error *e)
 }
 
 static int
-write_answer(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+write_answer(void *context, const struct answer *a, struct error *e)
 {
     struct sampling *s = context;
-    json_t *line = answers_line(&s->prompts->at[prompt], sample, text, s->mode);
+    json_t *line = answers_line(&s->prompts->at[a->prompt], a->sample, a, s->mode);
     int rc = 0;
 
     if (!line)

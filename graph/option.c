@@ -277,6 +277,12 @@ option_kind_name(enum option_kind kind)
 
 /* ---- tables ---- */
 
+bool
+option_valued(const struct option *o)
+{
+    return o->kind != OPTION_group && o->kind != OPTION_alias;
+}
+
 int
 option_count(const struct option *table)
 {
@@ -291,7 +297,7 @@ const struct option *
 option_find(const struct option *table, const char *name)
 {
     for (const struct option *o = table; o && o->kind != OPTION_end; o++)
-        if (strcmp(o->name, name) == 0)
+        if (option_valued(o) && strcmp(o->name, name) == 0)
             return o;
     return NULL;
 }
@@ -300,11 +306,17 @@ const char *
 option_nearest(const struct option *table, const char *name)
 {
     const char **names = xarray((size_t)option_count(table) + 1, sizeof(*names));
-    const char  *near;
+    const char  *near = NULL;
+    int          n = 0;
 
-    for (int i = 0; i < option_count(table); i++)
-        names[i] = table[i].name;
-    near = nearest(name, names);
+    for (const struct option *o = table; o && o->kind != OPTION_end; o++) {
+        if (option_valued(o))
+            names[n++] = o->name;
+        else if (o->kind == OPTION_alias && strcmp(o->name, name) == 0)
+            near = o->help;
+    }
+    if (!near)
+        near = nearest(name, names);
     free(names);
     return near;
 }
@@ -324,6 +336,8 @@ options_init(const struct option *table, void *options, struct error *e)
         void *field = (char *)options + o->offset;
         int   rc;
 
+        if (!option_valued(o))
+            continue;
         if (kinds[o->kind].owned)
             *(const char **)field = NULL;
         if (o->kind == OPTION_texts)
@@ -397,6 +411,8 @@ option_same(const struct option *row, const void *a, const void *b)
             if (!same_text(s->at[i], t->at[i]))
                 return false;
         return true;
+    case OPTION_group:
+    case OPTION_alias: return true;
     default: return same_text(*(const char *const *)x, *(const char *const *)y);
     }
 }
@@ -417,6 +433,8 @@ options_fini(const struct option *table, void *options)
     for (const struct option *o = table; o && o->kind != OPTION_end; o++) {
         void *field = (char *)options + o->offset;
 
+        if (!option_valued(o))
+            continue;
         if (o->kind == OPTION_texts)
             texts_free(field);
         if (kinds[o->kind].owned) {

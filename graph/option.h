@@ -11,7 +11,11 @@
  *
  * FIXED: a change could change a byte of a checkpoint; refused on an existing run. LIVE: `sluice set`.
  * A row cannot lie about its field: a wrong C type does not compile. A default of NULL makes an option
- * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_TEXTS where "" means unset. */
+ * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_TEXTS where "" means unset.
+ *
+ * Two rows hold no value. OPT_GROUP("schedule") is a heading over the rows below it, in help and manual.
+ * OPT_ALIAS("learning_rate", "lr") stands below row lr and is its name in other programs: no value may be
+ * given by it, but who writes it is told the row's, and help and manual show it. */
 #ifndef GRAPH_OPTION_H
 #define GRAPH_OPTION_H
 
@@ -39,6 +43,8 @@ enum option_kind {
     OPTION_rule,        /* const char * that the kind's own check understands, e.g. "mean>=0.5" */
     OPTION_model,       /* const char *; a folder where the topology's folder has it (then resolved like a path),
                          * else a name that a server knows, as written */
+    OPTION_group,       /* no value: help is a heading */
+    OPTION_alias,       /* no value: name is what others call the row whose name is in help */
 };
 
 enum option_change { FIXED, LIVE };
@@ -75,6 +81,8 @@ struct option {
 #define OPT_TEXTS(S, F, CH, D, H)         OPTION_ROW(texts, S, F, struct texts, CH, D, 0, 0, NULL, H)
 #define OPT_RULE(S, F, CH, D, H)          OPTION_ROW(rule, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_MODEL(S, F, CH, D, H)         OPTION_ROW(model, S, F, const char *, CH, D, 0, 0, NULL, H)
+#define OPT_GROUP(H)                      {.kind = OPTION_group, .name = "", .standard = "", .help = H}
+#define OPT_ALIAS(A, F)                   {.kind = OPTION_alias, .name = A, .standard = "", .help = F}
 #define OPT_END                           {.kind = OPTION_end}
 
 /* Fill every field with its default; required ones stay zero. -> 0 or ERROR_topology (a bad row). */
@@ -89,6 +97,9 @@ int options_set(const struct option *table, void *options, const char *name, con
 /* The user wrote an empty list: OPTION_texts only. */
 int options_clear(const struct option *table, void *options, const char *name, struct error *e);
 
+/* Does the row have a value? Headings and aliases have none. */
+bool option_valued(const struct option *o);
+
 /* May the number be "auto"? */
 bool option_auto(const struct option *o);
 
@@ -101,7 +112,7 @@ int options_complete(const struct option *table, const unsigned char *set, struc
 void options_fini(const struct option *table, void *options);   /* frees texts */
 
 const struct option *option_find(const struct option *table, const char *name);     /* NULL: none */
-int  option_count(const struct option *table);
+int  option_count(const struct option *table);     /* rows, those without a value too */
 void options_help(const struct option *table, FILE *out);       /* `sluice help KIND` */
 
 const char *option_kind_name(enum option_kind kind);            /* "int", "time" ... */
@@ -109,7 +120,7 @@ void options_manual(const struct option *table, FILE *out);     /* Markdown tabl
 void options_schema(const struct option *table, struct buffer *out);    /* members of a JSON schema's "properties" */
 /* A bound as a user would write it, in the largest unit that leaves at least 1: "1h", "64KiB". */
 void option_bound(const struct option *row, double value, char *text, size_t room);
-const char *option_nearest(const struct option *table, const char *name);   /* did-you-mean among the rows, or NULL */
+const char *option_nearest(const struct option *table, const char *name);   /* did-you-mean: of an alias its row, else among the rows; or NULL */
 
 /* The nearest name in a NULL-terminated list for a did-you-mean, or NULL when none is near. */
 const char *nearest(const char *word, const char *const *names);

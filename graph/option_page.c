@@ -75,52 +75,89 @@ wrapped(FILE *out, const char *text, int indent)
     putc('\n', out);
 }
 
+/* What a row means, and after it what others call it; ends with a NUL. */
+static void
+meaning(const struct option *o, struct buffer *out)
+{
+    const char *before = " (elsewhere: ";
+
+    buffer_text(out, o->help);
+    for (const struct option *alias = o + 1; alias->kind == OPTION_alias; alias++) {
+        buffer_print(out, "%s%s", before, alias->name);
+        before = ", ";
+    }
+    buffer_add(out, ")", o[1].kind == OPTION_alias);
+    buffer_add(out, "", 1);
+}
+
+static void
+help_row(const struct option *o, int wide, FILE *out)
+{
+    struct buffer values = {0}, usual = {0}, text = {0};
+
+    accepted(o, &values);
+    one_line(&usual, standard_text(o));
+    meaning(o, &text);
+    fprintf(out, "  %-*s  %-6s %s%.*s%s%s%.*s\n", wide, o->name, option_kind_name(o->kind),
+            o->standard && *o->standard ? "default " : "", (int)usual.length, usual.at,
+            o->change == LIVE ? ", live" : "", values.length ? ", " : "", (int)values.length,
+            values.length ? values.at : "");
+    wrapped(out, text.at, wide + 4);
+    buffer_free(&values);
+    buffer_free(&usual);
+    buffer_free(&text);
+}
+
 void
 options_help(const struct option *table, FILE *out)
 {
     int wide = 0;
 
     for (int i = 0; i < option_count(table); i++)
-        if ((int)strlen(table[i].name) > wide)
+        if (option_valued(&table[i]) && (int)strlen(table[i].name) > wide)
             wide = (int)strlen(table[i].name);
     for (int i = 0; i < option_count(table); i++) {
-        const struct option *o = &table[i];
-        struct buffer        values = {0}, usual = {0};
-
-        accepted(o, &values);
-        one_line(&usual, standard_text(o));
-        fprintf(out, "  %-*s  %-6s %s%.*s%s%s%.*s\n", wide, o->name, option_kind_name(o->kind),
-                o->standard && *o->standard ? "default " : "", (int)usual.length, usual.at,
-                o->change == LIVE ? ", live" : "", values.length ? ", " : "", (int)values.length,
-                values.length ? values.at : "");
-        wrapped(out, o->help, wide + 4);
-        buffer_free(&values);
-        buffer_free(&usual);
+        if (table[i].kind == OPTION_group)
+            fprintf(out, "%s %s\n", i ? "\n" : "", table[i].help);
+        else if (option_valued(&table[i]))
+            help_row(&table[i], wide, out);
     }
+}
+
+static void
+manual_row(const struct option *o, FILE *out)
+{
+    struct buffer values = {0}, usual = {0}, text = {0};
+
+    accepted(o, &values);
+    one_line(&usual, standard_text(o));
+    meaning(o, &text);
+    for (size_t k = 0; k < values.length; k++)
+        if (values.at[k] == '|')
+            values.at[k] = ' ';
+    fprintf(out, "| `%s` | %s | ", o->name, option_kind_name(o->kind));
+    fprintf(out, o->standard && *o->standard ? "`%.*s` | " : "%.*s | ", (int)usual.length,
+            usual.at);
+    fprintf(out, "%.*s | %s | %s |\n", (int)values.length, values.length ? values.at : "",
+            o->change == LIVE ? "live" : "fixed", text.at);
+    buffer_free(&values);
+    buffer_free(&usual);
+    buffer_free(&text);
 }
 
 void
 options_manual(const struct option *table, FILE *out)
 {
-    fprintf(
-        out,
-        "| option | value | default | accepts | change | meaning |\n|---|---|---|---|---|---|\n");
-    for (int i = 0; i < option_count(table); i++) {
-        const struct option *o = &table[i];
-        struct buffer        values = {0}, usual = {0};
+    static const char head[] =
+        "| option | value | default | accepts | change | meaning |\n|---|---|---|---|---|---|\n";
 
-        accepted(o, &values);
-        one_line(&usual, standard_text(o));
-        for (size_t k = 0; k < values.length; k++)
-            if (values.at[k] == '|')
-                values.at[k] = ' ';
-        fprintf(out, "| `%s` | %s | ", o->name, option_kind_name(o->kind));
-        fprintf(out, o->standard && *o->standard ? "`%.*s` | " : "%.*s | ", (int)usual.length,
-                usual.at);
-        fprintf(out, "%.*s | %s | %s |\n", (int)values.length, values.length ? values.at : "",
-                o->change == LIVE ? "live" : "fixed", o->help);
-        buffer_free(&values);
-        buffer_free(&usual);
+    if (option_count(table) == 0 || table[0].kind != OPTION_group)
+        fputs(head, out);
+    for (int i = 0; i < option_count(table); i++) {
+        if (table[i].kind == OPTION_group)
+            fprintf(out, "%s**%s**\n\n%s", i ? "\n" : "", table[i].help, head);
+        else if (option_valued(&table[i]))
+            manual_row(&table[i], out);
     }
 }
 
@@ -178,10 +215,15 @@ schema_type(const struct option *o, struct buffer *out)
 void
 options_schema(const struct option *table, struct buffer *out)
 {
+    bool first = true;
+
     for (int i = 0; i < option_count(table); i++) {
         const struct option *o = &table[i];
 
-        buffer_text(out, i ? ",\n        " : "\n        ");
+        if (!option_valued(o))
+            continue;
+        buffer_text(out, !first ? ",\n        " : "\n        ");
+        first = false;
         text_json(out, span_text(o->name));
         buffer_text(out, ": {");
         schema_type(o, out);

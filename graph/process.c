@@ -108,7 +108,8 @@ end_of_child(pid_t pid, char *what, size_t room)
     }
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
-        bool mine = number == SIGSEGV || number == SIGABRT || number == SIGBUS;
+        bool mine = number == SIGSEGV || number == SIGABRT || number == SIGBUS ||
+                    number == SIGFPE || number == SIGILL || number == SIGSYS;
         snprintf(what, room, "%s by SIG%s", mine ? "crashed" : "was killed", sigabbrev_np(number));
         return mine ? PROCESS_END_crash : PROCESS_END_killed;
     }

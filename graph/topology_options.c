@@ -42,6 +42,11 @@ unknown_option(struct topology *t, struct draft *d, const struct outline *at, co
 
     if (!near)
         near = option_nearest(node_common_options, name);
+    if (option_find(topology_key_options, name) || option_find(node_key_options, name)) {
+        topology_fault(t, d, at, "%soption '%.60s' is unknown; it is a key of the %s, outside `with`",
+                       prefix, name, option_find(node_key_options, name) ? "node" : "topology");
+        return;
+    }
     topology_fault(t, d, at, near ? "%soption '%.60s' is unknown; did you mean '%s'?"
                                   : "%soption '%.60s' is unknown", prefix, name, near);
 }

@@ -8,10 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Numbers as reals: transformers writes a tokenizer without a longest text as model_max_length
+ * 1000000000000000019884624838656, which no integer holds. */
 static const struct document_limits limits = {
     .bytes = 64 << 20,
     .values = 1 << 22,
     .depth = 32,
+    .flags = JSON_DECODE_INT_AS_REAL,
 };
 
 static int

@@ -148,6 +148,10 @@ fill_choices(const struct objective *o, struct objective_settings *s, struct err
         s->ratio = own->ratio;
     else if ((int)own->ratio < 0)
         return error_set(e, ERROR_model, "objective %s has no choice of ratio", o->name);
+    if (s->ratio == OBJECTIVE_ratio_step && !(o->needs & OBJECTIVE_takes_steps))
+        return error_set(e, ERROR_model, "objective %s has no ratio of steps", o->name);
+    if (s->ratio == OBJECTIVE_ratio_token && (o->needs & OBJECTIVE_needs_pairs))
+        return error_set(e, ERROR_model, "objective %s compares whole responses", o->name);
     if (s->variant < 0)
         s->variant = own->variant;
     else if (own->variant < 0)

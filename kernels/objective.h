@@ -42,14 +42,27 @@ int objective_check(const struct objective *o, const struct objective_batch *b,
 void objective_measure(const struct objective *o, const struct objective_batch *b,
                        const struct objective_settings *s, struct objective_step *step);
 
+/* After a run: are the entries as many as there is room for, in order, each in the rows of a sample
+ * and no sample with more than `named`? A user's own objective may say anything. */
+int objective_check_entries(const struct objective *o, const struct objective_batch *b,
+                            const struct objective_output *out, struct error *e);
+
 /* Writes out->c, e, h (all rows; zeros outside samples) and entries; adds to report. Advantages
  * must be there (objective_advantages), and weights, 1 where nothing else is meant. */
 void objective_run(const struct objective *o, const struct objective_batch *b,
                    const struct objective_settings *s, const struct objective_step *step,
                    struct objective_output *out, struct objective_report *report);
 
+/* The words for numbers of `variant`; ends with a name of NULL. */
+struct objective_variant {
+    const char *name, *objective;
+    int number;
+};
+extern const struct objective_variant objective_variants[];
+
 /* The table as a page of help, or as Markdown for the manual. */
 void objective_help(FILE *out);
+void objective_help_row(const struct objective *o, FILE *out);
 void objective_manual(FILE *out);
 
 #endif

@@ -193,3 +193,27 @@ objective_check(const struct objective *o, const struct objective_batch *b,
         rc = check_sample(needs, b, i, e);
     return rc;
 }
+
+int
+objective_check_entries(const struct objective *o, const struct objective_batch *b,
+                        const struct objective_output *out, struct error *e)
+{
+    int64_t room = out->entries != NULL ? b->samples * b->named : 0, at = 0;
+    int     fits = out->entry_count >= 0 && out->entry_count <= room;
+
+    for (int64_t i = 0; i < b->samples && fits; i++) {
+        const struct objective_sample *s = &b->sample[i];
+        int64_t begin = at, row = s->first;
+
+        for (; at < out->entry_count && out->entries[at].row < s->first + s->count; at++) {
+            fits = fits && out->entries[at].row >= row && at - begin < b->named;
+            row = out->entries[at].row;
+        }
+    }
+    if (fits && at == out->entry_count)
+        return 0;
+    return error_set(e, ERROR_model,
+                     "objective %s wrote %lld named logits: at most %lld for each sample, in the "
+                     "order of their rows and in its rows, are understood", o->name,
+                     (long long)out->entry_count, (long long)b->named);
+}

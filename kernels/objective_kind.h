@@ -29,7 +29,7 @@
 
 #include <stdint.h>
 
-#define OBJECTIVE_ABI         1     /* changes with every struct of this file */
+#define OBJECTIVE_ABI         2     /* changes with every struct of this file */
 #ifndef OBJECTIVE_FUNCTION
 #define OBJECTIVE_FUNCTION    static inline     /* a device compiler says what its functions are */
 #endif
@@ -64,6 +64,7 @@ enum objective_ratio {
     OBJECTIVE_ratio_token,      /* r_t */
     OBJECTIVE_ratio_sequence,   /* the product of r_t over a response */
     OBJECTIVE_ratio_geometric,  /* its |y|-th root */
+    OBJECTIVE_ratio_step,       /* the same of the tokens of a step alone */
 };
 
 /* Bits of `needs`. */
@@ -83,6 +84,7 @@ enum objective_need {
     OBJECTIVE_shapes_injected = 4096, /* an injected sample has a loss of its own, see clip.h */
     OBJECTIVE_named_apart     = 8192, /* the named row's token has no part in the likelihood */
     OBJECTIVE_adds_terms      = 16384, /* its run() adds the KL term and the entropy bonus itself */
+    OBJECTIVE_takes_steps     = 32768, /* batch.begins matters to it: it has a ratio of steps */
 };
 
 struct objective_sample {
@@ -110,6 +112,7 @@ struct objective_batch {
     const float   *weight;      /* (rows) b of the policy term: A_t = b_t A; NULL: all 1 */
     const float   *advantage;   /* (rows) A of each token, in place of the sample's; NULL */
     const uint8_t *mask;        /* (rows) 0: as if the token were not there; NULL: all 1 */
+    const uint8_t *begins;      /* (rows) 1: the first token of a step; NULL: a response is one */
     int64_t        named;       /* names; 0 where not needed */
     const float   *named_logits;    /* (samples, named) raw logits z at the sample's named_row */
     const int32_t *named_columns;   /* (named) their columns: token ids */

@@ -9,7 +9,7 @@ static const char *const aggregation_names[] = {"sequence_mean", "sequence_sum",
                                                 "constant"};
 static const char *const advantage_names[] = {"reward", "mean", "mean_std", "leave_one_out",
                                               "gdepo", "given"};
-static const char *const ratio_names[] = {"token", "sequence", "geometric"};
+static const char *const ratio_names[] = {"token", "sequence", "geometric", "step"};
 static const char *const scope_names[] = {"token", "sequence", "group", "step"};
 
 static const struct {
@@ -36,6 +36,21 @@ print_needs(FILE *out, const struct objective *o, const char *none)
         fputs(none, out);
 }
 
+const struct objective_variant objective_variants[] = {
+    {"auto", "", -1},          {"weighted", "ranknet", 0},   {"plain", "ranknet", 1},
+    {"listnet", "ranknet", 2}, {"lambdarank", "ranknet", 3}, {"paper", "aspo", 0},
+    {"code", "aspo", 1},       {"mean", "opmd", 0},          {"log_mean_exp", "opmd", 1},
+    {NULL, NULL, 0},
+};
+
+static void
+print_variant(FILE *out, const struct objective *o)
+{
+    for (const struct objective_variant *v = objective_variants; v->name; v++)
+        if (v->number == o->standard.variant && strcmp(v->objective, o->name) == 0)
+            fprintf(out, ", variant %s", v->name);
+}
+
 static void
 print_number(FILE *out, const char *name, double value, int shown)
 {
@@ -60,24 +75,26 @@ print_settings(FILE *out, const struct objective *o)
     print_number(out, "soften_positive", s->soften_positive, 1);
     print_number(out, "soften_negative", s->soften_negative, 1);
     print_number(out, "lambda", s->lambda, 1);
-    if (s->variant >= 0)
-        fprintf(out, ", variant %d", s->variant);
+    print_variant(out, o);
+}
+
+void
+objective_help_row(const struct objective *o, FILE *out)
+{
+    fprintf(out, "  %-12s %s\n  %-12s   %s; needs ", o->name, o->summary, "", o->source);
+    print_needs(out, o, "rewards alone");
+    fprintf(out, "; ");
+    print_settings(out, o);
+    if (o->evidence != NULL)
+        fprintf(out, "\n  %-12s   RECONSTRUCTED: %s", "", o->evidence);
+    fputc('\n', out);
 }
 
 void
 objective_help(FILE *out)
 {
-    for (int i = 0; objective_at(i) != NULL; i++) {
-        const struct objective *o = objective_at(i);
-
-        fprintf(out, "  %-12s %s\n  %-12s   %s; needs ", o->name, o->summary, "", o->source);
-        print_needs(out, o, "rewards alone");
-        fprintf(out, "; ");
-        print_settings(out, o);
-        if (o->evidence != NULL)
-            fprintf(out, "\n  %-12s   RECONSTRUCTED: %s", "", o->evidence);
-        fputc('\n', out);
-    }
+    for (int i = 0; objective_at(i) != NULL; i++)
+        objective_help_row(objective_at(i), out);
 }
 
 void

@@ -43,6 +43,24 @@ token_at(const struct objective_batch *b, const struct objective_sample *s, int6
     };
 }
 
+/* The mean of lp - lo over the tokens from `row` to the end of its step; *end: the row after. */
+static double
+step_ratio(const struct objective *o, const struct objective_batch *b,
+           const struct objective_sample *sample, int64_t row, int64_t *end)
+{
+    double sum = 0.0, count = 0.0;
+
+    for (*end = row; *end < sample->first + sample->count; ++*end) {
+        if (*end > row && b->begins != NULL && b->begins[*end])
+            break;
+        if (!has_part(o, b, sample, *end))
+            continue;
+        sum += (double)b->logp[*end] - value_at(b->behaviour, *end);
+        count += 1.0;
+    }
+    return count > 0.0 ? sum / count : 0.0;
+}
+
 /* ---- KL and entropy ---- */
 
 struct extra {
@@ -208,7 +226,9 @@ run_sample(const struct objective_row *r, const struct objective_batch *b,
 {
     struct objective_sample plain = *sample;    /* a pair has its weights within */
     double share, extra, loss = 0.0, pull = 0.0, kl = 0.0, entropy = 0.0;
+    double mean = 0.0;
     objective_term_function *term = r->term;
+    int64_t end = sample->first;    /* of the row's step */
     int first = 1;
 
     extra = objective_share(s, step, sample, q->length);
@@ -221,6 +241,9 @@ run_sample(const struct objective_row *r, const struct objective_batch *b,
         if (!has_part(&r->objective, b, sample, row))
             continue;
         struct objective_token x = token_at(b, sample, row);
+        if (s->ratio == OBJECTIVE_ratio_step && row >= end)
+            mean = step_ratio(&r->objective, b, sample, row, &end);
+        x.step = mean;
         struct objective_term now = term(&x, q, s);
         struct extra more = extra_at(b, s, row);
 
@@ -388,6 +411,7 @@ objective_run(const struct objective *o, const struct objective_batch *b,
               struct objective_output *out, struct objective_report *report)
 {
     size_t bytes = (size_t)b->rows * sizeof(float);
+    struct objective_output given; /* where it writes is the caller's choice */
 
     out->entry_count = 0;
     if (b->rows > 0) {
@@ -397,7 +421,9 @@ objective_run(const struct objective *o, const struct objective_batch *b,
         if (out->h != NULL)
             memset(out->h, 0, bytes);
     }
-    o->run(b, s, step, out, report);
+    given = *out;
+    o->run(b, s, step, &given, report);
+    out->entry_count = given.entry_count;
     for (int64_t i = 0; i < b->samples; i++) {
         const struct objective_sample *sample = &b->sample[i];
 

@@ -17,6 +17,7 @@ struct objective_token {
     double logp, reference, behaviour, entropy;     /* 0 where it was not needed */
     double weight;                                  /* b_t */
     double advantage;                               /* A_t = b_t A */
+    double step;            /* mean of lp - lo over the tokens of its step; 0 where not needed */
 };
 
 /* Of a sample; row order. */

@@ -52,11 +52,12 @@ pattern_regex(const char *text, struct error *e)
 {
     struct pattern *p = xalloc(sizeof(*p));
     struct buffer translated = {0};
-    int rc = pattern_translate(text, &translated, e);
+    size_t length = strlen(text);
+    int rc = length > PATTERN_SOURCE_MAX
+                 ? error_set(e, ERROR_limit, "a pattern of %zu bytes; at most %d", length,
+                             PATTERN_SOURCE_MAX)
+                 : pattern_translate(text, &translated, e);
 
-    if (rc == 0 && translated.length > PATTERN_BYTES_MAX)
-        rc = error_set(e, ERROR_model, "a pattern of %zu bytes; at most %d", translated.length,
-                       PATTERN_BYTES_MAX);
     if (rc == 0)
         rc = compile(p, translated.at, e);
     buffer_free(&translated);

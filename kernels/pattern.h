@@ -14,7 +14,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define PATTERN_BYTES_MAX (1 << 20) /* of a pattern, translated */
+#define PATTERN_SOURCE_MAX (1 << 13) /* bytes of a pattern as given: each may cost a set */
+#define PATTERN_BYTES_MAX  (1 << 20) /* of a pattern, translated */
 
 struct pattern;
 

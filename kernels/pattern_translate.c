@@ -203,6 +203,9 @@ pattern_translate(const char *text, struct buffer *out, struct error *e)
             if (text[i] == ']')
                 rc = error_set(e, ERROR_model, "an empty class in a pattern is not understood");
         }
+        if (rc == 0 && out->length > PATTERN_BYTES_MAX) /* "\b" alone is 50 KB of ranges */
+            rc = error_set(e, ERROR_limit, "a pattern of more than %d bytes when written as ranges",
+                           PATTERN_BYTES_MAX);
     }
     buffer_add(out, "", 1);
     return rc;

@@ -40,6 +40,7 @@ void lesson_dead(struct harness *h, int index, const char *words); /* its reason
 
 /* A file of the final checkpoint's folder; free it. */
 char *lesson_file(struct harness *h, const char *name, size_t *length);
+bool lesson_measures(struct harness *h, const char *name); /* a step has it */
 double lesson_metric(struct harness *h, const char *name); /* of the first step that has it */
 
 struct lesson_bytes {

@@ -63,6 +63,7 @@ naive_make(struct naive *n, double spread, uint64_t seed)
         n->weight[i] = unit(seed, 6, i) < 0.3 ? -0.5 : unit(seed, 7, i) < 0.2 ? 0 : 1;
         n->row_advantage[i] = single(2 * unit(seed, 8, i) - 1);
         n->mask[i] = i % 6 != 4;
+        n->begins[i] = i % 4 == 0;      /* of a step, also where the token is masked */
     }
     for (int k = 0; k < NAIVE_NAMES; k++) {
         n->values[k] = k + 1;
@@ -98,6 +99,7 @@ naive_batch(struct naive *n)
         n->f_weight[i] = (float)n->weight[i];
         n->f_advantage[i] = (float)n->row_advantage[i];
         n->f_mask[i] = (uint8_t)n->mask[i];
+        n->f_begins[i] = (uint8_t)n->begins[i];
     }
     for (int i = 0; i < NAIVE_SAMPLES; i++)
         for (int k = 0; k < NAIVE_NAMES; k++)
@@ -106,6 +108,7 @@ naive_batch(struct naive *n)
         .rows = NAIVE_ROWS, .logp = n->f_logp, .lse = n->f_lse, .entropy = n->f_entropy,
         .reference = n->f_reference, .behaviour = n->f_behaviour, .weight = n->f_weight,
         .advantage = n->with_rows ? n->f_advantage : NULL, .mask = n->f_mask,
+        .begins = n->f_begins,
         .named = NAIVE_NAMES, .named_logits = n->f_named, .named_columns = n->columns,
         .named_values = n->values, .samples = NAIVE_SAMPLES, .sample = n->sample,
     };

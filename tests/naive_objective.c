@@ -189,6 +189,25 @@ token_aspo(const struct naive *n, int i, int64_t t, double a, const struct objec
     return 1 / r0 <= s->clip_dual ? -a * flipped : -a * s->clip_dual * n->logp[t];
 }
 
+/* Mean over the tokens of t's step of frozen lp - lo. */
+static double
+step_mean(const struct naive *n, const char *name, int i, int64_t t)
+{
+    int64_t from = t, to = t + 1, end = n->sample[i].first + n->sample[i].count;
+    double sum = 0, count = 0;
+
+    while (from > n->sample[i].first && !n->begins[from])
+        from--;
+    while (to < end && !n->begins[to])
+        to++;
+    for (int64_t u = from; u < to; u++)
+        if (in(n, name, i, u)) {
+            sum += n->frozen[u] - n->behaviour[u];
+            count++;
+        }
+    return sum / count;
+}
+
 static double
 token_sequence(const struct naive *n, const char *name, int i, int64_t t, double a,
                const struct objective_settings *s)
@@ -207,6 +226,8 @@ token_sequence(const struct naive *n, const char *name, int i, int64_t t, double
                * a * n->logp[t];
     if (is(name, "rloo") && s->ratio == OBJECTIVE_ratio_token)
         return surrogate(ratio(n->logp[t] - n->behaviour[t]), a, s);
+    if (is(name, "rloo") && s->ratio == OBJECTIVE_ratio_step)
+        return surrogate(ratio(n->logp[t] - n->frozen[t] + step_mean(n, name, i, t)), a, s);
     if (is(name, "rloo"))
         return surrogate(ratio(s->ratio == OBJECTIVE_ratio_sequence ? sum : sum / size),
                          mean_advantage(n, name, i, s), s) / size;

@@ -18,14 +18,14 @@ struct naive {
     double reference[NAIVE_ROWS], behaviour[NAIVE_ROWS], weight[NAIVE_ROWS];
     double row_advantage[NAIVE_ROWS];
     double values[NAIVE_NAMES];
-    int    mask[NAIVE_ROWS];
+    int    mask[NAIVE_ROWS], begins[NAIVE_ROWS];
     int    with_rows;                           /* row_advantage counts */
     struct objective_sample sample[NAIVE_SAMPLES];
     /* The same as the kernels take it; naive_batch() fills it. */
     float    f_logp[NAIVE_ROWS], f_lse[NAIVE_ROWS], f_entropy[NAIVE_ROWS];
     float    f_reference[NAIVE_ROWS], f_behaviour[NAIVE_ROWS], f_weight[NAIVE_ROWS];
     float    f_advantage[NAIVE_ROWS], f_named[NAIVE_SAMPLES * NAIVE_NAMES];
-    uint8_t  f_mask[NAIVE_ROWS];
+    uint8_t  f_mask[NAIVE_ROWS], f_begins[NAIVE_ROWS];
     int32_t  columns[NAIVE_NAMES];
     struct objective_batch batch;
 };

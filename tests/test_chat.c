@@ -294,6 +294,10 @@ a_directory_tells_its_format(void **state)
     write_file(dir, "tokenizer_config.json", "{\"eos_token\": \"x\"}");
     assert_int_equal(chat_format_of(dir, &format, &e), 0);
     assert_int_equal(format, CHAT_raw);
+    write_file(dir, "tokenizer_config.json",
+               "{\"model_max_length\": 1000000000000000019884624838656}");
+    assert_int_equal(chat_format_of(dir, &format, &e), 0);
+    assert_int_equal(format, CHAT_raw);
     write_file(dir, "tokenizer_config.json", "{");
     assert_int_equal(chat_format_of(dir, &format, &e), ERROR_model);
     snprintf(path, sizeof(path), "%s/tokenizer_config.json", dir);

@@ -22,6 +22,7 @@ done
 claim "no command is a usage error" 2 "sluice COMMAND"
 claim "a wrong command is named" 2 "did you mean 'check'?" chekc
 claim "a wrong flag is named" 2 "did you mean '--plan'?" check --plna tests/bad/good.yaml
+claim "sluice help aspo says what the objective is" 0 "clip_dual 3, variant code" help aspo
 claim "a wrong kind is named" 2 "did you mean 'consensus'?" help consenus
 claim "version names the libraries" 0 "libzmq" --version
 claim "a missing topology is told" 78 "nowhere.yaml: No such file" check nowhere.yaml

@@ -168,14 +168,13 @@ truth_of(const struct margin *m, const struct model *now, const struct model *in
 }
 
 static int
-grade(void *context, int64_t prompt, int sample, struct span text, struct error *e)
+grade(void *context, const struct answer *a, struct error *e)
 {
     char gold[8];
 
-    (void)sample;
     (void)e;
-    snprintf(gold, sizeof(gold), "%d", (int)(2 * prompt));
-    *(double *)context += verify_answer(VERIFY_numeric, text, span_text(gold));
+    snprintf(gold, sizeof(gold), "%d", (int)(2 * a->prompt));
+    *(double *)context += verify_answer(VERIFY_numeric, a->text, span_text(gold));
     return 0;
 }
 

@@ -560,11 +560,13 @@ bad_samples_are_dead_letters_and_the_rest_trains(void **state)
     run(h);
     dead(h, n++, "allow 40");
 
-    make(&m, 6, "x"); /* characters the tokenizer lacks */
-    m.rollout.response = span_text("zq");
+    make(&m, 6, "x"); /* characters the tokenizer lacks, in the prompt: nothing of the response */
+    m.rollout.prompt = m.rollout.response = span_text("zq");
     harness_give_closing(h, 0, 6, 4, GROUP, "routed");
     harness_give(h, 1, 6, 4, GROUP, &m.rollout);
     run(h);
+    harness_dead_text(h, n, longer, sizeof(longer));
+    assert_int_equal(strncmp(longer, "the prompt has 2 characters", 27), 0);
     dead(h, n++, "tokenizer lacks");
 
     make(&m, 7, "x");

@@ -53,6 +53,36 @@ understood(const struct line_how *how, const char *text)
     line_free(&line);
 }
 
+static void
+a_preference_pair_is_two_responses(void **state)
+{
+    static const char *const shapes[] = {
+        "{\"prompt\": \"P\", \"chosen\": \"R\", \"rejected\": \"S\"}",
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"P\"}],"
+        " \"chosen\": [{\"role\": \"assistant\", \"content\": \"R\"}],"
+        " \"rejected\": [{\"role\": \"assistant\", \"content\": \"S\"}]}",
+    };
+    struct line_how how = {0};
+    struct line     line;
+    struct error    e = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        if (read_one(&how, shapes[i], &line, &e) != 0)
+            fail_msg("%s", e.text);
+        assert_int_equal(line.count, 2);
+        assert_true(span_is(line.items[0].rollout.response, "R"));
+        assert_true(span_is(line.items[1].rollout.response, "S"));
+        assert_true(line.items[0].rollout.reward == 1 && line.items[1].rollout.reward == 0);
+        line_free(&line);
+    }
+    understood(&how, "{\"prompt\": \"P\", \"chosen\": \"x\", \"rejected\": \"y\","
+                     " \"response\": \"R\", \"reward\": 1}");
+    refused(&how, "{\"prompt\": \"P\", \"chosen\": \"R\"}", "no response");
+    refused(&how, "{\"prompt\": \"P\", \"chosen\": \"R\", \"rejected\": \"S\", \"score\": 1}",
+            "one reward for 2 responses");
+}
+
 /* What a sampler recorded beside a response. */
 static void
 recorded_fields_are_read(void **state)
@@ -390,6 +420,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_preference_pair_is_two_responses),
         cmocka_unit_test(the_usual_shapes_are_understood),
         cmocka_unit_test(recorded_fields_are_read),
         cmocka_unit_test(recorded_fields_of_many_responses_are_told_apart),

@@ -42,6 +42,7 @@ check "... the gain on held-out prompts" grep -qE '"round":3,.*"held_out":\{.*"g
 same "the policy of a round is what the round before made" \
     "$(sed -n 's/.*"round":3,"policy":"\([^"]*\)".*/\1/p' calm.out)" "$work/calm/round-2/run/checkpoints/policy/final"
 same "... and its reference" "$(grep -o '"initial_xxh3": "[^"]*"' calm/round-2/run/checkpoints/policy/final/manifest.json | wc -l)" 1
+same "every rollout says how it ended" "$(cat calm/round-*/rollouts.jsonl | grep -cvE '"finish_reason":"(stop|length)"')" 0
 check "rounds differ" sh -c "! cmp -s calm/round-1/rollouts.jsonl calm/round-2/rollouts.jsonl"
 same "ten prompts a round" "$(grep -c '"correct"' calm/round-1/prompts.jsonl calm/round-2/prompts.jsonl calm/round-3/prompts.jsonl | tr '\n' ' ')" \
     "calm/round-1/prompts.jsonl:10 calm/round-2/prompts.jsonl:10 calm/round-3/prompts.jsonl:10 "
@@ -107,7 +108,8 @@ same "... and goes on to the same bytes" "$? $(bytes stopped)" "0 $want"
 
 # ---- choosers ----
 for how in "uniform --prompts-per-round 6" "mopps --prompts-per-round 6 --target 0.7" "dppo --prune-rate 0.6"; do
-    for dir in a b; do
+    for dir in a b; do      # the second goes on from the first one's records of round 1
+        [ $dir = a ] || { cp -r a b; rm -r b/round-2; }
         # shellcheck disable=SC2086
         "$SLUICE" loop "${common[@]}" --rounds 2 --choose $how --run $dir >choose.out 2>&1 || sed 's/^/# /' choose.out
     done
@@ -119,6 +121,19 @@ check "dppo left prompts out in round 2 ($chosen stayed)" test "$chosen" -lt 24
 same "... wrote a weight into every rollout of it" "$(grep -c '"weight":' a/round-2/rollouts.jsonl)" $((chosen * 16))
 same "... and none where nothing was left out" "$(grep -c '"weight":' a/round-1/rollouts.jsonl)" 0
 check "a mean weight near 1" awk -F'"weight":' '/correct/ { split($2, w, "}"); s += w[1]; n++ } END { exit !(s / n > 0.6 && s / n < 1.6) }' a/round-2/prompts.jsonl
+
+# ---- the prompts' format: this vocabulary has no letters for a template, which shows where it is put ----
+put() {         # NAME WORDS ARGUMENTS...
+    local name=$1 words=$2
+    shift 2
+    "$SLUICE" loop "${common[@]}" --rounds 1 --set policy.prompt_format=qwen2 "$@" --run format >format.out 2>&1
+    same "the learner's prompt_format $name" "$? $(grep -c "$words.* the vocabulary lacks" format.out)" "1 1"
+    rm -rf format
+}
+put "is sampling's" "sluice loop: round 1: "
+put "... with the flag too" "sluice loop: round 1: " --prompt-format qwen2 --system ""
+put "is the evaluation's" "before the first round: " --eval-prompts held_out.jsonl
+put "is the choice's of the start" "the entropy of " --start "$arith/models/base" --start calm/round-3/run/checkpoints/policy/final
 
 # ---- the start ----
 "$SLUICE" loop "${common[@]}" --rounds 1 --start "$arith/models/base" --start calm/round-3/run/checkpoints/policy/final \
@@ -145,7 +160,13 @@ refused "a learner that follows" 78 "does not follow" "${common[@]}" --rounds 1 
     --set policy.window=16 --set policy.schedule=constant
 refused "a reader that follows" 78 "does not follow" "${common[@]}" --rounds 1 --set rollouts.follow=true --set policy.epochs=0
 refused "a field that the rollouts lack" 78 "group_by': the loop's rollouts have no field 'topic'" "${common[@]}" --rounds 1 --set rollouts.group_by=topic
-refused "a learner of a classifier" 78 "option 'objective': it makes a classifier" "${common[@]}" --rounds 1 --set policy.objective=token_class
+sed 's/objective: bcpg_nsa, beta: 0.5, tau: 0.05/objective: token_class/' flow.yaml >classes.yaml
+refused "a learner of a classifier" 78 "option 'objective': it makes a classifier" classes.yaml --prompts prompts.jsonl --rounds 1
+refused "a prompt format that is not the learner's" 78 "option 'prompt_format': 'raw', but --prompt-format says 'qwen2'" \
+    "${common[@]}" --rounds 1 --prompt-format qwen2
+refused "a system message that is not the learner's" 78 "option 'system': 'Be brief.', but --system says 'Add.'" "${common[@]}" --rounds 1 \
+    --set policy.prompt_format=qwen2 --set policy.system="Be brief." --prompt-format qwen2 --system Add.
+refused "a system message without a format" 78 "needs a prompt_format" "${common[@]}" --rounds 1 --set policy.system="Be brief."
 sed 's/objective: bcpg_nsa/objective: bcpg_nza/' flow.yaml >bad.yaml
 refused "a topology with a mistake, at its place" 78 "bad.yaml:28:" bad.yaml --prompts prompts.jsonl --rounds 1
 refused "several learners" 78 "3 nodes of kind learner (rft, bcpg, bcpg_nsa)" "$arith/compare.yaml" --prompts prompts.jsonl --rounds 1

@@ -1,7 +1,7 @@
 /* Objectives against torch in float64: tests/golden/objective.bin (tools/golden_objective.py, which
- * names the papers and, for the cases trl_ and verl_, the files and commits whose formulas they are
- * and how their conventions are mapped). Values and gradients to 1e-6. Then numbers worked out by
- * hand elsewhere. */
+ * names the papers; golden_objective_trainers.py beside it names, for the cases trl_ and verl_, the
+ * files and commits whose formulas they are and how their conventions are mapped). Values and
+ * gradients to 1e-6. Then numbers worked out by hand elsewhere. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +29,7 @@ struct world {
     double groups;
     float logp[ROWS], lse[ROWS], entropy[ROWS], reference[ROWS], behaviour[ROWS], weight[ROWS];
     float advantage[ROWS], named[SAMPLES * NAMES], c[ROWS], e[ROWS], h[ROWS];
-    uint8_t mask[ROWS];
+    uint8_t mask[ROWS], begins[ROWS];
     int32_t columns[NAMES];
     double values[NAMES], p[ROWS][VOCAB], given[SAMPLES];
     int32_t target[ROWS];
@@ -136,6 +136,9 @@ world_begin(struct world *w, const char *name)
     read_floats(w, "mask", mask);
     for (int t = 0; t < w->rows; t++)
         w->mask[t] = mask[t] != 0;
+    read_floats(w, "begins", mask);
+    for (int t = 0; t < w->rows; t++)
+        w->begins[t] = mask[t] != 0;
     for (int k = 0; k < NAMES; k++) {
         w->columns[k] = (int32_t)values(w, "columns")[k];
         w->values[k] = values(w, "values")[k];
@@ -186,7 +189,8 @@ run(struct world *w, const struct objective *o, struct objective_settings s, int
     struct objective_batch b = {
         .rows = w->rows, .logp = w->logp, .lse = w->lse, .entropy = w->entropy,
         .reference = w->reference, .behaviour = w->behaviour, .weight = w->weight,
-        .advantage = rows ? w->advantage : NULL, .mask = w->mask, .named = NAMES,
+        .advantage = rows ? w->advantage : NULL, .mask = w->mask, .begins = w->begins,
+        .named = NAMES,
         .named_logits = w->named, .named_columns = w->columns, .named_values = w->values,
         .samples = w->samples, .sample = w->sample,
     };

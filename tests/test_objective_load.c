@@ -114,9 +114,79 @@ other_files_are_refused(void **state)
     refused("tests/objective/no_run.c", "not a shared object");
     refused("tests/objective", "not a shared object");
     refused(FOLDER "/no_symbol.so", OBJECTIVE_FILE_SYMBOL);
-    refused(FOLDER "/wrong_abi.so", "ABI 2");
+    refused(FOLDER "/wrong_abi.so", "ABI 3");
     refused(FOLDER "/no_run.so", "no run()");
     refused(FOLDER "/unresolved.so", "sluice_nowhere");
+}
+
+static struct objective_entry lies[NAIVE_SAMPLES * NAIVE_NAMES + 1];
+static int64_t lie_count;
+
+static void
+lying(const struct objective_batch *b, const struct objective_settings *s,
+      const struct objective_step *step, struct objective_output *out,
+      struct objective_report *report)
+{
+    (void)b;
+    (void)s;
+    (void)step;
+    (void)report;
+    for (int64_t i = 0; out->entries != NULL && i < lie_count && i < NAIVE_SAMPLES * NAIVE_NAMES;
+         i++)
+        out->entries[i] = lies[i];
+    out->entry_count = lie_count;
+    out->c = NULL;
+    out->e = (float *)8;
+}
+
+/* What a run that writes COUNT of the lies is told; out keeps the caller's arrays. */
+static int
+told(struct naive *n, struct objective_entry *room, int64_t count)
+{
+    struct objective o = *load(FOLDER "/clip_free.so");
+    struct objective_settings s = objective_settings_none();
+    struct objective_report report = {0};
+    struct objective_step step = {0};
+    float c[NAIVE_ROWS];
+    struct objective_output out = {.c = c, .entries = room};
+    struct error e;
+
+    o.run = lying;
+    lie_count = count;
+    assert_int_equal(objective_settings_fill(&o, &s, &e), 0);
+    objective_measure(&o, &n->batch, &s, &step);
+    objective_run(&o, &n->batch, &s, &step, &out, &report);
+    assert_ptr_equal(out.c, c);
+    assert_null(out.e);
+    return objective_check_entries(&o, &n->batch, &out, &e);
+}
+
+static void
+a_lie_about_named_logits_is_found(void **state)
+{
+    static struct naive n;
+    static struct objective_entry room[NAIVE_SAMPLES * NAIVE_NAMES + 1];
+    int64_t row;
+
+    (void)state;
+    naive_make(&n, 0.4, 11);
+    naive_batch(&n);
+    n.batch.named = NAIVE_NAMES;
+    row = n.batch.sample[1].first;
+    for (int i = 0; i <= NAIVE_NAMES; i++)
+        lies[i] = (struct objective_entry){row, i, 1};
+    assert_int_equal(told(&n, room, 0), 0);
+    assert_int_equal(told(&n, room, NAIVE_NAMES), 0);
+    assert_int_equal(told(&n, NULL, 1), ERROR_model);               /* no room at all */
+    assert_int_equal(told(&n, room, -1), ERROR_model);
+    assert_int_equal(told(&n, room, NAIVE_NAMES + 1), ERROR_model); /* more than a sample's */
+    assert_int_equal(told(&n, room, (int64_t)1 << 40), ERROR_model);
+    lies[0].row = row + 1;                                          /* out of order */
+    assert_int_equal(told(&n, room, 2), ERROR_model);
+    lies[0].row = (int64_t)1 << 40;                                 /* in no sample */
+    assert_int_equal(told(&n, room, 1), ERROR_model);
+    lies[0].row = -1;
+    assert_int_equal(told(&n, room, 1), ERROR_model);
 }
 
 int
@@ -126,6 +196,7 @@ main(void)
         cmocka_unit_test(the_example_is_the_slope_of_its_loss),
         cmocka_unit_test(numbers_it_does_not_have_are_refused),
         cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(a_lie_about_named_logits_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,11 +187,12 @@ check_choices(struct naive *n, const struct objective *o)
 {
     struct objective_settings s = objective_settings_none();
 
-    for (int k = 0; k < 3 && (int)o->standard.ratio >= 0; k++) {
-        static const char *const names[] = {"token ratio", "sequence ratio", "geometric ratio"};
+    for (int k = 0; k < 4 && (int)o->standard.ratio >= 0; k++) {
+        static const char *const names[] = {"token ratio", "sequence ratio", "geometric ratio",
+                                            "ratio of steps"};
 
         s.ratio = (enum objective_ratio)k;
-        if (strcmp(o->name, "ipo") != 0 || k > 0)
+        if (k == 3 ? strcmp(o->name, "rloo") == 0 : strcmp(o->name, "ipo") != 0 || k > 0)
             check(n, o, s, names[k]);
     }
     s = objective_settings_none();
@@ -367,6 +368,86 @@ a_masked_token_is_not_there(void **state)
     }
 }
 
+/* Of the step that begins at row t of sample s: its end, and the log of its geometric ratio. */
+static int64_t
+step_end(const struct naive *n, const struct objective_sample *s, int64_t t, double *log_ratio)
+{
+    int64_t end = t;
+
+    for (*log_ratio = 0; end < s->first + s->count && (end == t || !n->begins[end]); end++)
+        *log_ratio += n->logp[end] - n->behaviour[end];
+    *log_ratio /= (double)(end - t);
+    return end;
+}
+
+/* S2R's process-level loss as printed (2502.12853): the mean over a response's actions of
+ * -min(r A, clip(r) A), then over responses. Action k of a response has A = (-1)^k (k + 1) / 2. */
+static double
+s2r_loss(const struct naive *n)
+{
+    double loss = 0;
+
+    for (int i = 0; i < SAMPLES; i++) {
+        const struct objective_sample *s = &n->sample[i];
+        double sum = 0, log_ratio, k = 0;
+
+        for (int64_t t = s->first; t < s->first + s->count; k++) {
+            double a = (fmod(k, 2) > 0 ? -1 : 1) * (k + 1) / 2, r;
+
+            t = step_end(n, s, t, &log_ratio);
+            r = exp(log_ratio);
+            sum -= fmin(r * a, fmin(fmax(r, 0.8), 1.2) * a);
+        }
+        loss += k > 0 ? sum / k / ((double)s->group_size * GROUPS) : 0;
+    }
+    return loss;
+}
+
+/* rloo with ratio step and sequence_mean is that loss, each token of a step of n, one of k in a
+ * response of m, having A m / (k n). */
+static void
+steps_make_s2rs_loss(void **state)
+{
+    static struct naive n;
+    static struct result r;
+    const struct objective *o = objective_find("rloo");
+    struct objective_settings s = objective_settings_none();
+    double log_ratio;
+
+    (void)state;
+    s.ratio = OBJECTIVE_ratio_step;
+    s.aggregation = OBJECTIVE_sequence_mean;
+    s = fill(o, s);
+    naive_make(&n, 1, 9);
+    naive_plain(&n);
+    n.with_rows = 1;
+    for (int i = 0; i < SAMPLES; i++) {
+        const struct objective_sample *a = &n.sample[i];
+        double k = 0, steps = 0;
+
+        for (int64_t t = a->first; t < a->first + a->count; steps++)
+            t = step_end(&n, a, t, &log_ratio);
+        for (int64_t t = a->first, end; t < a->first + a->count; t = end, k++) {
+            end = step_end(&n, a, t, &log_ratio);
+            for (int64_t u = t; u < end; u++)
+                n.row_advantage[u] = (fmod(k, 2) > 0 ? -1 : 1) * (k + 1) / 2 * (double)a->count
+                                     / (steps * (double)(end - t));
+        }
+    }
+    run(&n, o, &s, &r);
+    assert_true(fabs(r.report.loss - s2r_loss(&n)) < 1e-6 && r.report.clipped > 5);
+    for (int t = 0; t < ROWS; t++) {
+        double kept = n.logp[t], above, below;
+
+        n.logp[t] = kept + H;
+        above = s2r_loss(&n);
+        n.logp[t] = kept - H;
+        below = s2r_loss(&n);
+        n.logp[t] = kept;
+        assert_true(fabs((double)r.c[t] - (above - below) / (2 * H)) < 1e-7);
+    }
+}
+
 /* The policy is its reference and its behaviour: ratios are exactly 1, S exactly 0. */
 static void
 the_first_step_is_exact(void **state)
@@ -479,6 +560,7 @@ main(void)
         cmocka_unit_test(coefficients_are_slopes),
         cmocka_unit_test(batches_add_up),
         cmocka_unit_test(a_masked_token_is_not_there),
+        cmocka_unit_test(steps_make_s2rs_loss),
         cmocka_unit_test(the_first_step_is_exact),
         cmocka_unit_test(hard_numbers_stay_finite),
         cmocka_unit_test(nothing_to_learn),

@@ -41,6 +41,16 @@ static const struct option table[] = {
     OPT_FLOAT(struct sample_options, pull, FIXED, "auto", 0, 10, "a number that may be left open"),
     OPT_END,
 };
+/* The same fields under headings, one of them known by other names too. */
+static const struct option grouped[] = {
+    OPT_GROUP("what is read"),
+    OPT_INT(struct sample_options, window, FIXED, "100", 1, 1e9, "samples in one report"),
+    OPT_ALIAS("report_every", "window"),
+    OPT_ALIAS("logging_steps", "window"),
+    OPT_GROUP("what is said"),
+    OPT_TEXT(struct sample_options, title, LIVE, "", "a title"),
+    OPT_END,
+};
 
 static struct sample_options o;
 static struct error          e;
@@ -97,6 +107,58 @@ auto_is_a_number_left_open(void **state)
     buffer_add(&schema, "", 1);
     assert_non_null(strstr(schema.at, "[kMG]?$|^auto$|[$][{]"));
     buffer_free(&schema);
+}
+
+/* What FUNCTION prints of the grouped table. */
+static char *
+page(void (*function)(const struct option *, FILE *))
+{
+    char  *text = NULL;
+    size_t length;
+    FILE  *out = open_memstream(&text, &length);
+
+    assert_non_null(out);
+    function(grouped, out);
+    fclose(out);
+    return text;
+}
+
+static void
+headings_and_aliases_are_shown_and_hold_no_value(void **state)
+{
+    struct sample_options a = {0}, b = {0};
+    struct buffer         schema = {0};
+    char                 *help = page(options_help), *manual = page(options_manual);
+    unsigned char         given[8] = {0};
+
+    (void)state;
+    assert_string_equal(help, " what is read\n"
+                              "  window  int    default 100, 1..1000000000\n"
+                              "          samples in one report (elsewhere: report_every, logging_steps)\n"
+                              "\n what is said\n"
+                              "  title   text   unset, live\n"
+                              "          a title\n");
+    assert_non_null(strstr(manual, "**what is read**\n\n| option |"));
+    assert_non_null(strstr(manual, "\n\n**what is said**\n\n| option |"));
+    assert_non_null(strstr(manual, "samples in one report (elsewhere: report_every, logging_steps) |"));
+    options_schema(grouped, &schema);
+    buffer_add(&schema, "", 1);
+    assert_null(strstr(schema.at, "what is"));
+    assert_null(strstr(schema.at, "report_every"));
+    assert_int_equal(options_init(grouped, &a, &e), 0);
+    assert_int_equal(options_init(grouped, &b, &e), 0);
+    assert_int_equal(options_complete(grouped, given, &e), 0);
+    assert_int_equal(options_set(grouped, &a, "logging_steps", "5", &e), ERROR_topology);
+    assert_string_equal(e.text, "option 'logging_steps' is unknown; did you mean 'window'?");
+    assert_int_equal(options_set(grouped, &a, "", "5", &e), ERROR_topology);
+    assert_string_equal(e.text, "option '' is unknown");
+    for (const struct option *row = grouped; row->kind != OPTION_end; row++)
+        assert_true(option_same(row, &a, &b));
+    options_fini(grouped, &a);
+    options_fini(grouped, &b);
+    buffer_free(&schema);
+    free(help);
+    free(manual);
 }
 
 static void
@@ -222,6 +284,23 @@ the_nearest_word_is_near_or_nothing(void **state)
         nearest("a_word_that_is_far_longer_than_any_option_name_can_be_in_this_program", words));
 }
 
+/* A row without a value: a heading has rows under it; an alias stands right below the row it means,
+ * and is the name of no row. */
+static void
+check_mark(const char *owner, const struct option *rows, const struct option *r)
+{
+    const struct option *above = r;
+
+    if (!r->help || !*r->help)
+        fail_msg("%s: row %d is not complete", owner, (int)(r - rows));
+    if (r->kind == OPTION_group && (r[1].kind == OPTION_end || !option_valued(r + 1)))
+        fail_msg("%s: nothing stands under '%s'", owner, r->help);
+    while (above > rows && above->kind == OPTION_alias)
+        above--;
+    if (r->kind == OPTION_alias && (strcmp(above->name, r->help) != 0 || option_find(rows, r->name)))
+        fail_msg("%s: alias '%s' is not below '%s', or hides a row", owner, r->name, r->help);
+}
+
 /* Every default of every registered kind is accepted by its own row, every row is complete and no
  * name is said twice, also not by an option common to all nodes. */
 static void
@@ -234,6 +313,10 @@ check_table(const char *owner, const struct option *rows, size_t size)
     for (int i = 0; i < option_count(rows); i++) {
         const struct option *r = &rows[i];
 
+        if (!option_valued(r)) {
+            check_mark(owner, rows, r);
+            continue;
+        }
         if (!r->name || !r->help || !*r->help || (r->kind == OPTION_choice && !r->choices))
             fail_msg("%s: row %d is not complete", owner, i);
         if (r->min > r->max)
@@ -270,6 +353,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(defaults_are_read_as_a_user_writes_them, begin, end),
         cmocka_unit_test_setup_teardown(auto_is_a_number_left_open, begin, end),
+        cmocka_unit_test(headings_and_aliases_are_shown_and_hold_no_value),
         cmocka_unit_test_setup_teardown(values_are_read_with_their_units, begin, end),
         cmocka_unit_test_setup_teardown(the_first_element_replaces_the_default_list, begin, end),
         cmocka_unit_test_setup_teardown(bad_values_are_refused_in_words, begin, end),

@@ -66,6 +66,7 @@ a_language_model_predicts_the_next_token(void **state)
     /* A gem, two of an incorrect step, a gem that corrects: beta times correction. */
     equal(p.weight + 1, 4, (float[]){0.5f, 3, 3, 5});
     equal(p.weight + 7, 4, (float[]){1, 1, 1, 10}); /* a correct response: corrections alone */
+    assert_memory_equal(p.rows.begins, ((uint8_t[]){0, 1, 1, 0, 1, 0, 0, 1}), 8); /* of steps */
     equal(p.reference + 1, 4, reference);
     equal(p.behaviour + 1, 4, reference);
     assert_ptr_equal(p.rows.behaviour, p.behaviour);

@@ -55,6 +55,34 @@ what_pcre2_would_read_otherwise_is_refused(void **state)
     refused("(?", "'(?'");
 }
 
+/* WORD, COUNT times, between BEFORE and AFTER. */
+static void
+refused_repeated(const char *before, const char *word, int count, const char *after,
+                 const char *words)
+{
+    struct buffer b = {0};
+
+    buffer_text(&b, before);
+    for (int i = 0; i < count; i++)
+        buffer_text(&b, word);
+    buffer_text(&b, after);
+    buffer_add(&b, "", 1);
+    refused(b.at, words);
+    buffer_free(&b);
+}
+
+/* Each escape may stand for hundreds of ranges: what a short file asks for is bounded before it is
+ * computed. */
+static void
+a_pattern_that_costs_too_much_is_refused(void **state)
+{
+    (void)state;
+    refused_repeated("", "\\b", 100000, "", "at most 8192");
+    refused_repeated("[[", "\\w", 20000, "]]", "at most 8192");
+    refused_repeated("", "\\b", 4000, "", "written as ranges");
+    refused_repeated("", "\\w", 4000, "", "written as ranges");
+}
+
 /* The first match of PATTERN in TEXT is WANT; NULL: none. */
 static void
 matches(const char *pattern, const char *text, const char *want)
@@ -154,6 +182,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_pcre2_would_read_otherwise_is_refused),
+        cmocka_unit_test(a_pattern_that_costs_too_much_is_refused),
         cmocka_unit_test(a_translation_means_what_the_reference_means),
         cmocka_unit_test(matches_follow_each_other),
     };

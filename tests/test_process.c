@@ -159,6 +159,8 @@ static void die_wrong(void) { _exit(1); }
 static void die_refusing(void) { _exit(78); }
 static void die_segv(void) { signal(SIGSEGV, SIG_DFL); kill(getpid(), SIGSEGV); }
 static void die_abrt(void) { signal(SIGABRT, SIG_DFL); kill(getpid(), SIGABRT); }
+static void die_fpe(void) { signal(SIGFPE, SIG_DFL); kill(getpid(), SIGFPE); }
+static void die_ill(void) { signal(SIGILL, SIG_DFL); kill(getpid(), SIGILL); }
 static void die_kill(void) { kill(getpid(), SIGKILL); }
 static void die_term(void) { kill(getpid(), SIGTERM); }
 
@@ -172,6 +174,8 @@ ends_are_told_apart(void **state)
     assert_int_equal(end_of(die_refusing), PROCESS_END_refused);
     assert_int_equal(end_of(die_segv), PROCESS_END_crash);
     assert_int_equal(end_of(die_abrt), PROCESS_END_crash);
+    assert_int_equal(end_of(die_fpe), PROCESS_END_crash); /* of a user's objective, say */
+    assert_int_equal(end_of(die_ill), PROCESS_END_crash);
     assert_int_equal(end_of(die_kill), PROCESS_END_killed);
     assert_int_equal(end_of(die_term), PROCESS_END_killed);
 }

@@ -42,7 +42,7 @@ END
 }
 
 zstd -dcq "$arith/short.jsonl.zst" | head -64 >held.jsonl
-topology "$arith/short.jsonl.zst" "epochs: 4, schedule: cosine, warmup_steps: 10, batch_rollouts: 32, checkpoint_steps: 4, keep: 40,
+topology "$arith/short.jsonl.zst" "epochs: 3, schedule: cosine, warmup_steps: 10, batch_rollouts: 32, checkpoint_steps: 4, keep: 40,
            eval_rollouts: held.jsonl, eval_prompts: $arith/validation.jsonl, eval_max_tokens: 40, eval_every: 20" >flow.yaml
 start=$(date +%s%N)
 "$SLUICE" run flow.yaml --run calm >calm.out 2>&1
@@ -52,7 +52,7 @@ echo "# undisturbed: $((($(date +%s%N) - start) / 1000000)) ms, $(lines calm) li
 total=$(grep -c '"loss"' "$(folder calm)/metrics.jsonl")
 check "... with every step once ($total)" steps_once calm
 evaluations() { grep '"eval/' "$(folder "$1")/metrics.jsonl" | sed 's/{"step":\([0-9]*\),.*/\1/' | tr '\n' ' '; }
-same "... and evaluations before the first, every 20 and at the end" "$(evaluations calm)" "0 20 40 60 80 "
+same "... and evaluations before the first, every 20 and at the end" "$(evaluations calm)" "0 20 40 60 "
 echo "# pass rate $(sed -n 's/.*pass_rate":\([0-9.]*\).*/\1/p' "$(folder calm)/metrics.jsonl" | tr '\n' ' ')"
 
 # ---- ten kills ----

@@ -1,6 +1,6 @@
 #!/bin/bash
-# P3 on the arith graph: replicas of a judge, commits of one message, a lead of one ordinal, a restarted judge, another machine's
-# kernels against themselves: the same checkpoint.
+# P3 on the arith graph: replicas of a judge, commits of one message, a lead of one ordinal, a restarted judge: the same
+# checkpoint. Other machines' kernels compute the same bits: test_ops.c.
 . "$(dirname "$0")/whole.sh"
 short=$here/examples/arith/short.yaml
 one() {     # NAME FLAGS...: runs and prints the outcome
@@ -20,6 +20,7 @@ base=$(one base)
 check "an undisturbed run: $base" test ${#base} -ge 64
 same "commits of one message" "$(one commit1 --set critic.commit_count=1 --set gems.commit_count=1 --set policy.commit_count=1)" "$base"
 same "commits of a thousand messages or a second" "$(one commit1000 --set critic.commit_count=1000 --set critic.commit_interval=1s --set gems.commit_interval=1s)" "$base"
+same "three threads in the learner" "$(one threads --set policy.threads=3)" "$base"
 whole=$short
 short=$(edited two 's/kind: llm_judge/kind: llm_judge\n    replicas: 2/; s/kind: prm_judge/kind: prm_judge\n    replicas: 4/')
 same "2 and 4 replicas of the judges" "$(one replicas)" "$base"
@@ -36,6 +37,7 @@ before=$(others)
 check "restart critic" "$SLUICE" restart "$work/mid" critic
 same "... the other pids do not change" "$(others)" "$before"
 check "critic with 3 replicas from here on" "$SLUICE" set "$work/mid" critic.replicas=3
+check "policy with 2 threads from here on" "$SLUICE" set "$work/mid" policy.threads=2
 wait $supervisor
 same "... and it ends well" $? 0
 same "... with the same checkpoint" "$(outcome "$work/mid")" "$base"
@@ -52,14 +54,6 @@ serve_again "$work/shuffled.ledger" 0.05
 same "shuffled latencies of the judge" "$(one shuffled)" "$prompt"
 check "... for the same calls" test "$(different_calls "$work/shuffled.ledger" | wc -l)" = "$(different_calls "$work/prompt.ledger" | wc -l)"
 kill $server_pid; wait $server_pid 2>/dev/null; server_pid=
-
-# ---- kernels of other machines, each against itself ----
-for core in Haswell Zen; do
-    export OPENBLAS_CORETYPE=$core
-    short=$whole; first=$(one "$core-1"); short=$(edited $core 's/kind: prm_judge/kind: prm_judge\n    replicas: 2/')
-    same "$core against itself with 2 replicas" "$(one "$core-2")" "$first"
-done
-unset OPENBLAS_CORETYPE
 
 # ---- replay of the objective and of the rule: no judge is asked ----
 "$SLUICE" replay "$work/base" gems --set gems.rule=any --into "$work/any" >"$work/any.out" 2>&1

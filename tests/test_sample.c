@@ -148,7 +148,7 @@ static void
 test_sample(void **state)
 {
     char *one, *two, *line, *rest;
-    int count = 0;
+    int count = 0, cut = 0;
 
     (void)state;
     assert_int_equal(
@@ -162,6 +162,8 @@ test_sample(void **state)
     for (line = strtok_r(one, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         static const char *const ids[] = {"a", "1", "2", "12"};
         json_t *json = json_loads(line, 0, NULL);
+        const char *finish;
+        size_t length;
         char id[16];
 
         assert_non_null(json);
@@ -172,10 +174,17 @@ test_sample(void **state)
         assert_true(json_is_string(json_object_get(json, "answer")));
         assert_true(json_is_integer(json_object_get(json, "reward")));
         assert_in_range(json_integer_value(json_object_get(json, "reward")), 0, 1);
+        /* A token is a character, so what has all eight was cut off. */
+        finish = json_string_value(json_object_get(json, "finish_reason"));
+        length = json_string_length(json_object_get(json, "response"));
+        assert_non_null(finish);
+        assert_string_equal(finish, length == 8 ? "length" : "stop");
+        cut += length == 8;
         count++;
         json_decref(json);
     }
     assert_int_equal(count, 20);
+    assert_true(cut > 0 && cut < 20);
     free(one);
     assert_int_equal(
         SAMPLE("--samples", "5", "--seed", "4", "--max-tokens", "8", "--out", in_root("three")), 0);

@@ -247,11 +247,14 @@ choices_that_do_not_belong_are_refused(void **state)
             "tbrm is not aggregated as token_mean");
     refused(lesson_both, "dpo", "advantages", "mean", "dpo has no advantages");
     refused(lesson_both, "grpo", "ratio", "sequence", "grpo has no choice of ratio");
+    refused(lesson_both, "topr", "ratio", "step", "topr has no ratio of steps");
+    refused(lesson_both, "ipo", "ratio", "token", "ipo compares whole answers");
+    refused(lesson_passed, "rloo", "ratio", "step", "link labelled");
     refused(lesson_both, "grpo", "variant", "listnet",
             "listnet is a variant of ranknet, not of grpo");
-    refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens");
+    refused(lesson_both, "dpo", "beta", "0.5", "dpo weighs no tokens; is tau meant?");
     refused(lesson_both, "bcpg", "beta", "0.5", "bcpg takes every token alike");
-    refused(lesson_passed, "grpo", "beta", "0.5", "link labelled");
+    refused(lesson_passed, "grpo", "beta", "0.5", "link labelled, e.g. to a consensus; is kl_weight meant?");
     refused(lesson_passed, "grpo", "advantages", "process", "link labelled");
     refused(lesson_both, "bcpg", "behaviour", "recorded",
             "does not compare with the policy that sampled");
@@ -268,6 +271,19 @@ choices_that_do_not_belong_are_refused(void **state)
     refused(lesson_both, "tract", "score_digits", "1Z",
             "the tokenizer does not make 'Z' one token");
     refused(lesson_both, "bcpg", "objective_file", "/nonexistent.so", "/nonexistent.so");
+}
+
+/* opmd's own baseline takes no other advantages: a choice of them would be without effect. */
+static void
+a_baseline_of_its_own_takes_no_advantages(void **state)
+{
+    static const char *const options[] = {"variant", "log_mean_exp", "advantages", "mean_std",
+                                          NULL};
+    struct error e = {0};
+
+    (void)state;
+    assert_null(lesson_open(lesson_both, "opmd", options, &e));
+    assert_non_null(strstr(e.text, "log_mean_exp makes opmd's advantages"));
 }
 
 /* A KL between the policy that sampled and the initial model, where they are one. */
@@ -467,6 +483,7 @@ main(void)
         cmocka_unit_test(the_end_is_learnt_where_it_was_sampled),
         cmocka_unit_test(preferences_need_a_pair),
         cmocka_unit_test(choices_that_do_not_belong_are_refused),
+        cmocka_unit_test(a_baseline_of_its_own_takes_no_advantages),
         cmocka_unit_test(a_kl_that_is_always_0_is_refused),
         cmocka_unit_test(the_first_step_is_exactly_at_the_policy_that_sampled),
         cmocka_unit_test(batches_change_no_bit),

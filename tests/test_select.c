@@ -73,10 +73,33 @@ overlong_answers_lose_reward_in_the_buffer(void **state)
     select_shape(&rules, samples, 4);
     nearly(samples[0].reward, 0);
     nearly(samples[1].reward, 1 - 3.0 / 4 * 2);
-    nearly(samples[3].reward, 1 - 6.0 / 4 * 2);
-    nearly(samples[0].mean, (0 - 0.5 + 0 - 2.0) / 4); /* the group's numbers are made anew */
+    nearly(samples[3].reward, 1 - 2); /* beyond the length: the full penalty and no more */
+    nearly(samples[0].mean, (0 - 0.5 + 0 - 1.0) / 4); /* the group's numbers are made anew */
     nearly(samples[2].std, samples[1].std);
-    assert_true(samples[2].std > 0.5);
+    assert_true(samples[2].std > 0.4);
+}
+
+/* Of rewards 0 1 0 1 the last was dropped on the way; one that is here loses 1/2. G stays 4. */
+static void
+a_dropped_rollout_keeps_its_part_in_the_mean(void **state)
+{
+    const struct select_rules rules = {
+        .overlong_length = 10, .overlong_buffer = 4, .overlong_factor = 1};
+    const double rewards[] = {0, 0.5, 0, 1};
+    double squares = 0;
+
+    (void)state;
+    make(4, 4, 6);
+    samples[1].count = 2 + 8;
+    select_shape(&rules, samples, 3);
+    for (int i = 0; i < 4; i++)
+        squares += (rewards[i] - 0.375) * (rewards[i] - 0.375);
+    for (int i = 0; i < 3; i++) {
+        nearly(samples[i].reward, rewards[i]);
+        nearly(samples[i].mean, 0.375);
+        nearly(samples[i].std, sqrt(squares / 4));
+    }
+    nearly(samples[3].mean, 0.5);
 }
 
 static void
@@ -398,7 +421,33 @@ steps_may_count_once(void **state)
     label(0, SAMPLE_correct, SAMPLE_unknown, SAMPLE_correct); /* two have a label */
     baselines_advantages(&b, &samples[0], 0, out);
     assert_true(out[0] == 2 && out[2] == 0 && out[4] == 1);
+    /* Masked: the first step and half of the last. Of 4 tokens 2 are of the one step with a label. */
+    samples[0].mask = (const uint8_t[]){0, 0, 1, 1, 0, 0, 1, 1};
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[6] == 2 && out[7] == 2);
     baselines_free(&b);
+}
+
+/* A verify that is right to say that the step before it is wrong: +1 although it is labelled
+ * incorrect; what is not known of it is left out. */
+static void
+verifies_have_rewards_of_their_own(void **state)
+{
+    struct baselines b = {.rules = {.kind = BASELINE_ctx, .bins = 4, .least = 10}};
+    float out[8];
+
+    (void)state;
+    make(1, 1, 8);
+    samples[0].correct = 0;
+    label(0, SAMPLE_incorrect, SAMPLE_incorrect, SAMPLE_correct);
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == -1 && out[4] == 1);
+    marks[0][2] |= SAMPLE_rewarded | SAMPLE_correct << SAMPLE_judged_shift;
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == 1 && out[3] == 1 && out[4] == 1);
+    marks[0][2] |= SAMPLE_unknown << SAMPLE_judged_shift;
+    baselines_advantages(&b, &samples[0], 0, out);
+    assert_true(out[0] == -1 && out[2] == 0 && out[3] == 0 && out[4] == 1);
 }
 
 static void
@@ -436,6 +485,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlong_answers_lose_reward_in_the_buffer),
+        cmocka_unit_test(a_dropped_rollout_keeps_its_part_in_the_mean),
         cmocka_unit_test(shorter_correct_answers_gain),
         cmocka_unit_test(wrong_answers_pay_for_repetition),
         cmocka_unit_test(unlikely_tokens_are_masked),
@@ -447,6 +497,7 @@ main(void)
         cmocka_unit_test(packing_places_every_sample_once),
         cmocka_unit_test(steps_are_compared_with_steps_like_them),
         cmocka_unit_test(steps_may_count_once),
+        cmocka_unit_test(verifies_have_rewards_of_their_own),
         cmocka_unit_test(accuracy_parts_the_baselines),
     };
 

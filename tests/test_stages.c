@@ -1,5 +1,6 @@
 /* stages: selection before the objective, through a whole learner: what each leaves, and that kills
  * change nothing. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +50,8 @@ a_mask_of_everything_learns_nothing(void **state)
     assert_int_equal(fread(initial.at, 1, w.length, f), w.length);
     fclose(f);
     assert_true(lesson_metric(h, "tokens") == 0);
+    assert_true(lesson_metric(h, "tokens/masked_share") == 1);
+    assert_false(lesson_measures(h, "samples/pruned_share"));
     assert_true(lesson_same(w, initial));
     harness_close(h);
     free(w.at);
@@ -67,17 +70,23 @@ stages_choose_tokens(void **state)
         "shuffle", "false", "overlong_length", "7", "overlong_buffer", "2", "rlr_base", "10", NULL};
     struct harness *h;
     struct lesson_bytes a, b;
-    double most;
+    double most, share;
 
     (void)state;
     a = lesson_trained("grpo", all, 16, &h);
     most = lesson_metric(h, "tokens");
+    assert_false(lesson_measures(h, "tokens/masked_share"));
+    assert_false(lesson_measures(h, "samples/pruned_share"));
     harness_close(h);
     free(lesson_trained("grpo", budget, 16, &h).at);
     assert_true(lesson_metric(h, "tokens") == 17);
+    assert_true(fabs(lesson_metric(h, "tokens/masked_share") - (most - 17) / most) < 1e-8);
     harness_close(h);
     free(lesson_trained("grpo", pruned, 16, &h).at);
     assert_true(lesson_metric(h, "tokens") < most);
+    share = lesson_metric(h, "samples/pruned_share"); /* of eight */
+    assert_true(share > 0 && share < 1 && share * 8 == floor(share * 8));
+    assert_false(lesson_measures(h, "tokens/masked_share"));
     harness_close(h);
     b = lesson_trained("grpo", shaped, 16, NULL);
     assert_false(lesson_same(a, b));
@@ -116,6 +125,28 @@ survives(const char *objective, const char *const *options)
     harness_close(h);
     free(plain.at);
     free(killed.at);
+}
+
+/* S2R's process-level loss: once the policy has moved, a step's ratio is not the whole answer's. */
+static void
+steps_have_ratios_of_their_own(void **state)
+{
+    static const char *const steps[] = {
+        "advantages", "process", "baseline_min", "100", "aggregation", "sequence_mean",
+        "clip_low", "0.01", "clip_high", "0.01", "epochs", "3", "ratio", "step", NULL};
+    static const char *const whole[] = {
+        "advantages", "process", "baseline_min", "100", "aggregation", "sequence_mean",
+        "clip_low", "0.01", "clip_high", "0.01", "epochs", "3", "ratio", "geometric", NULL};
+    struct lesson_bytes a = lesson_trained("rloo", steps, 16, NULL),
+                        b = lesson_trained("rloo", steps, 16, NULL),
+                        c = lesson_trained("rloo", whole, 16, NULL);
+
+    (void)state;
+    assert_true(lesson_same(a, b));
+    assert_false(lesson_same(a, c));
+    free(a.at);
+    free(b.at);
+    free(c.at);
 }
 
 /* Crashes in the middle of a step: with all stages on, and between the two passes of an objective
@@ -158,6 +189,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_of_steps_matter_and_one_is_nothing),
         cmocka_unit_test(a_mask_of_everything_learns_nothing),
+        cmocka_unit_test(steps_have_ratios_of_their_own),
         cmocka_unit_test(stages_choose_tokens),
         cmocka_unit_test(stages_survive_crashes),
     };

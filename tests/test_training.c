@@ -255,9 +255,11 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     static const char *const options[] = {"checkpoint_steps", "1", "keep", "20", NULL};
     struct harness *h = learning_trained(options, 24), *other;
     char *from = kept(h, 2), *nowhere = xprint("%s/nowhere", learning_folder);
+    char *finished = xprint("%s/../final", from);
     const char *resume[] = {"resume_from", from, NULL};
     const char *order[] = {"resume_from", from, "shuffle", "false", NULL};
     const char *missing[] = {"resume_from", nowhere, NULL};
+    const char *final[] = {"resume_from", finished, NULL};
     const char *batches[] = {"resume_from", from, "batch_rollouts", "4", NULL};
     const char *windows[] = {"resume_from", from, "follow", "true", "window", "8", NULL};
     struct error e = {0};
@@ -265,6 +267,7 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     (void)state;
     learning_refused(order, "another 'shuffle'");
     learning_refused(missing, "no checkpoint to go on from");
+    learning_refused(final, "there is no optimizer.safetensors, as step-N folders have it");
     learning_refused(batches, "another 'batch_rollouts'");
     learning_refused(windows, "windows");
     other = learning_fed(resume, 28);
@@ -274,6 +277,7 @@ another_input_or_order_is_no_place_to_go_on(void **state)
     harness_close(h);
     free(from);
     free(nowhere);
+    free(finished);
 }
 
 /* The file's numbers cut to bf16. */

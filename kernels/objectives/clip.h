@@ -55,7 +55,9 @@ OBJECTIVE_TERM(grpo)
 /* rloo (TRL f2cd577, rloo_trainer.py): the clip on the ratio of the whole sequence, L_i without a
  * length; clip 0.2, A = r - mean of the others, KL (k1, 0.05) in the reward when asked for.
  * geometric: S2R's ratio (arXiv 2502.12853, released code), its |y|-th root. token: r_t. Where
- * advantages differ within a response (S2R's process-level), a sequence's is their mean. */
+ * advantages differ within a response (S2R's process-level), a sequence's is their mean. step: the
+ * geometric ratio of each step with its tokens' own advantage and slope, S2R's action by action; a
+ * step's mean token then has the loss and the slopes of the step. */
 OBJECTIVE_TERM(rloo)
 {
     struct objective_term term;
@@ -63,6 +65,8 @@ OBJECTIVE_TERM(rloo)
 
     if (s->ratio == OBJECTIVE_ratio_token)
         return objective_clip(x->logp - x->behaviour, x->advantage, s);
+    if (s->ratio == OBJECTIVE_ratio_step)
+        return objective_clip(x->step, x->advantage, s);
     term = objective_clip(geometric ? q->behaviour / q->length : q->behaviour,
                           q->advantage / q->length, s);
     term.loss /= q->length;

@@ -23,9 +23,10 @@ walk_of(const struct sample *s)
 }
 
 static double
-label_reward(uint8_t mark)
+reward_of(uint8_t mark)
 {
-    int label = mark & SAMPLE_label;
+    int label = mark & SAMPLE_rewarded ? mark >> SAMPLE_judged_shift & SAMPLE_judged
+                                       : mark & SAMPLE_label;
 
     return label == SAMPLE_correct ? 1 : label == SAMPLE_incorrect ? -1 : 0;
 }
@@ -47,7 +48,7 @@ walk_next(struct walk *w)
     if (w->from == 0 && w->to == learnt && !(w->s->marks[0] & SAMPLE_label))
         w->reward = w->s->correct ? 1 : -1;
     else
-        w->reward = label_reward(w->s->marks[w->from]);
+        w->reward = reward_of(w->s->marks[w->from]);
     w->place += w->reward != 0;
     return true;
 }
@@ -95,25 +96,35 @@ baselines_add(struct baselines *b, const struct sample *s, double accuracy)
     }
 }
 
+/* Learnt tokens of [from, to) that the mask leaves. */
+static int64_t
+left_of(const struct sample *s, int64_t from, int64_t to)
+{
+    int64_t left = 0;
+
+    for (int64_t i = from; i < to; i++)
+        left += !s->mask || s->mask[i];
+    return left;
+}
+
 void
 baselines_advantages(const struct baselines *b, const struct sample *s, double accuracy,
                      float *advantage)
 {
     struct walk w = walk_of(s);
-    double steps = 0, scale;
+    double steps = 0, learnt = (double)left_of(s, 0, s->count - s->context);
 
     for (struct walk c = walk_of(s); b->rules.once && walk_next(&c);)
-        steps += c.reward != 0;
+        steps += c.reward != 0 && left_of(s, c.from, c.to) > 0;
     while (walk_next(&w)) {
         const struct baseline_row *row =
             b->rows ? row_of(b, key_of(&b->rules, &w, accuracy)) : NULL;
         double mean = row && row->key != 0 && row->count >= b->rules.least
                           ? row->sum / (double)row->count
                           : 0;
+        double tokens = (double)left_of(s, w.from, w.to);
+        double scale = b->rules.once && steps * tokens > 0 ? learnt / (steps * tokens) : 1;
 
-        scale = b->rules.once && steps > 0
-                    ? (double)(s->count - s->context) / (steps * (double)(w.to - w.from))
-                    : 1;
         for (int64_t i = w.from; i < w.to; i++)
             advantage[i] = w.reward == 0 ? 0 : (float)(scale * (w.reward - mean));
     }

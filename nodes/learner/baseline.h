@@ -1,8 +1,9 @@
 /* baseline: advantages of steps from their labels (S2R, arXiv 2502.12853, appendix F). A step has
- * R = +1 where it is labelled correct, -1 where incorrect; its advantage is R - b, b the mean R of
- * all steps of the round that are like it: by the labels before it (ctx), by the accuracy of its
- * group and its place (acc_pos) or by that accuracy and the labels (acc_ctx). Fewer than `least` of
- * a kind, or a kind beyond the named limits: b = 0.
+ * R = +1 where it is labelled correct, -1 where incorrect, a verify where its verdict is right or
+ * wrong (nodes/learner/s2r.h); its advantage is R - b, b the mean R of all steps of the round that
+ * are like it: by the R before it (ctx), by the accuracy of its group and its place (acc_pos) or by
+ * that accuracy and those R (acc_ctx). Fewer than `least` of a kind, or a kind beyond the named
+ * limits: b = 0.
  *
  * A step of label unknown is left out: it has advantage 0 and no part in what is before others. A
  * response without steps is one step, correct or not as the response is. All tokens of a step, up
@@ -40,9 +41,9 @@ struct baselines {
 /* Adds the steps of a sample; accuracy: of its group, in [0, 1]. */
 void baselines_add(struct baselines *b, const struct sample *s, double accuracy);
 
-/* advantage (count - context): of every learnt token. With `once` that of a step of n tokens, one of
- * k with a label in a response of m, is times m / (k n): the mean over tokens that the objective
- * takes is then S2R's mean over actions. */
+/* advantage (count - context): of every learnt token. With `once` that of a step of n tokens, one
+ * of k with a label in a response of m, is times m / (k n), tokens and steps counted that the mask
+ * leaves: the mean over tokens that the objective takes is then S2R's mean over actions. */
 void baselines_advantages(const struct baselines *b, const struct sample *s, double accuracy,
                           float *advantage);
 void baselines_free(struct baselines *b);

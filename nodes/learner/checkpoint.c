@@ -9,8 +9,7 @@
 #include "kernels/model_file.h"
 #include "kernels/safetensors.h"
 
-#define OPTIMISER_FILE "optimizer.safetensors"
-#define MASTER         "master/"
+#define MASTER "master/"
 
 /* Where the model's own files round its weights, the float32 ones go along. */
 static int
@@ -47,7 +46,7 @@ int
 checkpoint_write(const char *dir, const char *tokenizer_dir, const struct weights *w,
                  struct span manifest, struct error *e)
 {
-    char *optimiser = xprint("%s/%s", dir, OPTIMISER_FILE);
+    char *optimiser = xprint("%s/%s", dir, CHECKPOINT_OPTIMISER);
     char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
     int rc = model_save(&w->model, dir, tokenizer_dir, e);
 
@@ -118,7 +117,7 @@ read_optimiser(const char *path, struct weights *w, bool ema, struct error *e)
 int
 checkpoint_read(const char *dir, struct weights *w, bool ema, struct error *e)
 {
-    char *optimiser = xprint("%s/%s", dir, OPTIMISER_FILE);
+    char *optimiser = xprint("%s/%s", dir, CHECKPOINT_OPTIMISER);
     int rc;
 
     *w = (struct weights){0};

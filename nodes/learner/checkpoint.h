@@ -13,7 +13,8 @@
 #include "base/memory.h"
 #include "kernels/model.h"
 
-#define CHECKPOINT_MANIFEST "manifest.json"
+#define CHECKPOINT_MANIFEST  "manifest.json"
+#define CHECKPOINT_OPTIMISER "optimizer.safetensors"
 
 /* What an optimiser step changes. */
 struct weights {

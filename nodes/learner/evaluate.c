@@ -130,7 +130,7 @@ open_rollouts(struct learner *l, struct evaluation *v, struct error *e)
 
     rules.recorded = false;
     rules.names.kind = SAMPLE_names_none;
-    rules.verify_marks = rules.retry_marks = NULL;
+    rules.verify_marks = rules.retry_marks = rules.verdict_marks = NULL;
     memset(&rules.prompt, 0, sizeof(rules.prompt));
     memset(&rules.response, 0, sizeof(rules.response));
     rc = held_out_read(&v->rollouts, l->options->eval_rollouts, &rules, e);

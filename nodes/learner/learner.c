@@ -16,137 +16,6 @@
 #include "nodes/learner/manifest.h"
 #include "nodes/origin.h"
 
-static const char *const objective_names[] = {
-#define OBJECTIVE(name, ...) #name,
-#include "kernels/objective.def"
-#undef OBJECTIVE
-    NULL,
-};
-static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
-static const char *const nonfinite_names[] = {"stop", "skip", NULL};
-/* enum chat_format, and after it the model's own. */
-static const char *const prompt_format_names[] = {
-    "raw", "qwen2", "qwen3", "r1", "llama3", "llama31", "auto", NULL,
-};
-static const char *const device_names[] = {"auto", "cpu", NULL};
-
-const struct option learner_option_table[] = {
-    OPT_PATH(struct learner_options, model, FIXED, "",
-             "Hugging Face folder training begins from, also the reference; empty: a fresh model "
-             "of the sizes below"),
-    OPT_PATH(struct learner_options, tokenizer, FIXED, "",
-             "folder with the tokenizer.json of a fresh model; empty: the model's own"),
-    OPT_TEXT(struct learner_options, eos_token, FIXED, "<|endoftext|>",
-             "token that ends an answer of a fresh model"),
-    OPT_INT(struct learner_options, width, FIXED, "0", 0, 65536, "hidden size of a fresh model"),
-    OPT_INT(struct learner_options, layers, FIXED, "0", 0, 512, "layers of a fresh model"),
-    OPT_INT(struct learner_options, heads, FIXED, "0", 0, 4096, "attention heads of a fresh model"),
-    OPT_INT(struct learner_options, kv_heads, FIXED, "0", 0, 4096,
-            "key-value heads of a fresh model; 0: as many as heads"),
-    OPT_INT(struct learner_options, intermediate, FIXED, "0", 0, 262144,
-            "inner size of a fresh model; 0: 4 x width"),
-    OPT_INT(struct learner_options, positions, FIXED, "4096", 1, 16777216,
-            "longest sequence of a fresh model, tokens"),
-    OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
-               "what is minimised: the list of objectives (under this table) says what each does, "
-               "which data it needs and its own settings"),
-    OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
-            "classes of token_class when the model has no class head"),
-    SETTINGS_ROWS,
-    OPT_FLOAT(struct learner_options, correct_above, FIXED, "0.5", -1e9, 1e9,
-              "a rollout with a reward above it counts as correct"),
-    OPT_INT(struct learner_options, epochs, FIXED, "0", 0, 1e6,
-            "passes over everything once the input has ended; 0: 1"),
-    OPT_INT(struct learner_options, passes, FIXED, "0", 0, 1e6,
-            "with follow: passes over each window; 0: 1"),
-    OPT_INT(struct learner_options, batch_rollouts, FIXED, "128", 1, 1e6,
-            "rollouts of one optimiser step: whole groups until there are so many"),
-    OPT_INT(
-        struct learner_options, batch_tokens, FIXED, "4096", 1, 1 << 24,
-        "tokens computed at a time; gradients of a step add up over as many batches as it needs"),
-    OPT_INT(struct learner_options, max_tokens, FIXED, "4096", 2, 1 << 24,
-            "prompt and answer; longer ones are dead letters"),
-    OPT_BOOL(struct learner_options, shuffle, FIXED, "true",
-             "draw the order of groups from the seed in each pass"),
-    OPT_BOOL(struct learner_options, eos, FIXED, "true",
-             "teach the end of an answer: its stop token is put after it"),
-    OPT_FLOAT(struct learner_options, lr, FIXED, "1e-5", 0, 1, "learning rate, at its peak"),
-    OPT_FLOAT(struct learner_options, lr_min, FIXED, "0", 0, 1,
-              "where a cosine, linear or wsd schedule ends"),
-    OPT_INT(struct learner_options, warmup_steps, FIXED, "0", 0, 1e9,
-            "steps in which lr rises from 0"),
-    OPT_CHOICE(struct learner_options, schedule, FIXED, "constant", schedule_names,
-               "course of lr after the warm-up; wsd: stable, then a decay over the last steps"),
-    OPT_INT(struct learner_options, schedule_steps, FIXED, "0", 0, 1e12,
-            "steps until lr reaches lr_min; 0: those of all epochs (follow has no such number)"),
-    OPT_FLOAT(struct learner_options, weight_decay, FIXED, "0", 0, 10, "AdamW's decay of matrices"),
-    OPT_FLOAT(struct learner_options, beta1, FIXED, "0.9", 0, 0.999999,
-              "AdamW's memory of gradients"),
-    OPT_FLOAT(struct learner_options, beta2, FIXED, "0.999", 0, 0.999999,
-              "AdamW's memory of squared gradients"),
-    OPT_FLOAT(struct learner_options, eps, FIXED, "1e-8", 1e-30, 1, "AdamW's smallest denominator"),
-    OPT_FLOAT(struct learner_options, clip, FIXED, "1", 0, 1e9,
-              "largest norm of a step's gradient; 0: any"),
-    OPT_INT(struct learner_options, decay_steps, FIXED, "0", 0, 1e12,
-            "wsd: last steps, in which lr falls; 0: decay_share of all"),
-    OPT_FLOAT(struct learner_options, decay_share, FIXED, "0.1", 0, 1,
-              "wsd: share of all steps in which lr falls, where decay_steps does not say"),
-    OPT_CHOICE(struct learner_options, decay_shape, FIXED, "linear", schedule_decay_names,
-               "wsd: how lr falls; sqrt: as 1 - sqrt(u)"),
-    OPT_TEXTS(struct learner_options, no_decay, FIXED, "",
-              "tensors without weight decay beside norms and biases, as patterns of names:"
-              " \"model.embed_tokens*\""),
-    OPT_TEXTS(struct learner_options, freeze, FIXED, "",
-              "tensors that are not trained, as patterns of names: \"model.layers.0.*\""),
-    OPT_FLOAT(struct learner_options, ema, FIXED, "0", 0, 0.9999999,
-              "decay of an average of the weights over steps, written to final-ema beside final;"
-              " 0: none"),
-    OPT_CHOICE(struct learner_options, on_nonfinite, LIVE, "stop", nonfinite_names,
-               "a step whose loss or gradient is not finite changes nothing and is written to"
-               " bad-step-N.jsonl; stop: training ends there until this is set to skip"),
-    OPT_BOOL(struct learner_options, tensorboard, LIVE, "true",
-             "write an event file for TensorBoard beside metrics.jsonl (from the next start on)"),
-    OPT_PATH(struct learner_options, resume_from, FIXED, "",
-             "step-N folder of a learner on the same input that training goes on from: weights,"
-             " moments and place in the order"),
-    OPT_PATH(struct learner_options, eval_rollouts, FIXED, "",
-             "held-out rollouts, JSON lines with prompt, response, reward (ends and labels as a sink"
-             " writes them): margin, KL to the initial model, entropy, likelihood of gems"),
-    OPT_PATH(struct learner_options, eval_prompts, FIXED, "",
-             "prompts with answers, JSON lines: pass rate of answers drawn from the policy"),
-    OPT_INT(struct learner_options, eval_every, FIXED, "0", 0, 1e9,
-            "steps between evaluations; 0: before the first step and at the end alone"),
-    OPT_INT(struct learner_options, eval_samples, FIXED, "1", 1, SAMPLER_SAMPLES_MAX,
-            "answers drawn of each prompt"),
-    OPT_FLOAT(struct learner_options, eval_temperature, FIXED, "1", 0, SAMPLER_TEMPERATURE_MAX,
-              "of the draws; 0: the most probable token"),
-    OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
-            "tokens of a drawn answer"),
-    OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
-               "when an answer is right: exact, or the same number"),
-    OPT_INT(struct learner_options, checkpoint_steps, LIVE, "20", 0, 1e9,
-            "steps between checkpoints; 0: by time alone"),
-    OPT_TIME(struct learner_options, checkpoint_every, LIVE, "60s", 0.1, 86400,
-             "training time a kill may cost at most"),
-    OPT_INT(struct learner_options, keep, LIVE, "2", 1, LEARNER_KEEP_MAX,
-            "checkpoints that stay beside the final one"),
-    OPT_BOOL(struct learner_options, follow, FIXED, "false",
-             "train in windows before the input ends"),
-    OPT_INT(struct learner_options, window, FIXED, "0", 0, 1e9,
-            "with follow: samples of a window, in whole groups"),
-    OPT_INT(struct learner_options, max_windows, LIVE, "2", 1, 1e6,
-            "with follow: untrained windows held before input waits"),
-    OPT_CHOICE(struct learner_options, prompt_format, FIXED, "raw", prompt_format_names,
-               "raw: a prompt is what the model is given, as it stands; else it is one user message in a "
-               "chat template; auto: the model's own, raw where it has none"),
-    OPT_TEXT(struct learner_options, system, FIXED, "",
-             "system message before every prompt; needs a prompt_format"),
-    OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
-    OPT_INT(struct learner_options, threads, LIVE, "1", 0, THREADS_MAX,
-            "threads that compute, the same bytes for every number; 0: one for each core, where this"
-            " node has the machine to itself"),
-    OPT_END};
-
 static const struct port learner_ports[] = {
     [LEARNER_labelled] = {PORT_IN, "labelled", MESSAGE_labelled, PORT_OPTIONAL,
                           "rollouts whose steps have labels"},
@@ -234,7 +103,7 @@ check_prompts(struct check *c, const struct learner_options *o, struct error *e)
 {
     struct chat_template chat;
     struct error why = {0};
-    int rc = chat_template_open(&chat, prompt_format_names[o->prompt_format], initial_tokenizer(o),
+    int rc = chat_template_open(&chat, learner_prompt_formats[o->prompt_format], initial_tokenizer(o),
                                 &why);
 
     if (rc < 0)
@@ -292,7 +161,7 @@ learner_check(struct check *c, struct error *e)
     if (c->link_count == 0)
         return check_fail(c, NULL, e, "link at least one of labelled and passed");
     if (!labelled && (objective->needs & (OBJECTIVE_needs_classes | OBJECTIVE_needs_labels)))
-        return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled",
+        return check_fail(c, "objective", e, "%s learns from labels of steps: link labelled, e.g. to a consensus",
                           objective->name);
     rc = settings_check(c, o, objective, labelled, e);
     if (rc == 0)
@@ -392,11 +261,13 @@ learner_start(struct node *n, struct error *e)
         l->rules.verify_marks = o->s2r_verify;
         l->rules.retry_marks = o->s2r_retry;
     }
+    if (settings_process(o) && o->s2r_verify[0])
+        l->rules.verdict_marks = o->s2r_verify;
     l->select = settings_select(o);
     l->baselines.rules = settings_baseline(o);
     rc = settings_names(o, l->objective, l->tokenizer, &l->rules.names, e);
     if (rc == 0)
-        rc = chat_template_open(&l->rules.chat, prompt_format_names[o->prompt_format],
+        rc = chat_template_open(&l->rules.chat, learner_prompt_formats[o->prompt_format],
                                 initial_tokenizer(o), e);
     if (rc < 0)
         return rc;

@@ -21,9 +21,11 @@
 
 enum learner_port { LEARNER_labelled, LEARNER_passed };
 
+extern const char *const learner_prompt_formats[]; /* enum chat_format, then auto */
+
 struct learner_options {
     const char *model, *tokenizer, *eos_token, *system;
-    int prompt_format; /* index into prompt_format_names */
+    int prompt_format; /* index into learner_prompt_formats */
     int64_t width, layers, heads, kv_heads, intermediate, positions;
     int objective; /* index: objective_at() */
     int64_t num_labels;
@@ -114,6 +116,7 @@ struct learner {
     bool gathering;          /* the batches go through the statistics first */
     double reward_sum;
     int64_t reward_count, computed; /* rollouts of the step; tokens of its batches so far */
+    double masked_share, pruned_share; /* of the step's response tokens, of its rollouts */
     double loss; /* of the last step */
     double step_began, saved_at;
     int skipped_in_a_row;

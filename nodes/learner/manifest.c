@@ -6,11 +6,11 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
-#include <math.h>
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
 #define XXH_INLINE_ALL
@@ -215,15 +215,22 @@ int
 manifest_read(const struct learner *l, const char *dir, struct progress *p, struct error *e)
 {
     char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
+    char *optimiser = xprint("%s/%s", dir, CHECKPOINT_OPTIMISER);
     json_error_t why;
-    json_t *root = json_load_file(path, 0, &why);
-    int rc = root ? check_order(l, root, e) : error_set(e, ERROR_topology, "%s", why.text);
+    json_t *root = NULL;
+    int rc = 0;
 
-    if (rc == 0)
+    if (access(optimiser, R_OK) != 0)
+        rc = error_set(e, ERROR_topology, "there is no %s, as step-N folders have it",
+                       CHECKPOINT_OPTIMISER);
+    else if ((root = json_load_file(path, 0, &why)) == NULL)
+        rc = error_set(e, ERROR_topology, "%s: %s", CHECKPOINT_MANIFEST, why.text);
+    else if ((rc = check_order(l, root, e)) == 0)
         rc = read_fields(root, p, e);
     json_decref(root);
     if (rc < 0)
-        error_wrap(e, "'%s' is no checkpoint to go on from: %s", dir, CHECKPOINT_MANIFEST);
+        error_wrap(e, "'%s' is no checkpoint to go on from", dir);
     free(path);
+    free(optimiser);
     return rc;
 }

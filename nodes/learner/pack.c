@@ -16,6 +16,7 @@ pack_reserve(struct pack *p, int64_t tokens, int64_t samples)
         p->behaviour = xresize(p->behaviour, (size_t)p->token_room * sizeof(*p->behaviour));
         p->advantage = xresize(p->advantage, (size_t)p->token_room * sizeof(*p->advantage));
         p->mask = xresize(p->mask, (size_t)p->token_room);
+        p->begins = xresize(p->begins, (size_t)p->token_room);
     }
     if (samples + 1 > p->sample_room) {
         p->sample_room = samples + 1 + samples / 4;
@@ -59,6 +60,7 @@ fill_sample(struct pack *p, const struct pack_rules *rules, const struct sample 
                          : rules->classes                                   ? 1
                                           : (float)weight_of(rules, s, i);
         p->mask[row] = (uint8_t)counts;
+        p->begins[row] = (s->marks[i] & SAMPLE_begins) != 0;
         p->learnt += learns;
         p->gem_tokens += learns && gem && !rules->classes;
         p->reference[row] = s->reference ? s->reference[i] : 0;
@@ -113,6 +115,7 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
             rules->behaviour && (rules->recorded ? recorded : reference) ? p->behaviour : NULL,
         .advantage = advantages ? p->advantage : NULL,
         .mask = mask ? p->mask : NULL,
+        .begins = p->begins,
         .samples = count,
         .sample = p->samples};
     if (rules->names) {
@@ -136,6 +139,7 @@ lay_out(struct pack *p, const struct pack_rules *rules, const struct sample *sam
         p->targets[t] = -1;
         p->weight[t] = p->reference[t] = p->behaviour[t] = p->advantage[t] = 0;
         p->mask[t] = 1;
+        p->begins[t] = 0;
     }
     p->learnt = p->gem_tokens = 0;
     p->starts[0] = 0;
@@ -181,6 +185,7 @@ pack_free(struct pack *p)
     free(p->behaviour);
     free(p->advantage);
     free(p->mask);
+    free(p->begins);
     free(p->samples);
     memset(p, 0, sizeof(*p));
 }

@@ -32,14 +32,14 @@ struct pack_rules {
 /* One batch. Zero-initialise; grows; reused. */
 struct pack {
     struct batch batch;
-    /* weight, mask, samples and names filled; logp is the trainer's; reference, behaviour and
-     * advantage where all samples have them */
+    /* weight, mask, begins, samples and names filled; logp is the trainer's; reference, behaviour
+     * and advantage where all samples have them */
     struct objective_batch rows;
     int32_t *ids;
     int64_t *starts;
     int32_t *targets; /* (tokens): -1 where nothing is learnt */
     float *weight, *reference, *behaviour, *advantage;
-    uint8_t *mask;
+    uint8_t *mask, *begins;
     struct objective_sample *samples;
     int64_t token_room, sample_room;
     int64_t learnt;     /* rows with a target */

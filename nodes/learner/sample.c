@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes/learner/s2r.h"
 #include "nodes/spans.h"
 
 #define GIVEN_TOKENS_MAX 8 /* byte tokens that share one character */
@@ -189,11 +190,11 @@ tokenise(struct sample_rules *rules, const struct rollout *r, int64_t *ended, st
     if (rc < 0)
         return error_wrap(e, "prompt");
     rc = ids_check(rules, &rules->prompt, "prompt", e);
-    if (rc == 0 && r->token_ids.count > 0)
+    if (rc < 0)
+        return rc;
+    if (r->token_ids.count > 0)
         return take_given(rules, r, ended, e);
-    if (rc == 0)
-        rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS, &rules->response,
-                              e);
+    rc = tokenizer_encode(rules->tokenizer, r->response, SPANS_RESPONSE_FLAGS, &rules->response, e);
     if (rc < 0)
         return error_wrap(e, "response");
     rc = ids_check(rules, &rules->response, "response", e);
@@ -233,6 +234,18 @@ decide_end(const struct sample_rules *rules, const struct rollout *r, int64_t en
     return 0;
 }
 
+/* The text of the last token, its first bytes, in ASCII. */
+static void
+token_shown(const struct tokens *t, struct span text, char *out, size_t room)
+{
+    size_t length = 0;
+
+    for (int64_t i = t->count > 0 ? t->starts[t->count - 1] : (int64_t)text.length;
+         i < (int64_t)text.length && length + 1 < room; i++, length++)
+        out[length] = text.at[i] >= ' ' && text.at[i] < 0x7f ? text.at[i] : '?';
+    out[length] = 0;
+}
+
 /* The response token whose names count: the score, which is the last before the stop token, or the
  * first identifier after a "[". */
 static int
@@ -256,56 +269,17 @@ find_named(const struct sample_rules *rules, const struct rollout *r, int64_t *n
         *named = *named < 0 ? i : *named;
         found++;
     }
-    if (names->kind == SAMPLE_names_score && found == 0)
-        return error_set(e, ERROR_input, "the response does not end with one of the scores");
+    if (names->kind == SAMPLE_names_score && found == 0) {
+        char last[24];
+
+        token_shown(t, r->response, last, sizeof(last));
+        return error_set(e, ERROR_input,
+                         "the response does not end with one of the scores: its last token is '%s'",
+                         last);
+    }
     if (names->kind == SAMPLE_names_rank && found < 2)
         return error_set(e, ERROR_input, "the response does not rank two identifiers: [B] > [A]");
     return 0;
-}
-
-/* ---- S2R's mask ---- */
-
-/* Length of the marker that stands at `at`, one of the alternatives; 0: none. */
-static size_t
-marker_at(struct span text, size_t at, const char *markers)
-{
-    while (*markers) {
-        size_t length = strcspn(markers, "|");
-
-        if (length > 0 && length <= text.length - at && memcmp(text.at + at, markers, length) == 0)
-            return length;
-        markers += length + (markers[length] == '|');
-    }
-    return 0;
-}
-
-/* A response is solve, verify, solve ... in turn: verify begins at a verify marker, a solve at a
- * retry marker. Every solve but the last is masked; markers are not. */
-static void
-mask_solves(const struct sample_rules *rules, struct span response, int64_t from, uint8_t *marks)
-{
-    const struct tokens *t = &rules->response;
-    uint8_t *masked = xarray(response.length + 1, 1);
-    size_t length;
-    int solving = 1;
-
-    for (size_t at = 0; at < response.length; at++) {
-        if ((length = marker_at(response, at, rules->verify_marks)) > 0) {
-            solving = 0;
-        } else if ((length = marker_at(response, at, rules->retry_marks)) > 0) {
-            for (size_t i = 0; i < at; i++)
-                masked[i] = masked[i] ? 1 : 0; /* a solve before it is no longer the last */
-            solving = 1;
-        } else {
-            masked[at] = (uint8_t)(solving ? 2 : 0);
-            continue;
-        }
-        at += length - 1;
-    }
-    for (int64_t i = from; i < t->count; i++)
-        if (masked[t->starts[i]] == 1)
-            marks[i - from] |= SAMPLE_masked;
-    free(masked);
 }
 
 /* ---- records ---- */
@@ -380,8 +354,10 @@ sample_make(struct sample_rules *rules, const struct sample_source *source, cons
 
     if (source->ends)
         marks_fill(source, a, skip, marks);
+    if (rules->verdict_marks && source->ends)
+        s2r_rewards(rules->verdict_marks, source, a, skip, marks);
     if (rules->verify_marks)
-        mask_solves(rules, r->response, skip, marks);
+        s2r_mask(rules->verify_marks, rules->retry_marks, r->response, a, skip, marks);
     buffer_add(out, marks, (size_t)learnt);
     free(marks);
     for (int64_t i = 0; source->ends && !head.correct && i < source->steps; i++)

@@ -23,7 +23,9 @@
  * depends on), and the label of the step whose token it is (what a class head learns there); 0 for
  * none, else label + 1. The rest are flags. */
 enum sample_mark {
-    SAMPLE_label = 7,
+    SAMPLE_label = 3,
+    SAMPLE_rewarded = 4, /* of a verify's first token: its reward for S2R is what it is judged by,
+                            not its label (nodes/learner/s2r.h) */
     SAMPLE_begins = 8, /* the first token of its step */
     SAMPLE_judged_shift = 4,
     SAMPLE_judged = 3,
@@ -80,6 +82,7 @@ struct sample_rules {
     bool recorded; /* keep the sampler's log-probabilities, which must fit the tokens */
     struct sample_names names;
     const char *verify_marks, *retry_marks; /* S2R's, alternatives parted by |; NULL: no mask */
+    const char *verdict_marks; /* such too, for rewards of verifies; NULL: as labelled */
     struct tokens prompt, response;         /* scratch */
 };
 

@@ -37,7 +37,7 @@ overlong(const struct select_rules *rules, const struct sample *s)
 
     if (rules->overlong_length == 0 || over <= 0)
         return 0;
-    return -over / (double)rules->overlong_buffer * rules->overlong_factor;
+    return -fmin(over / (double)rules->overlong_buffer, 1) * rules->overlong_factor;
 }
 
 static int
@@ -89,30 +89,46 @@ clip(double value, double low, double high)
     return value < low ? low : value > high ? high : value;
 }
 
+/* The mean and spread of the group's rewards after members [0, count) gained `more`. The others of
+ * the group_size that were emitted keep the reward they had: with d = r - mean of before, the sum
+ * of squares about the new mean is sum d^2 + sum (2 d more + more^2) - (sum more)^2 / G. */
+static void
+restate(struct sample *group, int64_t count, const double *more)
+{
+    double size = fmax((double)group[0].group_size, (double)count), gained = 0;
+    double squares = size * group[0].std * group[0].std, mean, std;
+
+    for (int64_t i = 0; i < count; i++) {
+        gained += more[i];
+        squares += more[i] * (2 * (group[i].reward - more[i] - group[0].mean) + more[i]);
+    }
+    mean = group[0].mean + gained / size;
+    std = sqrt(fmax(squares - gained * gained / size, 0) / size);
+    for (int64_t i = 0; i < count; i++) {
+        group[i].mean = mean;
+        group[i].std = std;
+    }
+}
+
 static void
 shape_group(const struct select_rules *rules, struct sample *group, int64_t count)
 {
-    double length, sum = 0, squares = 0, mean;
+    double length, *more = xarray((size_t)count, sizeof(*more));
     bool relative = relative_length(rules, group, count, &length), changed = false;
 
     for (int64_t i = 0; i < count; i++) {
         struct sample *s = &group[i];
-        double more = overlong(rules, s) + repetition(rules, s);
 
+        more[i] = overlong(rules, s) + repetition(rules, s);
         if (relative && s->correct)
-            more += clip((length - (double)learnt_of(s)) / rules->rlr_base, rules->rlr_low,
-                         rules->rlr_high);
-        s->reward += more;
-        sum += s->reward;
-        changed = changed || more != 0;
+            more[i] += clip((length - (double)learnt_of(s)) / rules->rlr_base, rules->rlr_low,
+                            rules->rlr_high);
+        s->reward += more[i];
+        changed = changed || more[i] != 0;
     }
-    mean = sum / (double)count;
-    for (int64_t i = 0; i < count; i++)
-        squares += (group[i].reward - mean) * (group[i].reward - mean);
-    for (int64_t i = 0; changed && i < count; i++) {
-        group[i].mean = mean;
-        group[i].std = sqrt(squares / (double)count);
-    }
+    if (changed)
+        restate(group, count, more);
+    free(more);
 }
 
 void
@@ -167,6 +183,18 @@ select_mask(const struct select_rules *rules, struct sample *samples, int64_t co
                 mask[t] = 0;
             }
     }
+}
+
+bool
+select_masks(const struct select_rules *rules)
+{
+    return rules->stm_threshold > 0 || rules->mask_truncated || rules->token_budget > 0;
+}
+
+bool
+select_prunes(const struct select_rules *rules)
+{
+    return rules->prune_prompts > 0 || rules->prune_completions > 0;
 }
 
 int64_t

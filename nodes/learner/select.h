@@ -14,8 +14,8 @@
 #define SELECT_WINDOW_MAX 4096 /* samples that packing looks at */
 
 struct select_rules {
-    /* Overlong shaping (DAPO, arXiv 2503.14476, section 3.4; as in verl's recipe):
-     * r += min(-(|y| - (length - buffer)) / buffer * factor, 0). length 0: off. */
+    /* Overlong shaping (DAPO, arXiv 2503.14476, Eq 13; verl's recipe, whose answers never pass
+     * `length`): r -= clamp((|y| - (length - buffer)) / buffer, 0, 1) * factor. length 0: off. */
     int64_t overlong_length, overlong_buffer;
     double overlong_factor;
     /* Relative length reward (arXiv 2506.04913): in a group with accuracy >= ratio each correct
@@ -37,14 +37,19 @@ struct select_rules {
     int64_t token_budget; /* C3PO (arXiv 2506.14731, eq. 2 and 3); 0: off */
 };
 
-/* Changes rewards; where one changed, its group's mean and spread become those of the samples that
- * are here. Samples of a group are neighbours. */
+/* Changes rewards; where one changed, so do its group's mean and spread, which stay those of all
+ * rollouts the group emitted: ones that were dropped on the way keep the reward they had. Samples
+ * of a group are neighbours. */
 void select_shape(const struct select_rules *rules, struct sample *samples, int64_t count);
 
 /* Masks by perplexity and by the flag of the record; samples without either keep mask NULL. A
  * sample needs its reference for the first. A named token is never masked. */
 void select_mask(const struct select_rules *rules, struct sample *samples, int64_t count,
                  struct arena *arena);
+
+/* Can the rules mask tokens, by perplexity, truncation or the budget; can they prune samples? */
+bool select_masks(const struct select_rules *rules);
+bool select_prunes(const struct select_rules *rules);
 
 int64_t select_rows(const struct sample *s); /* learnt tokens that the mask leaves */
 

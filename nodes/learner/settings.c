@@ -11,21 +11,15 @@ const char *const settings_aggregation_names[] = {"auto",       "sequence_mean",
                                                   "token_mean", "constant",      NULL};
 const char *const settings_advantages_names[] = {"auto",          "reward", "mean",    "mean_std",
                                                  "leave_one_out", "gdepo",  "process", NULL};
-const char *const settings_ratio_names[] = {"auto", "token", "sequence", "geometric", NULL};
+const char *const settings_ratio_names[] = {"auto",      "token", "sequence",
+                                            "geometric", "step",  NULL};
 const char *const settings_kl_names[] = {"none", "k1", "k2", "k3", NULL};
 const char *const settings_kl_in_names[] = {"loss", "reward", NULL};
 const char *const settings_behaviour_names[] = {"initial", "recorded", NULL};
 const char *const settings_baseline_names[] = {"ctx", "acc_pos", "acc_ctx", NULL};
 const char *const settings_mask_names[] = {"none", "s2r", NULL};
 
-static const struct {
-    const char *name, *objective;
-    int number;
-} variants[] = {
-    {"auto", "", -1},          {"weighted", "ranknet", 0},   {"plain", "ranknet", 1},
-    {"listnet", "ranknet", 2}, {"lambdarank", "ranknet", 3}, {"paper", "aspo", 0},
-    {"code", "aspo", 1},       {"mean", "opmd", 0},          {"log_mean_exp", "opmd", 1},
-};
+/* The order of objective_variants. */
 const char *const settings_variant_names[] = {"auto",         "weighted", "plain", "listnet",
                                               "lambdarank",   "paper",    "code",  "mean",
                                               "log_mean_exp", NULL};
@@ -62,7 +56,7 @@ settings_read(const struct learner_options *o, const struct objective *objective
     s->aggregation = (enum objective_aggregation)(o->aggregation - 1);
     s->advantages = (enum objective_advantages)(o->advantages - 1);
     s->ratio = (enum objective_ratio)(o->ratio - 1);
-    s->variant = variants[o->variant].number;
+    s->variant = objective_variants[o->variant].number;
     s->tau = o->tau;
     s->clip_low = o->clip_low;
     s->clip_high = o->clip_high;
@@ -179,10 +173,17 @@ check_choices(struct check *c, const struct learner_options *o, const struct obj
         return check_fail(c, "advantages", e, "%s has no advantages", objective->name);
     if (o->ratio && (int)own->ratio < 0)
         return check_fail(c, "ratio", e, "%s has no choice of ratio", objective->name);
-    if (o->variant && strcmp(variants[o->variant].objective, objective->name) != 0)
+    if (o->ratio == OBJECTIVE_ratio_step + 1 && !(objective->needs & OBJECTIVE_takes_steps))
+        return check_fail(c, "ratio", e, "%s has no ratio of steps", objective->name);
+    if (o->ratio == OBJECTIVE_ratio_token + 1 && (objective->needs & OBJECTIVE_needs_pairs))
+        return check_fail(c, "ratio", e, "%s compares whole answers", objective->name);
+    if (o->variant && strcmp(objective_variants[o->variant].objective, objective->name) != 0)
         return check_fail(c, "variant", e, "%s is a variant of %s, not of %s",
-                          variants[o->variant].name, variants[o->variant].objective,
+                          objective_variants[o->variant].name, objective_variants[o->variant].objective,
                           objective->name);
+    if (strcmp(objective_variants[o->variant].name, "log_mean_exp") == 0 && (o->advantages || o->kl_in))
+        return check_fail(c, o->advantages ? "advantages" : "kl_in", e,
+                          "log_mean_exp makes opmd's advantages from the rewards as they are");
     return 0;
 }
 
@@ -200,18 +201,26 @@ check_weights(struct check *c, const struct learner_options *o, const struct obj
     };
     bool takes = (objective->needs & OBJECTIVE_takes_weights) &&
                  !(objective->needs & OBJECTIVE_needs_classes);
+    /* Who comes from elsewhere means another beta. */
+    const char *other = isnan(o->beta)                       ? ""
+                        : !isnan(objective->standard.tau) ? "; is tau meant?"
+                                                             : "; is kl_weight meant?";
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (rows[i].given && !takes)
-            return check_fail(c, rows[i].name, e, "%s weighs no tokens", objective->name);
+            return check_fail(c, rows[i].name, e, "%s weighs no tokens%s", objective->name,
+                              i == 0 ? other : "");
         if (rows[i].given && strcmp(objective->name, "bcpg") == 0)
             return check_fail(c, rows[i].name, e, "bcpg takes every token alike: say bcpg_nsa");
         if (rows[i].given && !labelled)
             return check_fail(c, rows[i].name, e,
-                              "it weighs tokens by labels of steps: link labelled");
+                              "it weighs tokens by labels of steps: link labelled, e.g. to a "
+                              "consensus%s", i == 0 ? other : "");
     }
+    if (o->ratio == OBJECTIVE_ratio_step + 1 && !labelled)
+        return check_fail(c, "ratio", e, "only labelled answers have steps: link labelled");
     if (settings_process(o) && !labelled)
-        return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled");
+        return check_fail(c, "advantages", e, "process learns from labels of steps: link labelled, e.g. to a consensus");
     if (settings_process(o) && o->kl && o->kl_in)
         return check_fail(c, "kl_in", e, "process has no reward of an answer to lower");
     return 0;

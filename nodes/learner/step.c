@@ -121,6 +121,21 @@ step_advantages(struct learner *l, struct sample *samples, int64_t count)
     }
 }
 
+/* What the stages left out, of all samples of the step: pruned ones have tokens too. */
+static void
+measure_selection(struct learner *l)
+{
+    int64_t tokens = 0, rows = 0, pruned = 0;
+
+    for (int64_t i = 0; i < l->sample_count; i++) {
+        tokens += l->samples[i].count - l->samples[i].context;
+        rows += select_rows(&l->samples[i]);
+        pruned += l->samples[i].pruned;
+    }
+    l->masked_share = tokens ? (double)(tokens - rows) / (double)tokens : 0;
+    l->pruned_share = l->sample_count ? (double)pruned / (double)l->sample_count : 0;
+}
+
 /* Everything between the stored samples and the objective, in this order. */
 static void
 select_samples(struct learner *l)
@@ -139,6 +154,7 @@ select_samples(struct learner *l)
     select_prune(&l->select, l->samples, sizes, count, l->progress.pass > 0, node_seed(l->node),
                  epoch);
     select_budget(&l->select, l->samples, count, &l->arena);
+    measure_selection(l);
     l->sample_count = trainer_begin(&l->trainer, l->samples, count);
 }
 
@@ -262,6 +278,10 @@ write_measures(struct learner *l, double norm, double lr, struct error *e)
     measures_set(&m, TRAINING_samples, (double)l->reward_count);
     measures_set(&m, TRAINING_reward_mean, l->reward_sum / (double)l->reward_count);
     measures_set(&m, TRAINING_tokens, (double)t->learnt);
+    if (select_masks(&l->select) || l->options->mask)
+        measures_set(&m, TRAINING_masked_share, l->masked_share);
+    if (select_prunes(&l->select))
+        measures_set(&m, TRAINING_pruned_share, l->pruned_share);
     seconds = seconds > 1e-9 ? seconds : 1e-9;
     measures_set(&m, TRAINING_tokens_per_second, (double)l->computed / seconds);
     measures_set(&m, TRAINING_seconds, seconds);

@@ -314,10 +314,13 @@ solve(struct trainer *t, const struct objective_batch *b, struct rows *r)
         .e = t->needs & (OBJECTIVE_needs_lse | OBJECTIVE_needs_named) ? r->e : NULL,
         .h = t->needs & OBJECTIVE_needs_entropy ? r->h : NULL,
         .entries = b->named > 0 ? r->entries : NULL};
-    if (objective_check(t->objective, b, &t->settings, &t->fault) < 0)
+    if (objective_check(t->objective, b, &t->settings, &t->fault) < 0) {
         t->broken = 1;
-    else
-        objective_run(t->objective, b, &t->settings, &t->step, &r->out, &t->report);
+        return;
+    }
+    objective_run(t->objective, b, &t->settings, &t->step, &r->out, &t->report);
+    if (objective_check_entries(t->objective, b, &r->out, &t->fault) < 0)
+        t->broken = 1;
 }
 
 /* The batch's share of the whole step's coefficients. */

@@ -489,6 +489,20 @@ parse(struct span text, json_t **root, struct error *e)
     return 0;
 }
 
+/* A preference pair: two responses, of rewards 1 and 0. */
+static void
+unfold_pair(const struct line_how *how, json_t *root)
+{
+    json_t     *better = json_object_get(root, "chosen"), *worse = json_object_get(root, "rejected");
+    const char *name;
+
+    if (!better || !worse || find(root, how->response_field, response_fields, &name))
+        return;
+    json_object_set_new(root, "responses", json_pack("[OO]", better, worse));
+    if (!find(root, how->reward_field, reward_fields, &name))
+        json_object_set_new(root, "rewards", json_pack("[ii]", 1, 0));
+}
+
 int
 line_read(const struct line_how *how, struct span text, struct span source, struct arena *arena,
           struct line *line, struct error *e)
@@ -503,6 +517,7 @@ line_read(const struct line_how *how, struct span text, struct span source, stru
     rc = parse(text, &line->root, e);
     if (rc != 0)
         return rc;
+    unfold_pair(how, line->root);
     v = find(line->root, how->prompt_field, prompt_fields, &name);
     rc = v && !json_is_null(v)
              ? read_prompt(v, name, arena, &prompt, e)

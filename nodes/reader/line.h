@@ -13,6 +13,8 @@
  *   reward    reward, score, rewards, scores, acc, is_correct, correct
  *   id        id, uuid, custom_id, request_id
  *
+ * A line without a response but with "chosen" and "rejected" is two responses, of rewards 1 and 0.
+ *
  * What a sampler may have recorded beside them, and where several responses are listed, in lists of
  * equal length or in the responses' own objects (nodes/reader/recorded.h):
  *

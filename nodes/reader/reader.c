@@ -66,6 +66,8 @@ static const struct option reader_options[] = {
              "is a group of its own)"),
     OPT_INT(struct reader_options, group_size, FIXED, "0", 0, GROUP_MEMBERS_MAX,
             "rollouts in a group; 0: unknown, a group ends where the next begins"),
+    OPT_ALIAS("num_generations", "group_size"),
+    OPT_ALIAS("rollout_n", "group_size"),
     OPT_INT(struct reader_options, open_groups_max, FIXED, "1024", 1, 1e6,
             "groups that may be incomplete at a time (with group_size); one more ends the oldest "
             "as it is"),
