@@ -10,7 +10,7 @@
 
 #include "base/memory.h"
 
-#define THREADS_SPINS 2000      /* looks before sleep: some tens of microseconds */
+#define THREADS_SPINS 500       /* looks before sleep: some tens of microseconds */
 
 struct worker {
     struct threads *pool;
