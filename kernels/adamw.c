@@ -4,7 +4,9 @@
 #include <math.h>
 
 #include "kernels/isa.h"
+#include "kernels/threads.h"
 
+#define ADAMW_PART (1 << 15)    /* elements that one thread updates at a time */
 #define NORM_SUMS 8         /* independent partial sums: element i goes to sum i mod 8 */
 
 struct adamw
@@ -44,6 +46,24 @@ adamw_norm(const float *grads, int64_t count)
     return root_of(sums);
 }
 
+struct update {
+    int64_t n;
+    float beta1, beta2, keep, pace, root, eps, scale;
+    float *params, *m, *v;
+    const float *grads;
+};
+
+static void
+update_part(void *context, int64_t part, int who)
+{
+    const struct update *u = context;
+    int64_t i = part * ADAMW_PART, left = u->n - i;
+
+    (void)who;
+    isa_now()->adamw(left < ADAMW_PART ? left : ADAMW_PART, u->beta1, u->beta2, u->keep, u->pace,
+                     u->root, u->eps, u->scale, u->params + i, u->grads + i, u->m + i, u->v + i);
+}
+
 void
 adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double scale, float *params,
              const float *grads, float *m, float *v)
@@ -52,8 +72,12 @@ adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double s
     double pace = a->lr / (1.0 - pow(a->beta1, (double)step));
     double root = 1.0 / sqrt(1.0 - pow(a->beta2, (double)step));
 
-    isa_now()->adamw(n, (float)a->beta1, (float)a->beta2, (float)keep, (float)pace, (float)root,
-                     (float)a->eps, (float)scale, params, grads, m, v);
+    struct update u = {
+        n, (float)a->beta1, (float)a->beta2, (float)keep, (float)pace, (float)root, (float)a->eps,
+        (float)scale, params, m, v, grads,
+    };
+
+    threads_run(a->threads, (n + ADAMW_PART - 1) / ADAMW_PART, update_part, &u);
 }
 
 static enum adamw_group

@@ -10,6 +10,8 @@
 
 #include "kernels/model.h"
 
+struct threads;
+
 struct adamw {
     double lr;                      /* >= 0, this step's */
     double beta1, beta2, eps;       /* 0.9, 0.999, 1e-8 */
@@ -17,6 +19,7 @@ struct adamw {
     double clip;                    /* largest global norm of the gradient; 0: no clipping */
     const unsigned char *groups;    /* (tensor_count) enum adamw_group of each tensor; NULL: each
                                      * as its decay flag says */
+    struct threads *threads;        /* that share the update (threads.h); NULL: none; the same bits */
 };
 
 enum adamw_group {

@@ -192,19 +192,25 @@ forward_head(struct attention *a, int64_t length, const float *q, int64_t stride
 }
 
 void
-attention_forward(struct attention *a, int64_t length, const float *qkv, float *out, float *largest,
-                  float *inverse)
+attention_forward_group(struct attention *a, int64_t g, int64_t length, const float *qkv,
+                        float *out, float *largest, float *inverse)
 {
     int64_t stride = (a->heads + 2 * a->kv_heads) * a->dim, group = a->heads / a->kv_heads;
     const float *k = qkv + a->heads * a->dim, *v = k + a->kv_heads * a->dim;
 
-    for (int64_t g = 0; g < a->kv_heads; g++) {
-        isa_now()->panels(length, a->dim, isa_now()->columns, k + g * a->dim, stride, a->keys);
-        rows_fill(length, a->dim, a->wide, v + g * a->dim, stride, a->value_rows);
-        for (int64_t h = g * group; h < (g + 1) * group; h++)
-            forward_head(a, length, qkv + h * a->dim, stride, out + h * a->dim, largest + h,
-                         inverse + h);
-    }
+    isa_now()->panels(length, a->dim, isa_now()->columns, k + g * a->dim, stride, a->keys);
+    rows_fill(length, a->dim, a->wide, v + g * a->dim, stride, a->value_rows);
+    for (int64_t h = g * group; h < (g + 1) * group; h++)
+        forward_head(a, length, qkv + h * a->dim, stride, out + h * a->dim, largest + h,
+                     inverse + h);
+}
+
+void
+attention_forward(struct attention *a, int64_t length, const float *qkv, float *out, float *largest,
+                  float *inverse)
+{
+    for (int64_t g = 0; g < a->kv_heads; g++)
+        attention_forward_group(a, g, length, qkv, out, largest, inverse);
 }
 
 /* Probabilities and score slopes of the queries [first, last) into scores and slopes; dq into
@@ -265,9 +271,10 @@ backward_keys(struct attention *a, int64_t first, int64_t last, int64_t room)
     }
 }
 
-static void
-backward_group(struct attention *a, int64_t g, int64_t length, const float *qkv,
-               const float *largest, const float *inverse, const float *dout, float *dqkv)
+void
+attention_backward_group(struct attention *a, int64_t g, int64_t length, const float *qkv,
+                         const float *largest, const float *inverse, const float *dout,
+                         float *dqkv)
 {
     int64_t stride = (a->heads + 2 * a->kv_heads) * a->dim, group = a->heads / a->kv_heads;
     int64_t k_at = (a->heads + g) * a->dim, v_at = k_at + a->kv_heads * a->dim;
@@ -298,7 +305,7 @@ attention_backward(struct attention *a, int64_t length, const float *qkv, const 
                    const float *inverse, const float *dout, float *dqkv)
 {
     for (int64_t g = 0; g < a->kv_heads; g++)
-        backward_group(a, g, length, qkv, largest, inverse, dout, dqkv);
+        attention_backward_group(a, g, length, qkv, largest, inverse, dout, dqkv);
 }
 
 int64_t

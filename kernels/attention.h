@@ -36,6 +36,14 @@ void attention_forward(struct attention *a, int64_t length, const float *qkv, fl
 void attention_backward(struct attention *a, int64_t length, const float *qkv, const float *largest,
                         const float *inverse, const float *dout, float *dqkv);
 
+/* One key-value head of either, for threads: each with a struct attention of its own. Head `group`
+ * writes the outputs of its queries' heads, and of dqkv those of its own key and value, alone. */
+void attention_forward_group(struct attention *a, int64_t group, int64_t length, const float *qkv,
+                             float *out, float *largest, float *inverse);
+void attention_backward_group(struct attention *a, int64_t group, int64_t length,
+                              const float *qkv, const float *largest, const float *inverse,
+                              const float *dout, float *dqkv);
+
 /* One query against a store of keys and values that grows (the key-value cache): same bits. */
 int64_t attention_store_size(const struct attention *a); /* floats: one kv head, length_max tokens */
 void attention_store(const struct attention *a, int64_t place, const float *k, const float *v,

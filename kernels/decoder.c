@@ -11,11 +11,13 @@
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "kernels/rope.h"
+#include "kernels/threads.h"
 
 /* Whole sequences of about DECODER_CHUNK tokens go through all layers before the next ones begin:
  * what one operation writes is still near when the next reads it. Nothing crosses a sequence, so
  * no bit changes. */
 #define DECODER_CHUNK 512
+#define DECODER_ROWS  64    /* of an operation on rows that one thread takes at a time */
 
 struct kept {
     float *x;                   /* (tokens, hidden): input of the layer */
@@ -58,7 +60,9 @@ struct decoder {
     int64_t         *starts;
     int64_t          starts_room;
     struct rope      rope;
-    struct attention attention;
+    struct threads  *threads;
+    struct attention *attention;    /* (attentions): of each thread */
+    int              attentions;
     struct matmul    matmul;
 };
 
@@ -181,7 +185,9 @@ decoder_new(const struct model *m, int64_t tokens_max, int backward)
     take_all(d, &cursor, m->inner >= 0);
     d->ids = xarray((size_t)tokens_max, sizeof *d->ids);
     rope_init(&d->rope, longest, c->head_dim, c->rope_theta, &c->rope_scaling);
-    attention_init(&d->attention, d->heads, c->num_key_value_heads, c->head_dim, longest, backward);
+    d->attention = xalloc(sizeof *d->attention);
+    d->attentions = 1;
+    attention_init(d->attention, d->heads, c->num_key_value_heads, c->head_dim, longest, backward);
     return d;
 }
 
@@ -198,7 +204,9 @@ decoder_free(struct decoder *d)
     }
     matmul_weight_free(&d->top_weight);
     rope_free(&d->rope);
-    attention_free(&d->attention);
+    for (int i = 0; i < d->attentions; i++)
+        attention_free(&d->attention[i]);
+    free(d->attention);
     matmul_free(&d->matmul);
     free(d->kept);
     free(d->packed);
@@ -206,6 +214,24 @@ decoder_free(struct decoder *d)
     free(d->ids);
     free(d->starts);
     free(d);
+}
+
+void
+decoder_threads(struct decoder *d, struct threads *t)
+{
+    int count = threads_count(t);
+
+    d->threads = d->matmul.threads = d->top_weight.threads = t;
+    for (int64_t i = 0; i < d->layers; i++) {
+        struct packed *p = &d->packed[i];
+
+        p->qkv.threads = p->o.threads = p->gu.threads = p->down.threads = t;
+    }
+    if (count > d->attentions)
+        d->attention = xresize(d->attention, (size_t)count * sizeof *d->attention);
+    for (; d->attentions < count; d->attentions++)
+        attention_init(&d->attention[d->attentions], d->heads, d->kv_heads, d->rope.dim,
+                       d->attention->length_max, d->backward);
 }
 
 static void
@@ -248,16 +274,73 @@ keep_batch(struct decoder *d, const struct batch *b)
     d->batch.starts = d->starts;
 }
 
-/* q and k of the rows of sequences [first, last), at qkv, turned to (or back from) their positions.
- */
-static void
-turn_rows(const struct decoder *d, int64_t first, int64_t last, int back, float *qkv)
-{
-    int64_t wide = d->q + 2 * d->kv, heads = (d->q + d->kv) / d->rope.dim;
+/* What threads share of a layer: the sequences from `first` on, whose rows begin at `t`. */
+struct shared {
+    struct decoder    *d;
+    const struct kept *k;
+    int64_t first, t, rows;
+    int     back;
+    float  *qkv;                /* of the rows, to be turned */
+};
 
-    for (int64_t s = first; s < last; s++)
-        for (int64_t t = d->batch.starts[s]; t < d->batch.starts[s + 1]; t++, qkv += wide)
-            rope_turn(&d->rope, t - d->batch.starts[s], heads, back, qkv);
+/* q and k of one sequence, turned to (or back from) their positions. */
+static void
+turn_part(void *context, int64_t part, int who)
+{
+    const struct shared  *j = context;
+    const struct decoder *d = j->d;
+    const int64_t *starts = d->batch.starts + j->first + part;
+    int64_t wide = d->q + 2 * d->kv, heads = (d->q + d->kv) / d->rope.dim;
+    float  *qkv = j->qkv + (starts[0] - j->t) * wide;
+
+    (void)who;
+    for (int64_t i = 0; i < starts[1] - starts[0]; i++, qkv += wide)
+        rope_turn(&d->rope, i, heads, j->back, qkv);
+}
+
+/* Attention of one key-value head in one sequence. */
+static void
+attend_part(void *context, int64_t part, int who)
+{
+    const struct shared  *j = context;
+    const struct decoder *d = j->d;
+    const struct kept    *k = j->k;
+    const int64_t *starts = d->batch.starts + j->first + part / d->kv_heads;
+    int64_t at = starts[0], length = starts[1] - at, group = part % d->kv_heads;
+    int64_t wide = d->q + 2 * d->kv;
+
+    if (j->back)
+        attention_backward_group(&d->attention[who], group, length, k->qkv + at * wide,
+                                 k->largest + at * d->heads, k->inverse + at * d->heads,
+                                 d->dmixed + (at - j->t) * d->q, d->dqkv + (at - j->t) * wide);
+    else
+        attention_forward_group(&d->attention[who], group, length, k->qkv + at * wide,
+                                k->mixed + at * d->q, k->largest + at * d->heads,
+                                k->inverse + at * d->heads);
+}
+
+/* silu(gate) up of some rows, or its way back. */
+static void
+swiglu_part(void *context, int64_t part, int who)
+{
+    const struct shared  *j = context;
+    const struct decoder *d = j->d;
+    int64_t i = part * DECODER_ROWS, left = j->rows - i, width = d->inner;
+    int64_t rows = left < DECODER_ROWS ? left : DECODER_ROWS;
+    const float *gu = j->k->gu + (j->t + i) * 2 * width;
+
+    (void)who;
+    if (j->back)
+        isa_now()->swiglu_back(rows, width, gu, d->dact + i * width, d->dgu + i * 2 * width,
+                               d->act + i * width);
+    else
+        isa_now()->swiglu(rows, width, gu, d->act + i * width);
+}
+
+static int64_t
+row_parts(int64_t rows)
+{
+    return (rows + DECODER_ROWS - 1) / DECODER_ROWS;
 }
 
 /* The norms of q and k over n rows at qkv; what they were before is kept at raw. */
@@ -305,25 +388,21 @@ forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t f
     int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
     int64_t h = d->hidden, wide = d->q + 2 * d->kv;
     float eps = (float)m->config.rms_norm_eps;
+    struct shared share = {.d = d, .k = k, .first = first, .t = t, .rows = n,
+                           .qkv = k->qkv + t * wide};
 
     isa->norm(n, h, eps, k->x + t * h, w + l->input_norm, d->normed, k->factor + t);
     matmul_packed(n, &p->qkv, d->normed, model_at(w, l->q_bias), k->qkv + t * wide);
     if (d->qk_norm)
         norm_heads(d, l, w, eps, n, k->qkv + t * wide, k->raw + t * (d->q + d->kv),
                    k->factor_qk + t * (d->heads + d->kv_heads));
-    turn_rows(d, first, last, 0, k->qkv + t * wide);
-    for (int64_t s = first; s < last; s++) {
-        int64_t at = d->batch.starts[s];
-
-        attention_forward(&d->attention, d->batch.starts[s + 1] - at, k->qkv + at * wide,
-                          k->mixed + at * d->q, k->largest + at * d->heads,
-                          k->inverse + at * d->heads);
-    }
+    threads_run(d->threads, last - first, turn_part, &share);
+    threads_run(d->threads, (last - first) * d->kv_heads, attend_part, &share);
     matmul_packed(n, &p->o, k->mixed + t * d->q, model_at(w, l->o_bias), d->part);
     isa->sum(n * h, k->x + t * h, d->part, k->middle + t * h);
     isa->norm(n, h, eps, k->middle + t * h, w + l->post_norm, d->normed, k->factor2 + t);
     matmul_packed(n, &p->gu, d->normed, model_at(w, l->gate_bias), k->gu + t * 2 * d->inner);
-    isa->swiglu(n, d->inner, k->gu + t * 2 * d->inner, d->act);
+    threads_run(d->threads, row_parts(n), swiglu_part, &share);
     matmul_packed(n, &p->down, d->act, model_at(w, l->down_bias), d->part);
     isa->sum(n * h, k->middle + t * h, d->part, next + t * h);
 }
@@ -403,11 +482,12 @@ backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t 
     const struct kept *k = &d->kept[layer];
     const float *w = m->params;
     int64_t h = d->hidden, inner = d->inner;
+    struct shared share = {.d = d, .k = k, .t = t, .rows = n, .back = 1};
 
     if (l->down_bias >= 0)
         matmul_backward_bias(n, h, d->dx, grads + l->down_bias);
     matmul_packed(n, &p->down, d->dx, NULL, d->dact);
-    isa->swiglu_back(n, inner, k->gu + t * 2 * inner, d->dact, d->dgu, d->act);
+    threads_run(d->threads, row_parts(n), swiglu_part, &share);
     matmul_backward_w(&d->matmul, n, h, inner, d->dx, d->act, grads + l->down);
     isa->norm_again(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->normed);
     matmul_backward_w(&d->matmul, n, 2 * inner, h, d->dgu, d->normed, grads + l->gate);
@@ -430,19 +510,15 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
     const float *w = m->params;
     int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
     int64_t h = d->hidden, wide = d->q + 2 * d->kv;
+    struct shared share = {.d = d, .k = k, .first = first, .t = t, .rows = n, .back = 1,
+                           .qkv = d->dqkv};
 
     if (l->o_bias >= 0)
         matmul_backward_bias(n, h, d->dx, grads + l->o_bias);
     matmul_packed(n, &p->o, d->dx, NULL, d->dmixed);
     matmul_backward_w(&d->matmul, n, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
-    for (int64_t s = first; s < last; s++) {
-        int64_t at = d->batch.starts[s], near = at - t;
-
-        attention_backward(&d->attention, d->batch.starts[s + 1] - at, k->qkv + at * wide,
-                           k->largest + at * d->heads, k->inverse + at * d->heads,
-                           d->dmixed + near * d->q, d->dqkv + near * wide);
-    }
-    turn_rows(d, first, last, 1, d->dqkv);
+    threads_run(d->threads, (last - first) * d->kv_heads, attend_part, &share);
+    threads_run(d->threads, last - first, turn_part, &share);
     if (d->qk_norm)
         norm_heads_back(d, l, w, n, k->raw + t * (d->q + d->kv),
                         k->factor_qk + t * (d->heads + d->kv_heads), d->dqkv, grads);

@@ -31,6 +31,7 @@ struct batch {
 int batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, struct error *e);
 
 struct decoder;
+struct threads;
 
 /* Room for batches of up to tokens_max tokens (its own scratch grows with the first calls).
  * With `backward` the activations are kept: tokens_max * layers * (2 hidden + 2 q + 2 kv + 2
@@ -38,6 +39,10 @@ struct decoder;
  * normed q + kv + heads + kv heads more. */
 struct decoder *decoder_new(const struct model *m, int64_t tokens_max, int backward);
 void            decoder_free(struct decoder *d);
+
+/* Lets these threads (threads.h; borrowed) share the work from now on; NULL: the caller alone, as at
+ * first. The bits are the same. Each further thread takes scratch for one sequence's attention. */
+void decoder_threads(struct decoder *d, struct threads *t);
 
 /* (tokens, hidden) of hidden states; the decoder's own, until the next call. The model must
  * have the config the decoder was made for. */

@@ -11,8 +11,12 @@
 #include "kernels/isa.h"
 #include "kernels/math.h"
 #include "kernels/matmul.h"
+#include "kernels/threads.h"
+
+#define HEAD_PART 16        /* rows of logits that one thread takes at a time */
 
 struct head_work {
+    struct threads      *threads;
     struct matmul        matmul;
     struct matmul_weight panels;        /* of one tile of classes */
     struct matmul_weight panels_back;   /* the same, as the way back to x wants them */
@@ -48,6 +52,12 @@ head_work_new(void)
 
     w->logits = xaligned(HEAD_ROWS * HEAD_COLUMNS * sizeof *w->logits);
     return w;
+}
+
+void
+head_threads(struct head_work *w, struct threads *t)
+{
+    w->threads = w->matmul.threads = w->panels.threads = w->panels_back.threads = t;
 }
 
 static void
@@ -186,14 +196,43 @@ is_held(const struct head_work *w, struct part v)
     return v.at + v.count <= w->held_classes;
 }
 
-static void
-statistics_of(struct head_work *w, struct part v, struct part r, const int32_t *targets,
-              const float *z)
+/* A tile of logits and what is made of it, some rows by a thread at a time. */
+struct tile {
+    struct head_work *w;
+    struct part v, r;
+    const int32_t *targets;
+    const float *z;             /* forward: where the logits are */
+    int    held;                /* and what the way back needs */
+    const float *lse, *entropy;
+    const struct head_gradient *g;
+};
+
+static struct part
+tile_rows(const struct tile *t, int64_t part)
 {
+    int64_t at = part * HEAD_PART, left = t->r.count - at;
+
+    return (struct part){t->r.at + at, left < HEAD_PART ? left : HEAD_PART};
+}
+
+static void
+share_tile(struct tile *t, threads_function *function)
+{
+    threads_run(t->w->threads, (t->r.count + HEAD_PART - 1) / HEAD_PART, function, t);
+}
+
+static void
+statistics_part(void *context, int64_t part, int who)
+{
+    const struct tile *t = context;
+    struct head_work  *w = t->w;
+    struct part v = t->v, r = tile_rows(t, part);
+    const float *z = t->z + (r.at - t->r.at) * v.count;
     const struct isa *isa = isa_now();
 
+    (void)who;
     for (int64_t i = r.at; i < r.at + r.count; i++, z += v.count) {
-        int64_t y = targets[w->place[i]] - v.at;
+        int64_t y = t->targets[w->place[i]] - v.at;
 
         isa->softmax(v.count, z, &w->largest[i], &w->sum[i], &w->moment[i]);
         if (y >= 0 && y < v.count)
@@ -229,7 +268,8 @@ head_statistics(struct head_work *w, const struct head *head, int64_t rows, cons
             float *z = is_held(w, v) ? held_row(w, v, r.at) : w->logits;
 
             tile_logits(w, head, v, r, x, z);
-            statistics_of(w, v, r, targets, z);
+            share_tile(&(struct tile){.w = w, .v = v, .r = r, .targets = targets, .z = z},
+                       statistics_part);
         }
     }
     for (int64_t i = 0; i < count; i++) {
@@ -296,18 +336,22 @@ choose_rows(struct head_work *w, int64_t rows, const int32_t *targets,
 
 /* Logits to their slopes: in place, or from where they are held. */
 static void
-slopes_of(struct head_work *w, struct part v, struct part r, int held, const int32_t *targets,
-          const float *lse, const float *entropy, const struct head_gradient *g)
+slopes_part(void *context, int64_t part, int who)
 {
+    const struct tile *t = context;
+    const struct head_gradient *g = t->g;
+    struct head_work *w = t->w;
+    struct part v = t->v, r = tile_rows(t, part);
     const struct isa *isa = isa_now();
 
+    (void)who;
     for (int64_t i = r.at; i < r.at + r.count; i++) {
-        float  *z = w->logits + (i - r.at) * v.count;
-        int64_t row = w->place[i], y = targets[row] - v.at;
+        float  *z = w->logits + (i - t->r.at) * v.count;
+        int64_t row = w->place[i], y = t->targets[row] - v.at;
         float   e = g->e == NULL ? 0.0f : g->e[row], h = g->h == NULL ? 0.0f : g->h[row];
 
-        isa->softmax_back(v.count, lse[row], h == 0.0f ? 0.0f : entropy[row], g->c[row], e, h,
-                          held ? held_row(w, v, w->held_at[row]) : z, z);
+        isa->softmax_back(v.count, t->lse[row], h == 0.0f ? 0.0f : t->entropy[row], g->c[row], e, h,
+                          t->held ? held_row(w, v, w->held_at[row]) : z, z);
         if (y >= 0 && y < v.count)
             z[y] += g->c[row];
         for (int64_t n = w->entry[i]; n < g->entry_count && g->entries[n].row == row; n++) {
@@ -362,7 +406,9 @@ head_backward(struct head_work *w, const struct head *head, int64_t rows, const 
              r = part_next(r, count, HEAD_ROWS)) {
             if (!held)
                 tile_logits(w, head, v, r, x, w->logits);
-            slopes_of(w, v, r, held, targets, lse, entropy, g);
+            share_tile(&(struct tile){.w = w, .v = v, .r = r, .targets = targets, .held = held,
+                                      .lse = lse, .entropy = entropy, .g = g},
+                       slopes_part);
             backward_part(w, head, v, r, x, slopes, dweight, dbias);
         }
     }

@@ -42,6 +42,11 @@ struct head_work;                               /* scratch, reused between calls
 struct head_work *head_work_new(void);
 void              head_work_free(struct head_work *w);
 
+/* Lets these threads (threads.h; borrowed) share the work; NULL: the caller alone, as at first. The
+ * bits are the same. */
+struct threads;
+void head_threads(struct head_work *w, struct threads *t);
+
 /* Lets head_statistics hold up to so many logits (4 bytes each) for the head_backward that follows,
  * which then need not compute them again; at first none. As many whole tiles of HEAD_COLUMNS
  * classes as fit are held. The bits are the same with and without. */

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "kernels/isa.h"
 #include "kernels/lanes.h"
+#include "kernels/threads.h"
 
 #define MATMUL_INNER   256      /* longest run of one sum through a panel */
 #define MATMUL_COLUMNS 512 /* columns packed at a time: 512 KiB of panels, half a second cache */
@@ -19,11 +20,21 @@
 #define MATMUL_FAR     128 /* a left factor with a_row 1 is packed where a_inner is longer ... */
 #define MATMUL_REUSE   96  /* ... and so many columns share the work */
 
+/* What one thread computes at a time: columns in whole panels of every set. Where each part packs
+ * the right factor for itself, more rows share that work. */
+#define MATMUL_PART_COLUMNS 256
+#define MATMUL_PART_ROWS    MATMUL_ROWS
+#define MATMUL_PART_OWN     (2 * MATMUL_ROWS)
+#define MATMUL_SHARED       (1 << 19)   /* products with fewer multiplications are not shared */
+
 void
 matmul_free(struct matmul *s)
 {
     free(s->panels);
     free(s->strips);
+    for (int i = 0; i < s->each_count; i++)
+        matmul_free(&s->each[i]);
+    free(s->each);
     *s = (struct matmul){0};
 }
 
@@ -197,8 +208,8 @@ run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
     }
 }
 
-void
-matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
+static void
+run_alone(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
 {
     const struct isa *isa = isa_now();
     enum isa_start start = q->add            ? ISA_START_add
@@ -230,6 +241,62 @@ matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const
             p += inner;
         } while (p < q->inner);
     }
+}
+
+/* A product whose output is cut into blocks, or a right factor that is cut into panels. */
+struct shared {
+    struct matmul *s;
+    const struct matmul_shape *q;
+    enum isa_start start;
+    const float *a, *b, *bias;
+    float  *c;
+    int64_t across;             /* blocks next to each other */
+};
+
+static int64_t
+blocks(int64_t count, int64_t unit)
+{
+    return (count + unit - 1) / unit;
+}
+
+static int
+is_shared(const struct threads *t, int64_t rows, int64_t columns, int64_t inner)
+{
+    return t != NULL && threads_count(t) > 1 && rows > 0 && columns > 0
+        && inner >= MATMUL_SHARED / rows / columns;
+}
+
+static void
+run_part(void *context, int64_t part, int who)
+{
+    const struct shared *m = context;
+    struct matmul_shape q = *m->q;
+    int64_t i = part / m->across * MATMUL_PART_OWN, j = part % m->across * MATMUL_PART_COLUMNS;
+
+    q.rows = least(q.rows - i, MATMUL_PART_OWN);
+    q.columns = least(q.columns - j, MATMUL_PART_COLUMNS);
+    q.bias = q.bias == NULL ? NULL : q.bias + j;
+    run_alone(&m->s->each[who], &q, m->a + i * q.a_row, m->b + j * q.b_column,
+              m->c + i * q.c_row + j);
+}
+
+void
+matmul_run(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
+{
+    struct shared m = {.s = s, .q = q, .a = a, .b = b, .c = c};
+    int count = threads_count(s->threads);
+
+    if (!is_shared(s->threads, q->rows, q->columns, q->inner)) {
+        run_alone(s, q, a, b, c);
+        return;
+    }
+    if (count > s->each_count) {
+        s->each = xresize(s->each, (size_t)count * sizeof *s->each);
+        memset(s->each + s->each_count, 0, (size_t)(count - s->each_count) * sizeof *s->each);
+        s->each_count = count;
+    }
+    m.across = blocks(q->columns, MATMUL_PART_COLUMNS);
+    threads_run(s->threads, m.across * blocks(q->rows, MATMUL_PART_OWN), run_part, &m);
 }
 
 void
@@ -277,6 +344,23 @@ matmul_backward_bias(int64_t n, int64_t m, const float *dy, float *db)
         isa->add(m, dy + i * m, db);
 }
 
+struct packing {
+    const struct matmul_weight *p;
+    const float *w;
+    int64_t w_inner, w_column;
+};
+
+static void
+pack_part(void *context, int64_t part, int who)
+{
+    const struct packing *k = context;
+    int64_t j = part * MATMUL_PART_COLUMNS, inner = k->p->inner;
+
+    (void)who;
+    pack_panels(isa_now(), least(k->p->columns - j, MATMUL_PART_COLUMNS), inner,
+                k->w + j * k->w_column, k->w_inner, k->w_column, k->p->panels + j * inner);
+}
+
 /* columns: of the right factor, w(p, j) = w[p * w_inner + j * w_column]. */
 static void
 pack_weight(struct matmul_weight *p, int64_t columns, int64_t inner, const float *w,
@@ -292,7 +376,8 @@ pack_weight(struct matmul_weight *p, int64_t columns, int64_t inner, const float
     p->columns = columns;
     p->inner = inner;
     if (inner > 0)
-        pack_panels(isa_now(), columns, inner, w, w_inner, w_column, p->panels);
+        threads_run(p->threads, blocks(columns, MATMUL_PART_COLUMNS), pack_part,
+                    &(struct packing){p, w, w_inner, w_column});
 }
 
 void
@@ -308,6 +393,20 @@ matmul_pack_backward(struct matmul_weight *p, int64_t m, int64_t k, const float 
 }
 
 static void
+packed_part(void *context, int64_t part, int who)
+{
+    const struct shared *m = context;
+    struct matmul_shape q = *m->q;
+    int64_t i = part / m->across * MATMUL_PART_ROWS, j = part % m->across * MATMUL_PART_COLUMNS;
+
+    (void)who;
+    q.rows = least(q.rows - i, MATMUL_PART_ROWS);
+    run_panels(isa_now(), &q, m->start, least(q.columns - j, MATMUL_PART_COLUMNS), q.inner,
+               m->a + i * q.a_row, m->b + j * q.inner, NULL,
+               m->bias + (m->start == ISA_START_bias ? j : 0), m->c + i * q.c_row + j);
+}
+
+static void
 packed(int64_t n, const struct matmul_weight *p, enum isa_start start, const float *x,
        const float *bias, float *y)
 {
@@ -316,8 +415,16 @@ packed(int64_t n, const struct matmul_weight *p, enum isa_start start, const flo
         .c_row = p->columns,
     };
 
-    if (n > 0 && p->columns > 0)
+    if (is_shared(p->threads, n, p->columns, p->inner)) {
+        struct shared m = {
+            .q = &q, .start = start, .a = x, .b = p->panels, .bias = bias, .c = y,
+            .across = blocks(p->columns, MATMUL_PART_COLUMNS),
+        };
+
+        threads_run(p->threads, m.across * blocks(n, MATMUL_PART_ROWS), packed_part, &m);
+    } else if (n > 0 && p->columns > 0) {
         run_panels(isa_now(), &q, start, p->columns, p->inner, x, p->panels, NULL, bias, y);
+    }
 }
 
 void

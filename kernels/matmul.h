@@ -5,11 +5,14 @@
  * whatever the tile, the instruction set or the row's place, so a row's bits depend on that row
  * and the other factor alone. matmul_naive() is that loop and shares no code with the fast one;
  * the two are equal bit for bit on every instruction set. Row-major everywhere; counts are in
- * elements, any count may be 0. Not reentrant over one struct matmul: a thread owns its own. */
+ * elements, any count may be 0. Not reentrant over one struct matmul: a thread owns its own. With
+ * `threads` (threads.h; NULL: none; borrowed) a large product is shared by them, the same bits. */
 #ifndef KERNELS_MATMUL_H
 #define KERNELS_MATMUL_H
 
 #include <stdint.h>
+
+struct threads;
 
 /* Scratch for packed panels; grows to what the largest product needs and is then reused.
  * Zero-initialise. */
@@ -18,6 +21,9 @@ struct matmul {
     float  *strips;             /* the left factor, by rows of a tile */
     int64_t panels_room;        /* floats */
     int64_t strips_room;        /* floats */
+    struct threads *threads;
+    struct matmul  *each;       /* (each_count): scratch of the threads */
+    int     each_count;
 };
 
 void matmul_free(struct matmul *s);
@@ -43,6 +49,7 @@ struct matmul_weight {
     int64_t columns, inner;     /* of the right factor: m and k, or k and m */
     float  *panels;
     int64_t room;               /* floats */
+    struct threads *threads;    /* of its packing and its products */
 };
 
 /* Each refills p: the right factor of matmul_forward, and of matmul_backward_x. */

@@ -11,11 +11,13 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "kernels/adamw.h"
 #include "kernels/decoder.h"
 #include "kernels/head.h"
 #include "kernels/isa.h"
 #include "kernels/naive.h"
 #include "kernels/random.h"
+#include "kernels/threads.h"
 #include "tests/sets.h"
 
 /* What make_model makes: a family, its biases where it has a choice, a rope, a head. */
@@ -347,6 +349,65 @@ batches_add_up(void **state)
     free(parts);
 }
 
+/* Hidden states, loss gradients and the weights after a step with `count` threads, in one array. */
+static float *
+threads_step(const struct model *begin, const struct batch *b, int count)
+{
+    int64_t n = b->tokens * begin->config.hidden_size, size = begin->count;
+    float  *all = xarray((size_t)(n + 2 * size), sizeof *all), *grads = all + n;
+    float  *dhidden = sets_floats(n, 14, 1), *m = xarray((size_t)size, sizeof *m);
+    float  *v = xarray((size_t)size, sizeof *v);
+    struct threads *t = count > 1 ? threads_new(count) : NULL;
+    struct decoder *d = decoder_new(begin, b->tokens, 1);
+    struct adamw a = adamw_default();
+    struct model model = *begin;
+
+    decoder_threads(d, t);
+    memcpy(all, decoder_forward(d, begin, b), (size_t)n * sizeof *all);
+    decoder_backward(d, begin, dhidden, grads);
+    model.params = grads + size;
+    memcpy(model.params, begin->params, (size_t)size * sizeof *all);
+    a.threads = t;
+    a.lr = 0.1;
+    assert_true(adamw_step(&a, &model, 1, grads, m, v) > 0);
+    decoder_free(d);
+    threads_free(t);
+    free(dhidden);
+    free(m);
+    free(v);
+    return all;
+}
+
+static void
+threads_change_nothing(void **state)
+{
+    static const int64_t starts[] = {0, 40, 40, 41, 80, 140};
+    static const int     counts[] = {2, 3, 7};
+    enum { N = 140, H = 72 };
+    int32_t ids[N];
+    struct batch b = {N, ids, 5, starts};
+
+    (void)state;
+    fill_ids(ids, N, 15);
+    for (size_t i = 0; i < 2; i++) {            /* without norms of q and k, and with them */
+        struct model m;
+        float *one;
+
+        variety = varieties[i];
+        make_model(&m, H, 4, 2, 18);
+        one = threads_step(&m, &b, 1);
+        for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+            float *many = threads_step(&m, &b, counts[k]);
+
+            sets_same("all of a step", N * H + 2 * m.count, many, one);
+            free(many);
+        }
+        free(one);
+        model_free(&m);
+    }
+    variety = (struct variety){.family = "qwen2"};
+}
+
 static void
 sets_agree_at(int64_t head_dim)
 {
@@ -414,6 +475,7 @@ run(void)
         cmocka_unit_test(empty_and_small_batches),
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(batches_add_up),
+        cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(sets_agree),
     };
 

@@ -14,6 +14,7 @@
 #include "kernels/head.h"
 #include "kernels/naive.h"
 #include "kernels/random.h"
+#include "kernels/threads.h"
 #include "tests/sets.h"
 
 struct fixture {
@@ -282,6 +283,40 @@ hard_rows(void **state)
     fixture_end(&f);
 }
 
+/* The same numbers from other numbers of threads, with logits held and without. */
+static void
+threads_change_nothing(void **state)
+{
+    static const int counts[] = {2, 3, 7};
+    struct fixture one, many;
+
+    (void)state;
+    fixture_begin(&one, 2 * HEAD_ROWS + 9, 24, HEAD_COLUMNS + 337, 1, 1);
+    statistics(&one);
+    backward(&one);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct threads *t = threads_new(counts[i]);
+        struct head_gradient g;
+
+        fixture_begin(&many, one.rows, one.hidden, one.vocab, 1, 1);
+        head_threads(many.work, t);
+        head_keep(many.work, i == 0 ? 0 : one.rows * HEAD_COLUMNS);
+        statistics(&many);
+        g = (struct head_gradient){many.c, many.e, many.h, NULL, 0, 1};
+        head_backward(many.work, &many.head, many.rows, many.x, many.targets, many.lse,
+                      many.entropy, &g, many.dx, many.dweight, many.dbias);
+        sets_same("logp", one.rows, many.logp, one.logp);
+        sets_same("lse", one.rows, many.lse, one.lse);
+        sets_same("entropy", one.rows, many.entropy, one.entropy);
+        sets_same("dx", one.rows * one.hidden, many.dx, one.dx);
+        sets_same("dweight", one.vocab * one.hidden, many.dweight, one.dweight);
+        sets_same("dbias", one.vocab, many.dbias, one.dbias);
+        fixture_end(&many);
+        threads_free(t);
+    }
+    fixture_end(&one);
+}
+
 /* Rows in other batches, at other places, with other rows left out: the same bits. */
 static void
 company_changes_nothing(void **state)
@@ -425,6 +460,7 @@ run(void)
         cmocka_unit_test(backward_is_the_slope),
         cmocka_unit_test(large_vocabulary),
         cmocka_unit_test(hard_rows),
+        cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(company_changes_nothing),
         cmocka_unit_test(named_logits_are_those_of_statistics),
         cmocka_unit_test(holding_changes_nothing),

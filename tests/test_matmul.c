@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "kernels/matmul.h"
+#include "kernels/threads.h"
 #include "tests/sets.h"
 
 static const int64_t sizes[][3] = {     /* n, m, k */
@@ -20,6 +21,8 @@ static const int64_t sizes[][3] = {     /* n, m, k */
 
 #define SIZES ((int)(sizeof sizes / sizeof *sizes))
 
+static struct threads *threads;         /* of all_forms; NULL: one */
+
 static void
 all_forms(int64_t n, int64_t m, int64_t k, uint64_t seed)
 {
@@ -27,8 +30,8 @@ all_forms(int64_t n, int64_t m, int64_t k, uint64_t seed)
     float *y = sets_floats(n * m, seed + 2, 1), *bias = sets_floats(m, seed + 3, 1);
     float *a = xarray((size_t)(n * m + n * k + m * k + m + 1), sizeof *a);
     float *b = xarray((size_t)(n * m + n * k + m * k + m + 1), sizeof *b);
-    struct matmul s = {0};
-    struct matmul_weight packed = {0};
+    struct matmul s = {.threads = threads};
+    struct matmul_weight packed = {.threads = threads};
 
     for (int with = 0; with < 2; with++) {
         struct matmul_shape q = {n, m, k, k, 1, 1, k, m, with ? bias : NULL, 0};
@@ -78,6 +81,23 @@ all_forms(int64_t n, int64_t m, int64_t k, uint64_t seed)
     free(b);
 }
 
+/* Large enough to be shared: one block, many, and edges of both. */
+static void
+threads_change_nothing(void **state)
+{
+    static const int     counts[] = {2, 3, 7};
+    static const int64_t shapes[][3] = {{300, 530, 40}, {97, 257, 70}, {500, 60, 300}, {1, 900, 700}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        threads = threads_new(counts[i]);
+        for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+            all_forms(shapes[k][0], shapes[k][1], shapes[k][2], 40 + k);
+        threads_free(threads);
+    }
+    threads = NULL;
+}
+
 static void
 equal_to_naive(void **state)
 {
@@ -115,6 +135,7 @@ run(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_to_naive),
         cmocka_unit_test(rows_are_alone),
+        cmocka_unit_test(threads_change_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@ base=$(one base)
 check "an undisturbed run: $base" test ${#base} -ge 64
 same "commits of one message" "$(one commit1 --set critic.commit_count=1 --set gems.commit_count=1 --set policy.commit_count=1)" "$base"
 same "commits of a thousand messages or a second" "$(one commit1000 --set critic.commit_count=1000 --set critic.commit_interval=1s --set gems.commit_interval=1s)" "$base"
+same "three threads in the learner" "$(one threads --set policy.threads=3)" "$base"
 whole=$short
 short=$(edited two 's/kind: llm_judge/kind: llm_judge\n    replicas: 2/; s/kind: prm_judge/kind: prm_judge\n    replicas: 4/')
 same "2 and 4 replicas of the judges" "$(one replicas)" "$base"
@@ -36,6 +37,7 @@ before=$(others)
 check "restart critic" "$SLUICE" restart "$work/mid" critic
 same "... the other pids do not change" "$(others)" "$before"
 check "critic with 3 replicas from here on" "$SLUICE" set "$work/mid" critic.replicas=3
+check "policy with 2 threads from here on" "$SLUICE" set "$work/mid" policy.threads=2
 wait $supervisor
 same "... and it ends well" $? 0
 same "... with the same checkpoint" "$(outcome "$work/mid")" "$base"

@@ -231,6 +231,45 @@ the_loss_does_not_depend_on_the_batches(void **state)
     }
 }
 
+/* Three steps with so many threads; one of them with another number half way. */
+static void
+threads_step(int count, struct trainer *t)
+{
+    static struct made made[SAMPLES];
+    struct sample samples[SAMPLES];
+
+    make_samples(made, samples);
+    open_trainer(t, "dpo", 0.5);
+    t->settings.entropy_weight = 0.2;
+    trainer_threads(t, count);
+    for (int step = 1; step <= 3; step++) {
+        loss(t, samples);
+        if (step == 2)
+            trainer_threads(t, 1 + count / 2);
+        assert_true(trainer_end(t, step, 1e-2) > 0);
+    }
+}
+
+static void
+threads_change_nothing(void **state)
+{
+    static const int counts[] = {2, 3, 7};
+    struct trainer one, many;
+
+    (void)state;
+    threads_step(1, &one);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        size_t bytes = (size_t)one.model.count * sizeof(float);
+
+        threads_step(counts[i], &many);
+        assert_true(one.report.loss == many.report.loss);
+        assert_memory_equal(one.grads, many.grads, bytes);
+        assert_memory_equal(one.model.params, many.model.params, bytes);
+        trainer_free(&many);
+    }
+    trainer_free(&one);
+}
+
 /* A sample's log-probabilities are the same bits alone, and between any others in any order. */
 static void
 packing_changes_no_log_probability(void **state)
@@ -420,6 +459,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(the_loss_does_not_depend_on_the_batches),
+        cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(packing_changes_no_log_probability),
         cmocka_unit_test(pruning_keeps_the_gradient),
         cmocka_unit_test(closed_rollouts_count_in_their_group),

@@ -1,14 +1,14 @@
 /* bench_step: whole training steps (forward, statistics, backward, clipping, AdamW) of a Qwen2
- * model on packed sequences on one thread, one step for each line of its input: the child of
- * bench_torch.py, which gives PyTorch the same files.
+ * model on packed sequences, one step for each line of its input: the child of bench_torch.py,
+ * which gives PyTorch the same files.
  *
  *      bench_step make DIR WIDTH LAYERS VOCAB SEQUENCES SHORTEST LONGEST
  *          writes DIR/model, a random checkpoint (heads of 64, half as many of keys and values,
  *          four times the width inside, tied), and DIR/batch, random sequences of lengths spread
  *          evenly over SHORTEST..LONGEST, with a coefficient dL/dlog p for each token after the
  *          first fifth, as a policy gradient's, and none before.
- *      bench_step run DIR
- *          computes batches of BATCH tokens, gradients accumulated; prints per line read "step SECONDS CPU_SECONDS LOSS NORM", and after the last "memory
+ *      bench_step run DIR [THREADS]
+ *          on one thread or so many computes batches of BATCH tokens, gradients accumulated; prints per line read "step SECONDS CPU_SECONDS LOSS NORM", and after the last "memory
  *          BYTES" at the peak and "sgemm RATE" in Gflop/s.
  *
  * DIR/batch: int64 tokens, int64 sequences, int64 starts (sequences + 1), int32 ids (tokens),
@@ -26,6 +26,7 @@
 #include "kernels/matmul.h"
 #include "kernels/model_file.h"
 #include "kernels/random.h"
+#include "kernels/threads.h"
 
 #define SGEMM 1024          /* rows, columns and inner of the product whose rate is printed */
 #define PATH  4096
@@ -182,6 +183,7 @@ struct bench {
     struct data       data;
     struct decoder   *decoder;
     struct head_work *work;
+    struct threads   *threads;
     float   *logp, *lse, *dhidden, *grads, *m, *v;
     int64_t *starts;            /* of the batch's sequences, from 0 */
     int64_t  step;
@@ -236,6 +238,7 @@ bench_step(struct bench *b)
     }
     a.lr = 1e-4;
     a.weight_decay = 0.01;
+    a.threads = b->threads;
     norm = adamw_step(&a, &b->model, ++b->step, b->grads, b->m, b->v);
     printf("step %.6f %.6f %.9g %.9g\n", seconds_of(CLOCK_MONOTONIC) - wall,
            seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu, loss, norm);
@@ -284,6 +287,8 @@ bench_begin(struct bench *b)
     b->decoder = decoder_new(&b->model, (int64_t)n, 1);
     b->work = head_work_new();
     head_keep(b->work, HELD);
+    decoder_threads(b->decoder, b->threads);
+    head_threads(b->work, b->threads);
     b->logp = xarray(n, sizeof(float));
     b->lse = xarray(n, sizeof(float));
     b->dhidden = xarray(n * (size_t)b->model.config.hidden_size, sizeof(float));
@@ -293,7 +298,7 @@ bench_begin(struct bench *b)
 }
 
 static int
-run(const char *dir)
+run(const char *dir, int threads)
 {
     struct bench b = {0};
     struct rusage usage;
@@ -311,11 +316,13 @@ run(const char *dir)
         fprintf(stderr, "bench_step: %s is no batch of this model\n", path);
         return 1;
     }
+    b.threads = threads_new(threads);
     bench_begin(&b);
     while (fgets(line, sizeof line, stdin) != NULL)
         bench_step(&b);
     getrusage(RUSAGE_SELF, &usage);
     printf("memory %lld\nsgemm %.1f\n", (long long)usage.ru_maxrss * 1024, sgemm_rate());
+    threads_free(b.threads);
     return 0;
 }
 
@@ -324,15 +331,15 @@ main(int argc, char **argv)
 {
     int64_t sizes[6];
 
-    if (argc == 3 && strcmp(argv[1], "run") == 0)
-        return run(argv[2]);
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "run") == 0)
+        return run(argv[2], argc == 4 ? atoi(argv[3]) : 1);
     for (int i = 0; i < 6; i++)
         sizes[i] = argc == 9 ? atoll(argv[i + 3]) : 0;
     if (argc != 9 || strcmp(argv[1], "make") != 0 || sizes[0] < 128 || sizes[0] % 128 != 0 ||
         sizes[3] < 2 || sizes[4] < 8 || sizes[5] < sizes[4] ||
         sizes[3] > TOKENS_MAX / sizes[5]) {
         fprintf(stderr, "usage: bench_step make DIR WIDTH LAYERS VOCAB SEQUENCES SHORTEST LONGEST\n"
-                        "       bench_step run DIR\n");
+                        "       bench_step run DIR [THREADS]\n");
         return 2;
     }
     return make(argv[2], sizes);

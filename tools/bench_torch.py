@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Training steps of tools/bench_step.c next to PyTorch's on the CPU: the same checkpoint, the same packed sequences and
-coefficients, one thread each, in turns within one run.
+coefficients, as many threads each, in turns within one run.
 
-    bench_torch.py [--widths 128,256,512] [--rounds 5] [--sequences 32] [--ways "packed 2048,padded"] [--compile]
+    bench_torch.py [--widths 128,256,512] [--rounds 5] [--sequences 32] [--ways "packed 2048,padded"] [--threads 1]
+                   [--compile]
 
 PyTorch gets the sequences in every way of WAYS that its CPU kernels support; the fastest of them, found by two steps
 after a first, is the one that is compared. Its model is written for speed: one product for q, k, v and one for gate and up,
 F.rms_norm, F.scaled_dot_product_attention, only the rows that have a target in the head, clip_grad_norm_(foreach) and
 the fused AdamW. Each side is a process of its own, and a step of one is followed by a step of the other.
 
-Time is CPU seconds of the process, so that other work on the machine counts less. The first steps' losses and gradient norms must agree, or nothing is compared. The figures are
+With one thread time is CPU seconds of the process, so that other work on the machine counts less; with more it is that
+of the clock, and other work counts: look at the load. The first steps' losses and gradient norms must agree, or nothing is compared. The figures are
 invalid where PyTorch's own sgemm is below 0.8 of ours. Memory is the peak of the resident set: of PyTorch all of it,
 and beside it what is above its imports.
 """
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 
-CPU = 1         # of what a child says of a step: seconds of the clock, of the CPU, loss, norm
+CLOCK, CPU = 0, 1   # of what a child says of a step: seconds of the clock, of the CPU, loss, norm
 LAYERS, VOCAB, SHORTEST, LONGEST = 4, 4096, 64, 512
 WAYS = {
     "packed": "all tokens in one batch without padding, attention sequence by sequence",
@@ -202,10 +204,10 @@ def sgemm_rate(torch):
     return 2 * 1024 ** 3 / best * 1e-9
 
 
-def worker(folder, way, compiled):
+def worker(folder, way, compiled, threads):
     import torch
     import safetensors.torch  # noqa: F401: a part of the base line
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     base = peak()
     bench = Bench(folder, way, compiled)
     for _ in sys.stdin:
@@ -213,12 +215,13 @@ def worker(folder, way, compiled):
         loss, norm = bench.step()
         print("step %.6f %.6f %.9g %.9g" % (time.monotonic() - wall, time.process_time() - cpu, loss, norm), flush=True)
     print(f"memory {peak()}\nbase {base}")
+    torch.set_num_threads(1)
     print(f"sgemm {sgemm_rate(torch):.1f}", flush=True)
 
 
 class Child:
-    def __init__(self, command):
-        env = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    def __init__(self, command, threads):
+        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
                                         stderr=subprocess.PIPE if "--worker" in command else None)
 
@@ -249,14 +252,15 @@ def fastest(folder, options):
         for way in WAYS:
             if way not in options.ways or (compiled and way not in COMPILED):
                 continue
-            child = Child([sys.executable, __file__, "--worker", folder, way, str(compiled)])
+            child = Child([sys.executable, __file__, "--worker", folder, way, str(compiled), str(options.threads)],
+                          options.threads)
             took = [child.step() for _ in range(3)]
             if None in took:
                 reason = (child.process.communicate()[1].strip().splitlines() or ["killed"])[-1]
                 print(f"    {way + ', compiled' * compiled:28} no: {reason[:80]}", flush=True)
                 continue
             memory = child.end()["memory"]
-            times[way, compiled] = min(took[1][CPU], took[2][CPU])
+            times[way, compiled] = min(took[1][options.time], took[2][options.time])
             print(f"    {way + ', compiled' * compiled:28} {times[way, compiled]:7.3f} s  {memory / 2 ** 20:6.0f} MiB",
                   flush=True)
     return min(times, key=times.get)
@@ -267,10 +271,12 @@ def compare(width, options, folder):
                                                                      LONGEST)], check=True)
     tokens = len(read_tokens(folder))
     print(f"width {width}: {LAYERS} layers, {width // 64} heads of 64 ({width // 128} of keys), {4 * width} inside, "
-          f"vocabulary {VOCAB}, {options.sequences} sequences, {tokens} tokens, one thread", flush=True)
+          f"vocabulary {VOCAB}, {options.sequences} sequences, {tokens} tokens, "
+          f"{options.threads} thread{'s' * (options.threads > 1)}", flush=True)
     way, compiled = fastest(folder, options)
-    ours = Child([options.ours, "run", folder])
-    theirs = Child([sys.executable, __file__, "--worker", folder, way, str(compiled)])
+    ours = Child([options.ours, "run", folder, str(options.threads)], options.threads)
+    theirs = Child([sys.executable, __file__, "--worker", folder, way, str(compiled), str(options.threads)],
+                   options.threads)
     a, b = [], []
     for _ in range(options.rounds + 1):
         a.append(ours.step())
@@ -280,7 +286,7 @@ def compare(width, options, folder):
             print(f"width {width}: NOT COMPARED: the first step's {name} is {x:.6g} and {y:.6g}")
             return 1
     mine, other = ours.end(), theirs.end()
-    x, y = (median([s[CPU] for s in steps[1:]]) for steps in (a, b))
+    x, y = (median([s[options.time] for s in steps[1:]]) for steps in (a, b))
     mib = 2 ** 20
     valid = other["sgemm"] >= 0.8 * mine["sgemm"]
     print(f"width {width}: ours {tokens / x:.0f} tokens/s, PyTorch ({way + ', compiled' * compiled}) {tokens / y:.0f}, "
@@ -304,11 +310,13 @@ def main():
     p.add_argument("--widths", default="128,256,512")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--sequences", type=int, default=32)
+    p.add_argument("--threads", type=int, default=1)
     p.add_argument("--compile", action="store_true", help="try torch.compile too")
     p.add_argument("--ways", default=",".join(WAYS))
     p.add_argument("--ours", default="build/tools/bench_step")
     options = p.parse_args()
     options.ways = options.ways.split(",")
+    options.time = CPU if options.threads == 1 else CLOCK
     rc = 0
     for width in options.widths.split(","):
         with tempfile.TemporaryDirectory() as folder:
@@ -318,6 +326,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        worker(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     else:
         sys.exit(main())

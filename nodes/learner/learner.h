@@ -53,6 +53,7 @@ struct learner_options {
     bool follow;
     int64_t window, max_windows;
     int device;
+    int64_t threads;
 };
 
 enum on_nonfinite { NONFINITE_stop, NONFINITE_skip };

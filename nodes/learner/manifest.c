@@ -97,16 +97,17 @@ put_topology(json_t *root, const char *run_dir)
     free(path);
 }
 
-/* What computed it: the program, and the libraries whose version can change a number. */
+/* What computed it: the program, and the libraries whose version can change a number. The number of
+ * threads cannot. */
 static json_t *
 made_by(void)
 {
     char pcre[64] = "";
 
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "sluice", SLUICE_VERSION, "compiler",
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "sluice", SLUICE_VERSION, "compiler",
                      __VERSION__, "libc", gnu_get_libc_version(), "pcre2", pcre, "utf8proc",
-                     utf8proc_version(), "device", "cpu", "kernels", isa_now()->name, "threads", 1);
+                     utf8proc_version(), "device", "cpu", "kernels", isa_now()->name);
 }
 
 static json_t *

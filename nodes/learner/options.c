@@ -58,6 +58,9 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
     OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
+    OPT_INT(struct learner_options, threads, LIVE, "1", 0, THREADS_MAX,
+            "threads that compute, the same bytes for every number; 0: one for each core, where this"
+            " node has the machine to itself"),
     OPT_GROUP("objective"),
     OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
                "what is minimised: the list of objectives (under this table) says what each does, "

@@ -506,6 +506,8 @@ round_pump(struct learner *l, struct error *e)
         rc = begin_round(l, e);
     if (rc == 0 && l->phase == PHASE_final && !l->training)
         rc = open_trainer(l, e);
+    if (rc == 0 && l->training)
+        trainer_threads(&l->trainer, (int)l->options->threads);
     if (rc < 0 || l->phase == PHASE_done || (l->phase == PHASE_wait && !evaluates(l)))
         return rc < 0 ? rc : PUMP_IDLE;
     if (node_draining(l->node) && !l->samples) {

@@ -18,6 +18,29 @@ trainer_init(struct trainer *t, struct model **model)
     head_keep(t->work, TRAINER_LOGITS_KEPT);
 }
 
+/* Hands the threads to all that computes. */
+static void
+share(struct trainer *t)
+{
+    head_threads(t->work, t->threads);
+    t->adamw.threads = t->threads;
+    if (t->decoder)
+        decoder_threads(t->decoder, t->threads);
+}
+
+void
+trainer_threads(struct trainer *t, int count)
+{
+    struct threads *before = t->threads;
+
+    count = threads_wanted(count);
+    if (count == threads_count(before))
+        return;
+    t->threads = count > 1 ? threads_new(count) : NULL;
+    share(t);
+    threads_free(before);
+}
+
 static void
 rows_free(struct rows *r)
 {
@@ -63,6 +86,7 @@ trainer_free(struct trainer *t)
     free(t->groups);
     decoder_free(t->decoder);
     head_work_free(t->work);
+    threads_free(t->threads);
     rows_free(&t->rows);
     rows_free(&t->whole_rows);
     free(t->dhidden);
@@ -93,6 +117,7 @@ reserve(struct trainer *t)
         decoder_free(t->decoder);
         t->decoder_tokens = rows + rows / 8;
         t->decoder = decoder_new(&t->model, t->decoder_tokens, 1);
+        decoder_threads(t->decoder, t->threads);
     }
     if (rows > t->dhidden_room) {
         free(t->dhidden);

@@ -20,6 +20,7 @@
 #include "kernels/head.h"
 #include "kernels/model.h"
 #include "kernels/objective.h"
+#include "kernels/threads.h"
 #include "nodes/learner/pack.h"
 
 /* Per-row numbers of the head and the objective. */
@@ -45,6 +46,7 @@ struct trainer {
     struct decoder *decoder;
     int64_t decoder_tokens;
     struct head_work *work;
+    struct threads *threads; /* that compute; owned; NULL: one */
     struct rows rows; /* of the batch */
     float *dhidden;   /* (rows.room, hidden) */
     float *named;     /* (named_room): logits of the batch's named rows */
@@ -66,6 +68,10 @@ struct trainer {
 /* Takes the model (which must be complete); moments are zero. */
 void trainer_init(struct trainer *t, struct model **model);
 void trainer_free(struct trainer *t);
+
+/* From now on so many threads compute (threads.h; 0: one for each core): no bit changes. After
+ * trainer_init; cheap where nothing changes. */
+void trainer_threads(struct trainer *t, int count);
 
 /* out: for each sample count - context floats, one sample after the other: log p of every response
  * token under `model`, which has the shape of the trainer's. */
