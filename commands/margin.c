@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/verify.h"
 #include "kernels/decoder.h"
 #include "kernels/head.h"
 
@@ -17,25 +16,6 @@ struct reading {
     struct speaker *speaker;
     json_t *groups; /* prompt to group */
 };
-
-static int
-read_correct(const json_t *json, struct span response, int *correct, struct error *e)
-{
-    const json_t *reward = json_object_get(json, "reward"),
-                 *answer = json_object_get(json, "answer");
-
-    if (json_is_number(reward))
-        *correct = json_number_value(reward) > 0.5;
-    else if (json_is_boolean(reward))
-        *correct = json_is_true(reward);
-    else if (json_is_string(answer))
-        *correct = verify_answer(VERIFY_numeric, response,
-                                 span_of(json_string_value(answer), json_string_length(answer)));
-    else
-        return error_set(e, ERROR_input,
-                         "neither 'reward' nor 'answer' says whether it is correct");
-    return 0;
-}
 
 static int64_t
 group_of(struct reading *r, const char *prompt)
@@ -88,11 +68,13 @@ take_rollout(struct reading *r, const json_t *json, struct error *e)
     struct margin *m = r->margin;
     struct margin_rollout one = {0};
     struct span text = span_of(json_string_value(response), json_string_length(response));
+    double reward;
     int rc;
 
     if (!json_is_string(prompt) || !json_is_string(response))
         return error_set(e, ERROR_input, "'prompt' and 'response' must be text");
-    rc = read_correct(json, text, &one.correct, e);
+    rc = prompts_reward(json, text, &reward, e);
+    one.correct = rc == 0 && reward > 0.5;
     if (rc == 0)
         rc = join(r->speaker, span_of(json_string_value(prompt), json_string_length(prompt)), text,
                   &one, e);

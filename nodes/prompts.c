@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/verify.h"
 #include "nodes/reader/stream.h"
 
 static int
@@ -168,4 +169,23 @@ prompts_free(struct prompts *p)
     free(p->at);
     arena_free(&p->arena);
     *p = (struct prompts){0};
+}
+
+int
+prompts_reward(const json_t *json, struct span response, double *reward, struct error *e)
+{
+    const json_t *given = json_object_get(json, "reward"),
+                 *answer = json_object_get(json, "answer");
+
+    if (json_is_number(given))
+        *reward = json_number_value(given);
+    else if (json_is_boolean(given))
+        *reward = json_is_true(given);
+    else if (json_is_string(answer))
+        *reward = verify_answer(VERIFY_numeric, response,
+                                span_of(json_string_value(answer), json_string_length(answer)));
+    else
+        return error_set(e, ERROR_input,
+                         "neither 'reward' nor 'answer' says whether it is correct");
+    return 0;
 }

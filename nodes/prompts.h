@@ -4,6 +4,7 @@
 #ifndef NODES_PROMPTS_H
 #define NODES_PROMPTS_H
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -36,5 +37,9 @@ void prompts_free(struct prompts *p);
 int prompts_lines(const char *path,
                   int (*each)(void *context, int64_t number, struct span text, struct error *e),
                   void *context, struct error *e);
+
+/* The reward of a held-out response, whose line is JSON: "reward", a number or a truth, or whether
+ * the response holds the number of "answer". ERROR_input where the line has neither. */
+int prompts_reward(const json_t *json, struct span response, double *reward, struct error *e);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/verify.h"
 #include "nodes/prompts.h"
 
 struct reading {
@@ -40,25 +39,6 @@ read_numbers(const json_t *json, const char *key, json_int_t limit, struct arena
         (*out)[i] = (uint64_t)json_integer_value(value);
     }
     *count = (int64_t)n;
-    return 0;
-}
-
-static int
-read_reward(const json_t *json, struct span response, double *reward, struct error *e)
-{
-    const json_t *given = json_object_get(json, "reward"),
-                 *answer = json_object_get(json, "answer");
-
-    if (json_is_number(given))
-        *reward = json_number_value(given);
-    else if (json_is_boolean(given))
-        *reward = json_is_true(given);
-    else if (json_is_string(answer))
-        *reward = verify_answer(VERIFY_numeric, response,
-                                span_of(json_string_value(answer), json_string_length(answer)));
-    else
-        return error_set(e, ERROR_input,
-                         "neither 'reward' nor 'answer' says whether it is correct");
     return 0;
 }
 
@@ -120,9 +100,11 @@ take_line(struct reading *r, const json_t *json, struct error *e)
         return error_set(e, ERROR_input, "'prompt' and 'response' must be text");
     rollout.prompt = span_of(json_string_value(prompt), json_string_length(prompt));
     rollout.response = span_of(json_string_value(response), json_string_length(response));
+    if (!finish)
+        finish = json_object_get(json, "finish_reason"); /* as `sluice sample` has it */
     if (json_is_string(finish))
         rollout.finish = span_of(json_string_value(finish), json_string_length(finish));
-    rc = read_reward(json, rollout.response, &rollout.reward, e);
+    rc = prompts_reward(json, rollout.response, &rollout.reward, e);
     if (rc == 0)
         rc = read_numbers(json, "ends", (json_int_t)rollout.response.length + 1, &scratch, &ends,
                           &source.steps, e);
