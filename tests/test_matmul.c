@@ -86,7 +86,7 @@ static void
 threads_change_nothing(void **state)
 {
     static const int     counts[] = {2, 3, 7};
-    static const int64_t shapes[][3] = {{300, 530, 40}, {97, 257, 70}, {500, 60, 300}, {1, 900, 700}};
+    static const int64_t shapes[][3] = {{130, 300, 20}, {97, 257, 24}, {300, 30, 64}, {1, 900, 700}};
 
     (void)state;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
