@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 2
 BUILD=${BUILD:-build}
 rc=0
 for b in "$BUILD"/tools/bench_*; do
-    case $b in *.o|*.d|*/bench_step) continue;; esac   # bench_step is the child of bench_torch.py
+    case $b in *.o|*.d|*/bench_step|*bench_tokenizer) continue;; esac   # bench_step is the child of bench_torch.py
     [ -x "$b" ] || continue
     echo "== $(basename "$b")"
     "$b" || rc=1
