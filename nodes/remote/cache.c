@@ -46,15 +46,20 @@ struct cell {
 };
 
 void
-cache_key(struct span path, uint64_t sample, struct span request, struct cache_key *key)
+cache_key(const char *path, uint64_t sample, struct span more, struct span request,
+          struct cache_key *key)
 {
     crypto_generichash_state state;
-    uint64_t lengths[3] = {path.length, request.length, sample};
+    struct span parts[3] = {span_text(path), more, request};
 
     crypto_generichash_init(&state, NULL, 0, CACHE_KEY_BYTES);
-    crypto_generichash_update(&state, (const unsigned char *)lengths, sizeof(lengths));
-    crypto_generichash_update(&state, (const unsigned char *)path.at, path.length);
-    crypto_generichash_update(&state, (const unsigned char *)request.at, request.length);
+    crypto_generichash_update(&state, (const unsigned char *)&sample, sizeof(sample));
+    for (int i = 0; i < 3; i++) { /* lengths first, so that no two questions read the same */
+        uint64_t length = parts[i].length;
+        crypto_generichash_update(&state, (const unsigned char *)&length, sizeof(length));
+        crypto_generichash_update(&state, (const unsigned char *)(length ? parts[i].at : ""),
+                                  length);
+    }
     crypto_generichash_final(&state, key->at, CACHE_KEY_BYTES);
 }
 
@@ -68,7 +73,7 @@ cache_open(const char *folder, struct error *e)
         return NULL;
     }
     c->packer = ZSTD_createCCtx();
-    (void)!sodium_init(); /* chooses the fast hash of this machine; without it the plain one serves */
+    (void)!sodium_init(); /* chooses this machine's fastest; without it the plain one serves */
     return c;
 }
 
@@ -305,6 +310,44 @@ oldest_delete(struct cache *c, MDB_txn *txn, struct state *state, int64_t bytes,
     }
     mdb_cursor_close(cursor);
     return rc == 0 ? goes : rc == MDB_NOTFOUND ? 0 : -abs(rc);
+}
+
+static int
+forget_in(struct cache *c, MDB_txn *txn, const struct cache_key *key)
+{
+    unsigned char order[8];
+    MDB_val k = {sizeof(*key), (void *)key}, v, o = {8, order};
+    struct state state;
+    uint64_t number;
+    int rc = state_get(c, txn, &state);
+
+    if (rc == 0)
+        rc = mdb_get(txn, c->shared.tables[ANSWERS], &k, &v);
+    if (rc != 0)
+        return rc;
+    if (v.mv_size >= sizeof(struct row)) {
+        memcpy(&number, (char *)v.mv_data + offsetof(struct row, number), sizeof(number));
+        number_write(order, number);
+        rc = mdb_del(txn, c->shared.tables[ORDER], &o, NULL);
+    }
+    state.answers--;
+    state.bytes -= row_bytes(v.mv_size);
+    if (rc == 0 || rc == MDB_NOTFOUND)
+        rc = mdb_del(txn, c->shared.tables[ANSWERS], &k, NULL);
+    return rc == 0 ? state_put(c, txn, &state) : rc;
+}
+
+void
+cache_forget(struct cache *c, const struct cache_key *key)
+{
+    MDB_txn *txn;
+
+    if (cache_flush(c, CACHE_BYTES_MAX, NULL) != 0 || shared_begin(&c->shared, &txn, NULL) != 0)
+        return;
+    if (forget_in(c, txn, key) == 0)
+        shared_commit(&c->shared, txn, NULL);
+    else
+        mdb_txn_abort(txn);
 }
 
 static int

@@ -49,7 +49,9 @@ struct cache_sums {
 
 struct cache;
 
-void cache_key(struct span path, uint64_t sample, struct span request, struct cache_key *key);
+/* `more`: what else names the question; usually empty. */
+void cache_key(const char *path, uint64_t sample, struct span more, struct span request,
+               struct cache_key *key);
 
 /* -> NULL with ERROR_file, ERROR_version, ERROR_store, ERROR_space. */
 struct cache *cache_open(const char *folder, struct error *e);
@@ -62,6 +64,8 @@ bool cache_find(struct cache *c, const struct cache_key *key, struct cache_answe
 /* Copied; waits in memory for cache_flush(), and is found meanwhile. A key that is there keeps its
  * row. */
 void cache_put(struct cache *c, const struct cache_key *key, const struct cache_answer *a);
+/* The row turned out to be of no use. When it cannot be removed, it is found again. */
+void cache_forget(struct cache *c, const struct cache_key *key);
 /* Writes what waits, synced, and prunes to `limit` bytes. What waits is gone even if it fails.
  * -> ERROR_space, ERROR_store. */
 int cache_flush(struct cache *c, int64_t limit, struct error *e);

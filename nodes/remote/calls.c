@@ -11,21 +11,26 @@
 
 #include <xxhash.h>
 
-#include "nodes/remote/budget.h"
 #include "nodes/remote/http.h"
+#include "nodes/remote/purse.h"
 #include "nodes/remote/reply.h"
 
 #define TOKENS_UNKNOWN     4096 /* of an answer, where the asker sets no bound */
 #define TRIES_ROOM         128  /* tries of one variation, in the Idempotency-Key */
 #define REFUSED_MAX        60.0 /* seconds between tries while the server refuses us */
 
-enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared, CALL_held };
+enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared, CALL_found, CALL_held };
 
 struct call {
     struct call *next, *before; /* in order of arrival */
     void *own;
     const char *path;
     struct buffer body, cache_key;
+    struct cache_key key;  /* in the cache; of the body at hand */
+    struct buffer answer;  /* of CALL_held and CALL_found, where a cache is kept */
+    bool keyed, looked;    /* the key is made; the cache was asked */
+    bool from_cache;
+    bool blamed;           /* the answer was no use */
     uint64_t ordinal;
     int variation;
     enum call_state state;
@@ -34,8 +39,8 @@ struct call {
     int spoiled;       /* answers that were no use */
     uint64_t tokens_in_most, tokens_out_most;
     uint64_t tokens_in, tokens_out;
-    int64_t aside;   /* of the budget, for the try at hand */
-    int64_t settled; /* what earlier tries cost */
+    struct amount aside; /* of the budget, for the try at hand */
+    int64_t money;       /* what all tries cost */
     json_t *json;    /* of CALL_held */
     char *why;       /* of CALL_held, given up */
 };
@@ -47,8 +52,8 @@ struct calls {
     struct call *first, *last;
     double limited_until; /* a server that asked for it gets no call before */
     double refused_until; /* while refused: when to try one call again */
-    struct budget budget;
-    bool over_budget;
+    struct purse *purse;
+    int found;               /* calls in state CALL_found */
     int refused;             /* refusals in a row; 0: none */
     char why[REPLY_WHY_MAX]; /* the last trouble */
 };
@@ -65,9 +70,6 @@ calls_check(struct check *c, const struct remote_options *o, struct error *e)
                           "backend http needs the url of a server, e.g. http://localhost:8000/v1");
     if (http_check(o->url, &why) != 0)
         return check_fail(c, "url", e, "%s", why.text);
-    if (o->budget_usd > 0 && o->price_in <= 0 && o->price_out <= 0)
-        return check_fail(c, "budget_usd", e,
-                          "a budget needs price_in and price_out, the model's prices");
     for (const char *at = o->api_key_env; *at; at++)
         if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789", *at))
             return check_fail(c, "api_key_env", e,
@@ -120,16 +122,16 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
     struct calls *c = xalloc(sizeof(*c));
     struct http_settings settings;
 
-    (void)model; /* prices are options */
     c->node = n;
     c->options = o;
     settings = settings_of(c);
     c->http = http_open(&settings, e);
-    if (!c->http) {
+    if (c->http)
+        c->purse = purse_open(n, o, model, e);
+    if (!c->purse) {
         calls_close(c);
         return NULL;
     }
-    budget_load(&c->budget, n);
     node_set_in_flight(n, (int)o->in_flight);
     node_watch(n, http_fd(c->http));
     return c;
@@ -143,6 +145,7 @@ call_free(struct calls *c, struct call *call)
     json_decref(call->json);
     buffer_free(&call->body);
     buffer_free(&call->cache_key);
+    buffer_free(&call->answer);
     free(call->why);
     free(call);
 }
@@ -155,6 +158,7 @@ calls_close(struct calls *c)
     http_close(c->http);
     while (c->first)
         call_free(c, c->first);
+    purse_close(c->purse);
     free(c);
 }
 
@@ -162,7 +166,10 @@ int
 calls_changed(struct calls *c, struct error *e)
 {
     struct http_settings settings = settings_of(c);
+    int rc = purse_changed(c->purse, e);
 
+    if (rc != 0)
+        return rc;
     http_settings_change(c->http, &settings);
     node_set_in_flight(c->node, (int)c->options->in_flight);
     return calls_send(c, e);
@@ -175,17 +182,16 @@ tell_why(struct calls *c)
 {
     double now = node_now(c->node);
     int flying = http_flying(c->http), waiting = 0;
+    char money[160];
 
+    purse_words(c->purse, money, sizeof(money));
     for (struct call *call = c->first; call; call = call->next)
         waiting += call->state != CALL_flying && call->state != CALL_held;
     if (c->refused)
         node_why(c->node, "the server refuses (%s); trying one call every %.0f s at most", c->why,
                  REFUSED_MAX);
-    else if (c->over_budget)
-        node_why(
-            c->node,
-            "over budget: %.4f of %.4f USD are spent or set aside; a higher budget_usd goes on",
-            (double)c->budget.spent / 1e6, c->options->budget_usd);
+    else if (purse_empty(c->purse))
+        node_why(c->node, "%s", money);
     else if (c->limited_until > now && waiting)
         node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(c->limited_until - now),
                  c->why);
@@ -195,7 +201,7 @@ tell_why(struct calls *c)
     else if (waiting)
         node_why(c->node, "%d judge calls to be tried again (%s)", waiting, c->why);
     else if (flying)
-        node_why(c->node, "waiting for %d judge calls", flying);
+        node_why(c->node, "waiting for %d judge calls%s%s", flying, money[0] ? "; " : "", money);
     else
         node_why(c->node, NULL);
 }
@@ -249,81 +255,135 @@ post(struct calls *c, struct call *call, struct error *e)
     return rc;
 }
 
-static int64_t
-millionths(const struct remote_options *o, uint64_t tokens_in, uint64_t tokens_out)
-{
-    return (int64_t)ceil((double)tokens_in * o->price_in + (double)tokens_out * o->price_out);
-}
+/* ---- what was asked before ---- */
 
-/* May this call be paid for? What it may cost at most is set aside: no tokenizer gives more tokens
- * than bytes. */
+/* Is the same asked just now by another call? Its answer is worth waiting for. */
 static bool
-afford(struct calls *c, struct call *call)
+is_asked(const struct calls *c, const struct call *call)
 {
-    const struct remote_options *o = c->options;
-    int64_t most = millionths(o, call->tokens_in_most, call->tokens_out_most);
+    for (const struct call *other = c->first; other; other = other->next)
+        if (other != call && other->keyed && other->state != CALL_ready &&
+            other->state != CALL_waiting && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
+            return true;
+    return false;
+}
 
-    if (o->budget_usd <= 0 || call->aside > 0)
+/* Looks once for an answer in the cache. False: the call has to wait for an identical one. */
+static bool
+look_up(struct calls *c, struct call *call)
+{
+    struct cache_answer found;
+
+    if (call->looked || !purse_caches(c->purse))
         return true;
-    c->over_budget = !budget_reserve(&c->budget, most, (int64_t)(o->budget_usd * 1e6));
-    if (!c->over_budget)
-        call->aside = most;
-    return !c->over_budget;
+    if (!call->keyed)
+        cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
+                  buffer_span(&call->body), &call->key);
+    call->keyed = true;
+    if (is_asked(c, call))
+        return false;
+    call->looked = true;
+    if (!purse_find(c->purse, &call->key, call->ordinal, &found))
+        return true;
+    buffer_clear(&call->answer);
+    buffer_add(&call->answer, found.body.at, found.body.length);
+    call->tokens_in += found.tokens_in;
+    call->tokens_out += found.tokens_out;
+    call->money += found.money;
+    call->from_cache = true;
+    call->state = CALL_found;
+    c->found++;
+    return true;
 }
 
-/* The try at hand ended with an answer: its share of the budget becomes what it cost. */
-static void
-settle(struct calls *c, struct call *call)
-{
-    int64_t cost = millionths(c->options, call->tokens_in, call->tokens_out) - call->settled;
+/* ---- money ---- */
 
-    if (c->options->budget_usd > 0 || call->aside > 0)
-        budget_settle(&c->budget, call->aside, cost);
-    call->settled += cost;
-    call->aside = 0;
-}
-
-/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked.
- */
+/* May this call be paid for? */
 static int
-clear_calls(struct calls *c, double now, double *next)
+afford(struct calls *c, struct call *call, bool *may, struct error *e)
+{
+    *may = true;
+    if (call->aside.money || call->aside.tokens)
+        return 0; /* from a try that the server turned away */
+    return purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside, may,
+                         e);
+}
+
+/* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
+ * the answer does not say, or where a server that was reached gave none. */
+static void
+settle(struct calls *c, struct call *call, const struct http_answer *got, const struct reply *r)
+{
+    bool turned_away = r->outcome == REPLY_again || r->outcome == REPLY_refused;
+
+    if (turned_away && (!got->failure[0] || !got->sent))
+        return; /* nothing was charged; it serves for the next try */
+    if (r->tokens_in || r->tokens_out)
+        call->money += purse_settle(c->purse, &call->aside, r->tokens_in, r->tokens_cached,
+                                    r->tokens_out);
+    else if (got->status >= 400)
+        purse_return(c->purse, &call->aside);
+    else
+        purse_lose(c->purse, &call->aside);
+    call->aside = (struct amount){0};
+}
+
+/* ---- sending ---- */
+
+/* Marks the calls that may go now; when the next may go later goes to *next. */
+static int
+clear_calls(struct calls *c, double now, double *next, int *cleared, struct error *e)
 {
     double stage = fmax(c->limited_until, c->refused ? c->refused_until : 0);
-    int out = http_flying(c->http), cleared = 0;
+    int out = http_flying(c->http), rc = 0;
+    bool may = true;
 
-    c->over_budget = false;
-    for (struct call *call = c->first; call; call = call->next) {
+    purse_begin(c->purse);
+    for (struct call *call = c->first; call && rc == 0; call = call->next) {
         double when = fmax(stage, call->state == CALL_waiting ? call->not_before : 0);
-        if (call->state == CALL_flying || call->state == CALL_held)
+        if (call->state == CALL_flying || call->state == CALL_held || call->state == CALL_found)
             continue;
-        if (out + cleared >= c->options->in_flight || (c->refused && out + cleared > 0))
-            break; /* the end of a call in flight brings us here again */
+        if (!look_up(c, call) || call->state == CALL_found || !may)
+            continue;
+        if (out + *cleared >= c->options->in_flight || (c->refused && out + *cleared > 0))
+            continue; /* the end of a call in flight brings us here again */
         if (when > now) {
             *next = fmin(*next, when);
             continue;
         }
-        if (!afford(c, call))
-            break;
+        rc = afford(c, call, &may, e);
+        if (rc != 0 || !may)
+            continue;
         call->state = CALL_cleared;
-        cleared++;
+        (*cleared)++;
     }
-    return cleared;
+    return rc;
 }
 
 int
 calls_send(struct calls *c, struct error *e)
 {
     double now = node_now(c->node), next = INFINITY;
-    int cleared = clear_calls(c, now, &next), rc = 0;
+    int cleared = 0, rc = clear_calls(c, now, &next, &cleared, e);
 
-    if (cleared && c->options->budget_usd > 0)
-        rc = node_commit(c->node, e); /* what is set aside must outlive a kill */
+    if (rc == 0)
+        rc = purse_commit(c->purse, e); /* what is set aside must outlive a kill */
     for (struct call *call = c->first; call && rc == 0; call = call->next)
         if (call->state == CALL_cleared)
             rc = post(c, call, e);
+    if (c->found)
+        next = now;
+    if (purse_empty(c->purse))
+        next = fmin(next, now + PURSE_LOOK_SECONDS);
     node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
     tell_why(c);
     return rc;
+}
+
+int
+calls_flush(struct calls *c, struct error *e)
+{
+    return purse_flush(c->purse, e);
 }
 
 int
@@ -405,21 +465,24 @@ hold(struct call *call, enum calls_end end, struct reply *r, struct calls_answer
                                .why = call->why,
                                .spoiled = call->spoiled,
                                .tokens_in = call->tokens_in,
-                               .tokens_out = call->tokens_out};
+                               .tokens_out = call->tokens_out,
+                               .usd = (double)call->money / (double)PRICE_USD};
 }
 
 /* What an answer is to its call. True: the call ended, and *a says how. */
 static bool
-use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answer *a)
+use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struct calls_answer *a)
 {
+    struct call *call = got->own;
+
     call->tokens_in += r->tokens_in;
     call->tokens_out += r->tokens_out;
+    settle(c, call, got, r);
     if (r->why[0])
         snprintf(c->why, sizeof(c->why), "%s", r->why);
     if (r->outcome == REPLY_again || r->outcome == REPLY_refused) {
         node_count(c->node, METRIC_calls_failed, 1);
     } else {
-        settle(c, call);
         if (c->refused)
             node_log(c->node, LOG_info, "the server answers again");
         c->refused = 0;
@@ -446,19 +509,45 @@ use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answ
     return false;
 }
 
+/* The next call that the cache answered. */
+static bool
+next_found(struct calls *c, struct calls_answer *a)
+{
+    struct reply reply;
+
+    for (struct call *call = c->first; call && c->found; call = call->next) {
+        if (call->state != CALL_found)
+            continue;
+        c->found--;
+        reply_body(buffer_span(&call->answer), &reply);
+        if (reply.outcome == REPLY_json) {
+            hold(call, CALLS_answered, &reply, a);
+            return true;
+        }
+        purse_forget(c->purse, &call->key);
+        call->from_cache = false;
+        call->state = CALL_ready;
+    }
+    return false;
+}
+
 bool
 calls_next(struct calls *c, struct calls_answer *a)
 {
     struct http_answer got;
     struct reply reply;
 
+    if (next_found(c, a))
+        return true;
     while (http_next(c->http, &got)) {
+        struct call *call = got.own;
         reply_read(&got, &reply);
-        if (!use_reply(c, got.own, &reply, a))
+        if (!use_reply(c, &got, &reply, a))
             continue;
-        a->usd = ((double)a->tokens_in * c->options->price_in +
-                  (double)a->tokens_out * c->options->price_out) /
-                 1e6;
+        if (a->end == CALLS_answered && purse_caches(c->purse)) {
+            buffer_clear(&call->answer);
+            buffer_add(&call->answer, got.body.at, got.body.length);
+        }
         return true;
     }
     return false;
@@ -467,10 +556,20 @@ calls_next(struct calls *c, struct calls_answer *a)
 void
 calls_done(struct calls *c, struct calls_answer *a)
 {
-    assert(a->call && a->call->state == CALL_held);
-    node_count(c->node, METRIC_calls, 1);
-    node_urgent(c->node);
-    call_free(c, a->call);
+    struct call *call = a->call;
+
+    assert(call && call->state == CALL_held);
+    if (a->end == CALLS_answered && !call->blamed && !call->from_cache && call->keyed &&
+        call->answer.length)
+        purse_keep(c->purse, &call->key, call->ordinal, buffer_span(&call->answer),
+                   call->tokens_in, call->tokens_out, call->money);
+    if (call->from_cache) {
+        node_count(c->node, METRIC_calls_cached, 1);
+    } else {
+        node_count(c->node, METRIC_calls, 1);
+        node_urgent(c->node);
+    }
+    call_free(c, call);
     a->call = NULL;
 }
 
@@ -480,8 +579,13 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     struct call *call = a->call;
 
     assert(call && call->state == CALL_held && a->end == CALLS_answered);
+    call->blamed = true;
+    if (call->from_cache)
+        purse_forget(c->purse, &call->key);
+    call->from_cache = false;
     if (!spoil(c, call, why))
         return false;
+    call->blamed = false;
     json_decref(call->json);
     call->json = NULL;
     free(call->why);
@@ -489,6 +593,7 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     if (body.length) {
         buffer_clear(&call->body);
         buffer_add(&call->body, body.at, body.length);
+        call->keyed = call->looked = false;
     }
     a->call = NULL;
     return true;

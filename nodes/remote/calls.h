@@ -5,13 +5,14 @@
  * trouble is tried again for ever, each call with its own back-off; what a person must mend holds
  * the whole stage, which then sends one call at a time to see; an answer that cannot be used is
  * asked for again, `tries` times in all. Money is set aside before a call and settled with its
- * answer (budget.h). Whatever the trouble, status says it.
+ * answer, and what was asked before costs nothing (purse.h). Whatever the trouble, status says it.
  *
  *   take():     calls_ask(c, &ask); return calls_send(c, e);
  *   ready():    rc = calls_step(c, e);
  *               while (rc == 0 && calls_next(c, &answer))
  *                   ... calls_done(c, &answer) or calls_again(c, &answer, ...) ...
  *               return rc ? rc : calls_send(c, e);
+ *   flush():    return calls_flush(c, e);
  *
  * calls_open() lets the runtime have `in_flight` units in hand, one call each; a node with several
  * calls for a unit sets fewer (node_set_in_flight), since a kill repeats what was not committed. */
@@ -28,8 +29,8 @@
 /* The options that every caller shares: a kind has them as member `remote` of its options, and
  * REMOTE_OPTIONS(struct kind_options) among its rows. */
 struct remote_options {
-    const char *url, *api_key_env;
-    int64_t in_flight, tries, max_response_bytes;
+    const char *url, *api_key_env, *prices, *cache;
+    int64_t in_flight, tries, max_response_bytes, budget_tokens, cache_bytes;
     double timeout, connect_timeout, price_in, price_out, budget_usd;
 };
 
@@ -58,7 +59,18 @@ struct remote_options {
     REMOTE_ROW(float, S, price_out, double, LIVE, "0", 0, 1e6,                                     \
         "US dollars for 1e6 tokens written"),                                                      \
     REMOTE_ROW(float, S, budget_usd, double, LIVE, "0", 0, 1e9,                                    \
-        "US dollars that each replica may spend; then the stream pauses; 0: no bound")
+        "US dollars that all replicas together may spend; then the stream pauses, and goes on"     \
+        " when it is raised; 0: no bound"),                                                        \
+    REMOTE_ROW(int, S, budget_tokens, int64_t, LIVE, "0", 0, 1e15,                                 \
+        "the same in tokens, read and written; 0: no bound"),                                      \
+    REMOTE_ROW(path, S, prices, const char *, LIVE, "", 0, 0,                                      \
+        "price table instead of price_in and price_out: a JSON object, from a model's name to"     \
+        " {\"in\": 0.15, \"out\": 0.6, \"cached_in\": 0.075}, US dollars for 1e6 tokens"),            \
+    REMOTE_ROW(path, S, cache, const char *, LIVE, "", 0, 0,                                       \
+        "folder of the answers that were paid for, to be shared by runs; default: inside the run," \
+        " and a replay takes it along"),                                                           \
+    REMOTE_ROW(size, S, cache_bytes, int64_t, LIVE, "1GiB", 0, 34359738368,                        \
+        "kept of such answers at most, the oldest go first; 0: none is kept or looked up")
 /* clang-format on */
 
 struct calls;
@@ -67,7 +79,7 @@ struct calls;
 struct ask {
     const char *path;      /* added to the url unless it ends so: "/chat/completions", "/pooling" */
     struct span body;      /* JSON; the same bytes for the same question */
-    struct span cache_key; /* names the question across runs; empty: its answer is not kept */
+    struct span cache_key; /* beside path, variation and body: what else names the question */
     uint64_t ordinal;      /* for logs and the Idempotency-Key ... */
     int variation;         /* ... with what tells the asks of one ordinal apart, 0 .. 999 */
     int64_t tokens_in;     /* the body holds at most so many; 0: as many as bytes */
@@ -92,7 +104,8 @@ struct calls_answer {
     double usd;
 };
 
-/* Is everything right with these options? As node_kind.check(). */
+/* Is everything right with these options? As node_kind.check(); purse_check() (purse.h) asks for
+ * the prices that a budget needs. */
 int calls_check(struct check *c, const struct remote_options *o, struct error *e);
 
 /* `o` is part of node_options(n), `model` what prices go by; both stay while the calls are open.
@@ -115,12 +128,15 @@ int calls_step(struct calls *c, struct error *e);
 bool calls_next(struct calls *c, struct calls_answer *a);
 
 /* The answer was used (or its giving up taken note of): counted and committed soon, with the unit
- * that is done in the same callback. */
+ * that is done in the same callback. One that calls_again() never blamed is kept in the cache. */
 void calls_done(struct calls *c, struct calls_answer *a);
 
 /* The answer was no use: asks again, with another body unless it is empty. False: the tries are
  * used up, and the answer is still there to be ended by calls_done(). */
 bool calls_again(struct calls *c, struct calls_answer *a, struct span body, const char *why);
+
+/* Before the node's commit (node_kind.flush): the ledger and the cache are committed first. */
+int calls_flush(struct calls *c, struct error *e);
 
 /* Live options changed: they hold from the next call on. */
 int calls_changed(struct calls *c, struct error *e);

@@ -391,6 +391,7 @@ http_next(struct http *h, struct http_answer *a)
     struct request *r = NULL;
     int left;
     long status = 0;
+    curl_off_t uploaded = 0;
     char value[HTTP_HEADER_MAX];
 
     request_free(h->handed);
@@ -409,6 +410,8 @@ http_next(struct http *h, struct http_answer *a)
     else
         a->status = (int)status;
     a->broken = a->failure[0] && is_broken(m->data.result);
+    curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    a->sent = uploaded > 0;
     a->retry_after = retry_after(r);
     if (header(r, "x-should-retry", value, sizeof(value)))
         a->should_retry = strcasecmp(value, "true") == 0    ? 1

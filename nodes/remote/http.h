@@ -30,6 +30,7 @@ struct http_answer {
     void *own;          /* as given to http_post() */
     int status;         /* 0: no answer, see failure */
     bool too_big;       /* the body passed answer_bytes_max and was dropped; the status stands */
+    bool sent;          /* the request, or a part of it, left: the server may have begun to answer */
     bool broken;        /* no answer can come until a person mends it: certificate, URL, proxy */
     char failure[256];  /* "Connection refused"; empty when a whole answer came */
     struct span body;   /* whole, when failure is empty */
