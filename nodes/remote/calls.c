@@ -1,9 +1,10 @@
-/* calls: every call is ready to go, in flight, waiting for its next try, or held by the node with
- * its answer. */
+/* calls: every call is idle (ready to go, or waiting for its next try), in flight, or held by the
+ * node with its answer. */
 #include "nodes/remote/calls.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,137 +12,146 @@
 
 #include <xxhash.h>
 
-#include "nodes/remote/http.h"
+#include "nodes/remote/endpoints.h"
 #include "nodes/remote/purse.h"
-#include "nodes/remote/reply.h"
+#include "nodes/remote/url.h"
 
-#define TOKENS_UNKNOWN     4096 /* of an answer, where the asker sets no bound */
-#define TRIES_ROOM         128  /* tries of one variation, in the Idempotency-Key */
-#define REFUSED_MAX        60.0 /* seconds between tries while the server refuses us */
+#define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
+#define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
+#define ADMIT_later     (INT_MIN)
+#define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
-enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared, CALL_found, CALL_held };
+enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
 
 struct call {
-    struct call *next, *before; /* in order of arrival */
+    struct call *next, *before; /* in the list of its state */
     void *own;
     const char *path;
     struct buffer body, cache_key;
-    struct cache_key key;  /* in the cache; of the body at hand */
-    struct buffer answer;  /* of CALL_held and CALL_found, where a cache is kept */
-    bool keyed, looked;    /* the key is made; the cache was asked */
-    bool from_cache;
-    bool blamed;           /* the answer was no use */
+    struct buffer answer; /* of CALL_found, and of CALL_held while a cache is kept */
+    struct cache_key key; /* of the body at hand */
+    bool keyed, looked;   /* the key is made; the cache was asked */
+    bool doubled;         /* an identical call is out: its answer is worth waiting for */
+    bool cached;          /* the answer is the cache's */
+    bool blamed;          /* the answer was no use */
     uint64_t ordinal;
     int variation;
     enum call_state state;
-    double not_before; /* of CALL_waiting, on node_now()'s clock */
-    int failures;      /* transient ones in a row */
-    int spoiled;       /* answers that were no use */
+    int endpoint;      /* of CALL_flying; -1: one that is gone */
+    int avoid;         /* the server that failed it last; -1: none */
+    int hops;          /* servers it was sent on to without waiting */
+    double not_before; /* of CALL_idle, on node_now()'s clock */
+    double sent_at;
+    int failures; /* transient ones in a row */
+    int spoiled;  /* answers that were no use */
     uint64_t tokens_in_most, tokens_out_most;
     uint64_t tokens_in, tokens_out;
+    double charged;  /* tokens, to the pace, for the try at hand */
     struct amount aside; /* of the budget, for the try at hand */
     int64_t money;       /* what all tries cost */
-    json_t *json;    /* of CALL_held */
-    char *why;       /* of CALL_held, given up */
+    json_t *json;        /* of CALL_held */
+    char *why;           /* of CALL_held, given up */
+};
+
+struct list {
+    struct call *first, *last;
+    int count;
 };
 
 struct calls {
     struct node *node;
     const struct remote_options *options;
     struct http *http;
-    struct call *first, *last;
-    double limited_until; /* a server that asked for it gets no call before */
-    double refused_until; /* while refused: when to try one call again */
+    struct endpoints endpoints;
+    struct list idle, found, busy;
+    json_t *fields;    /* of every request; NULL: none */
+    XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
+    struct rate requests, tokens;
+    bool key_refused;
     struct purse *purse;
-    int found;               /* calls in state CALL_found */
-    int refused;             /* refusals in a row; 0: none */
+    bool paced;
+    double paced_until;
     char why[REPLY_WHY_MAX]; /* the last trouble */
 };
 
+static void
+list_remove(struct list *l, struct call *call)
+{
+    *(call->before ? &call->before->next : &l->first) = call->next;
+    *(call->next ? &call->next->before : &l->last) = call->before;
+    l->count--;
+}
+
+static void
+list_add(struct list *l, struct call *call, bool first)
+{
+    call->before = first ? NULL : l->last;
+    call->next = first ? l->first : NULL;
+    *(call->before ? &call->before->next : &l->first) = call;
+    *(call->next ? &call->next->before : &l->last) = call;
+    l->count++;
+}
+
+/* The call may be made (again) from WHEN on, before those that came later. */
+static void
+make_idle(struct calls *c, struct call *call, double when)
+{
+    list_remove(&c->busy, call);
+    list_add(&c->idle, call, true);
+    call->state = CALL_idle;
+    call->not_before = when;
+}
+
 /* ---- setting up ---- */
 
-int
-calls_check(struct check *c, const struct remote_options *o, struct error *e)
+/* The key of this moment goes into effect, if it is another. */
+static void
+apply_settings(struct calls *c, bool always)
 {
+    char key[REMOTE_KEY_MAX];
     struct error why;
+    struct http_settings s;
+    XXH128_hash_t hash;
 
-    if (!o->url[0])
-        return check_fail(c, "url", e,
-                          "backend http needs the url of a server, e.g. http://localhost:8000/v1");
-    if (http_check(o->url, &why) != 0)
-        return check_fail(c, "url", e, "%s", why.text);
-    for (const char *at = o->api_key_env; *at; at++)
-        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789", *at))
-            return check_fail(c, "api_key_env", e,
-                              "this is the name of an environment variable that holds"
-                              " the key, such as JUDGE_KEY; never the key itself");
-    return 0;
-}
-
-/* The key from the environment, or NULL. One that could forge a header line is not used. */
-static const char *
-key_of(struct node *n, const struct remote_options *o)
-{
-    const char *key = o->api_key_env[0] ? getenv(o->api_key_env) : NULL;
-
-    if (!o->api_key_env[0])
-        return NULL;
-    if (!key || !*key) {
-        node_log(n, LOG_warning, "the environment variable %s is not set: calls go without a key",
-                 o->api_key_env);
-        return NULL;
+    if (remote_key(c->options, key, &why) != 0)
+        node_log(c->node, LOG_warning, "%s: calls go without a key", why.text);
+    hash = XXH3_128bits(key, strlen(key));
+    s = remote_http(c->options, key);
+    if (!always && XXH128_isEqual(hash, c->key)) {
+        explicit_bzero(key, sizeof(key));
+        return;
     }
-    for (const char *at = key; *at; at++)
-        if (*at < 0x21 || *at > 0x7e) {
-            node_log(n, LOG_warning,
-                     "the environment variable %s holds white space or control characters:"
-                     " calls go without a key",
-                     o->api_key_env);
-            return NULL;
-        }
-    return key;
-}
-
-static struct http_settings
-settings_of(const struct calls *c)
-{
-    const struct remote_options *o = c->options;
-
-    return (struct http_settings){
-        .secret = key_of(c->node, o),
-        .timeout_seconds = o->timeout,
-        .connect_seconds = o->connect_timeout,
-        .answer_bytes_max = o->max_response_bytes,
-        .connections = (int)o->in_flight,
-    };
+    if (!always)
+        node_log(c->node, LOG_info, "another key was found and is used from now on");
+    c->key = hash;
+    http_settings_change(c->http, &s);
+    explicit_bzero(key, sizeof(key));
 }
 
 struct calls *
 calls_open(struct node *n, const struct remote_options *o, const char *model, struct error *e)
 {
     struct calls *c = xalloc(sizeof(*c));
-    struct http_settings settings;
+    struct http_settings bare = remote_http(o, NULL);
 
     c->node = n;
     c->options = o;
-    settings = settings_of(c);
-    c->http = http_open(&settings, e);
-    if (c->http)
-        c->purse = purse_open(n, o, model, e);
-    if (!c->purse) {
+    if (endpoints_set(&c->endpoints, &o->url, (int)o->in_flight, NULL, e) != 0 ||
+        remote_body(o, &c->fields, e) != 0 || !(c->http = http_open(&bare, e)) ||
+        !(c->purse = purse_open(n, o, model, e))) {
         calls_close(c);
         return NULL;
     }
+    apply_settings(c, true);
     node_set_in_flight(n, (int)o->in_flight);
     node_watch(n, http_fd(c->http));
     return c;
 }
 
 static void
-call_free(struct calls *c, struct call *call)
+call_free(struct list *l, struct call *call)
 {
-    *(call->before ? &call->before->next : &c->first) = call->next;
-    *(call->next ? &call->next->before : &c->last) = call->before;
+    list_remove(l, call);
     json_decref(call->json);
     buffer_free(&call->body);
     buffer_free(&call->cache_key);
@@ -156,57 +166,123 @@ calls_close(struct calls *c)
     if (!c)
         return;
     http_close(c->http);
-    while (c->first)
-        call_free(c, c->first);
+    while (c->idle.first)
+        call_free(&c->idle, c->idle.first);
+    while (c->found.first)
+        call_free(&c->found, c->found.first);
+    while (c->busy.first)
+        call_free(&c->busy, c->busy.first);
     purse_close(c->purse);
+    endpoints_free(&c->endpoints);
+    json_decref(c->fields);
     free(c);
 }
 
 int
 calls_changed(struct calls *c, struct error *e)
 {
-    struct http_settings settings = settings_of(c);
-    int rc = purse_changed(c->purse, e);
+    int moved[ENDPOINTS_MAX], in_flight = (int)c->options->in_flight;
+    struct error why;
 
-    if (rc != 0)
-        return rc;
-    http_settings_change(c->http, &settings);
-    node_set_in_flight(c->node, (int)c->options->in_flight);
+    if (endpoints_set(&c->endpoints, &c->options->url, in_flight, moved, &why) != 0) {
+        node_log(c->node, LOG_error, "option 'url': %s; the old servers stay", why.text);
+    } else {
+        for (struct call *call = c->busy.first; call; call = call->next)
+            call->endpoint = call->endpoint < 0 ? -1 : moved[call->endpoint];
+        for (struct call *call = c->idle.first; call; call = call->next)
+            call->avoid = -1;
+    }
+    apply_settings(c, true);
+    node_set_in_flight(c->node, in_flight);
+    if (purse_changed(c->purse, e) != 0)
+        return e->code;
     return calls_send(c, e);
 }
 
 /* ---- what status says ---- */
 
+/* Of several servers, those that get no calls now: " (http://b/v1 is left alone)"; else empty. */
+static void
+tell_servers(const struct calls *c, char *text, size_t room)
+{
+    int bad = 0, which = -1;
+
+    text[0] = 0;
+    for (int i = 0; i < c->endpoints.count; i++)
+        if (c->endpoints.at[i].refused || c->endpoints.at[i].failures >= ENDPOINT_FAILURES_MAX) {
+            bad++;
+            which = which < 0 ? i : which;
+        }
+    if (bad && c->endpoints.count > 1)
+        snprintf(text, room, "; %d of %d servers left alone, e.g. %.100s", bad, c->endpoints.count,
+                 c->endpoints.at[which].url);
+}
+
 static void
 tell_why(struct calls *c)
 {
-    double now = node_now(c->node);
-    int flying = http_flying(c->http), waiting = 0;
-    char money[160];
+    double now = node_now(c->node), limited = endpoints_limited(&c->endpoints, now);
+    int flying = http_flying(c->http), waiting = c->idle.count;
+    char servers[200], money[200];
 
+    tell_servers(c, servers, sizeof(servers));
     purse_words(c->purse, money, sizeof(money));
-    for (struct call *call = c->first; call; call = call->next)
-        waiting += call->state != CALL_flying && call->state != CALL_held;
-    if (c->refused)
+    if (endpoints_refuse(&c->endpoints))
         node_why(c->node, "the server refuses (%s); trying one call every %.0f s at most", c->why,
-                 REFUSED_MAX);
+                 ENDPOINT_REFUSED_MAX);
     else if (purse_empty(c->purse))
         node_why(c->node, "%s", money);
-    else if (c->limited_until > now && waiting)
-        node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(c->limited_until - now),
-                 c->why);
+    else if (limited > now && waiting)
+        node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(limited - now), c->why);
+    else if (c->paced && waiting)
+        node_why(c->node, "rate-limited: rpm or tpm lets the next call go in %.1f s",
+                 c->paced_until - now);
     else if (waiting && flying)
-        node_why(c->node, "waiting for %d judge calls; %d more to be tried again (%s)", flying,
-                 waiting, c->why);
+        node_why(c->node, "waiting for %d judge calls; %d more to be tried again (%s)%s", flying,
+                 waiting, c->why, servers);
     else if (waiting)
-        node_why(c->node, "%d judge calls to be tried again (%s)", waiting, c->why);
+        node_why(c->node, "%d judge calls to be tried again (%s)%s", waiting, c->why, servers);
     else if (flying)
-        node_why(c->node, "waiting for %d judge calls%s%s", flying, money[0] ? "; " : "", money);
+        node_why(c->node, "waiting for %d judge calls%s%s%s", flying, servers,
+                 money[0] ? "; " : "", money);
     else
         node_why(c->node, NULL);
 }
 
 /* ---- asking and sending ---- */
+
+/* A field that bounds an answer, where the user's own fields hold a larger one. */
+static uint64_t
+bound_of(const struct calls *c, uint64_t bound)
+{
+    static const char *const names[] = {"max_tokens", "max_completion_tokens", NULL};
+    json_int_t n = json_integer_value(json_object_get(c->fields, "n"));
+
+    for (const char *const *name = names; *name; name++) {
+        json_int_t value = json_integer_value(json_object_get(c->fields, *name));
+        if (value > 0 && (uint64_t)value > bound)
+            bound = (uint64_t)value;
+    }
+    return n > 1 && n < 1000 ? bound * (uint64_t)n : bound;
+}
+
+/* The request, with the user's own fields. */
+static void
+write_body(const struct calls *c, struct span body, struct buffer *out)
+{
+    json_t *json = c->fields ? json_loadb(body.at, body.length, JSON_ALLOW_NUL, NULL) : NULL;
+    char *text = NULL;
+
+    buffer_clear(out);
+    if (json_is_object(json) && json_object_update(json, c->fields) == 0)
+        text = json_dumps(json, JSON_COMPACT);
+    if (text)
+        buffer_text(out, text);
+    else
+        buffer_add(out, body.at, body.length);
+    free(text);
+    json_decref(json);
+}
 
 void
 calls_ask(struct calls *c, const struct ask *a)
@@ -215,35 +291,22 @@ calls_ask(struct calls *c, const struct ask *a)
 
     call->own = a->own;
     call->path = a->path;
-    buffer_add(&call->body, a->body.at, a->body.length);
+    call->avoid = call->endpoint = -1;
+    write_body(c, a->body, &call->body);
     buffer_add(&call->cache_key, a->cache_key.at, a->cache_key.length);
     call->ordinal = a->ordinal;
     call->variation = a->variation;
-    call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : a->body.length;
-    call->tokens_out_most = a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN;
-    call->before = c->last;
-    *(c->last ? &c->last->next : &c->first) = call;
-    c->last = call;
-}
-
-/* The url with the call's path, whether or not it ends in a slash or holds the path already. */
-static char *
-full_url(const char *url, const char *path)
-{
-    size_t length = strlen(url), n = strlen(path);
-
-    while (length && url[length - 1] == '/')
-        length--;
-    if (length >= n && memcmp(url + length - n, path, n) == 0)
-        n = 0;
-    return xprint("%.*s%.*s", (int)length, url, (int)n, path);
+    call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : call->body.length;
+    call->tokens_out_most =
+        bound_of(c, a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN);
+    list_add(&c->idle, call, false);
 }
 
 static int
 post(struct calls *c, struct call *call, struct error *e)
 {
     XXH128_hash_t hash = XXH3_128bits(call->body.at, call->body.length);
-    char *url = full_url(c->options->url, call->path), name[80];
+    char *url = url_join(c->endpoints.at[call->endpoint].url, call->path), name[80];
     int rc;
 
     snprintf(name, sizeof(name), "sluice-%016" PRIx64 "%016" PRIx64 "-%" PRIu64 "-%d",
@@ -255,58 +318,45 @@ post(struct calls *c, struct call *call, struct error *e)
     return rc;
 }
 
-/* ---- what was asked before ---- */
-
-/* Is the same asked just now by another call? Its answer is worth waiting for. */
+/* Is the same asked just now by another call? */
 static bool
 is_asked(const struct calls *c, const struct call *call)
 {
-    for (const struct call *other = c->first; other; other = other->next)
-        if (other != call && other->keyed && other->state != CALL_ready &&
-            other->state != CALL_waiting && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
+    for (const struct call *other = c->busy.first; other; other = other->next)
+        if (other->keyed && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
             return true;
     return false;
 }
 
-/* Looks once for an answer in the cache. False: the call has to wait for an identical one. */
-static bool
-look_up(struct calls *c, struct call *call)
+/* Looks for answers in the cache, once for each call. */
+static void
+look_up(struct calls *c)
 {
     struct cache_answer found;
 
-    if (call->looked || !purse_caches(c->purse))
-        return true;
-    if (!call->keyed)
-        cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
-                  buffer_span(&call->body), &call->key);
-    call->keyed = true;
-    if (is_asked(c, call))
-        return false;
-    call->looked = true;
-    if (!purse_find(c->purse, &call->key, call->ordinal, &found))
-        return true;
-    buffer_clear(&call->answer);
-    buffer_add(&call->answer, found.body.at, found.body.length);
-    call->tokens_in += found.tokens_in;
-    call->tokens_out += found.tokens_out;
-    call->money += found.money;
-    call->from_cache = true;
-    call->state = CALL_found;
-    c->found++;
-    return true;
-}
-
-/* ---- money ---- */
-
-/* May this call be paid for? */
-static int
-afford(struct calls *c, struct call *call, bool *may, struct error *e)
-{
-    *may = true;
-    if (call->aside.money || call->aside.tokens)
-        return 0; /* from a try that the server turned away */
-    return purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside, may,
-                         e);
+    for (struct call *call = c->idle.first, *after; call; call = after) {
+        after = call->next;
+        call->doubled = false;
+        if (call->looked || !purse_caches(c->purse))
+            continue;
+        if (!call->keyed)
+            cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
+                      buffer_span(&call->body), &call->key);
+        call->keyed = true;
+        call->doubled = is_asked(c, call);
+        call->looked = !call->doubled;
+        if (call->doubled || !purse_find(c->purse, &call->key, call->ordinal, &found))
+            continue;
+        buffer_clear(&call->answer);
+        buffer_add(&call->answer, found.body.at, found.body.length);
+        call->tokens_in += found.tokens_in;
+        call->tokens_out += found.tokens_out;
+        call->money += found.money;
+        call->cached = true;
+        list_remove(&c->idle, call);
+        list_add(&c->found, call, false);
+        call->state = CALL_found;
+    }
 }
 
 /* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
@@ -314,10 +364,10 @@ afford(struct calls *c, struct call *call, bool *may, struct error *e)
 static void
 settle(struct calls *c, struct call *call, const struct http_answer *got, const struct reply *r)
 {
-    bool turned_away = r->outcome == REPLY_again || r->outcome == REPLY_refused;
+    bool again = r->outcome == REPLY_again || r->outcome == REPLY_refused;
 
-    if (turned_away && (!got->failure[0] || !got->sent))
-        return; /* nothing was charged; it serves for the next try */
+    if (again && (!got->failure[0] || !got->sent))
+        return; /* nothing was charged: it serves for the next try */
     if (r->tokens_in || r->tokens_out)
         call->money += purse_settle(c->purse, &call->aside, r->tokens_in, r->tokens_cached,
                                     r->tokens_out);
@@ -328,50 +378,97 @@ settle(struct calls *c, struct call *call, const struct http_answer *got, const 
     call->aside = (struct amount){0};
 }
 
-/* ---- sending ---- */
-
-/* Marks the calls that may go now; when the next may go later goes to *next. */
+/* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next gets
+ * the time at which to see again. */
 static int
-clear_calls(struct calls *c, double now, double *next, int *cleared, struct error *e)
+admit(struct calls *c, struct call *call, double now, double *next, struct error *e)
 {
-    double stage = fmax(c->limited_until, c->refused ? c->refused_until : 0);
-    int out = http_flying(c->http), rc = 0;
-    bool may = true;
+    const struct remote_options *o = c->options;
+    double pace = fmax(rate_when(&c->requests, o->rpm), rate_when(&c->tokens, o->tpm));
+    double tokens =
+        (double)(call->tokens_in_most / BYTES_PER_TOKEN) + (double)call->tokens_out_most;
+    int which, rc;
+    bool may;
+
+    c->paced = pace > now;
+    c->paced_until = pace;
+    if (c->paced) {
+        *next = fmin(*next, pace);
+        return ADMIT_later;
+    }
+    which = endpoints_choose(&c->endpoints, tokens, call->avoid, now, next);
+    if (which < 0)
+        return ADMIT_later;
+    if (!call->aside.money && !call->aside.tokens) { /* else a server turned it away: it is paid */
+        rc = purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside,
+                           &may, e);
+        if (rc != 0)
+            return rc;
+        if (!may)
+            return ADMIT_later;
+    }
+    rate_take(&c->requests, o->rpm, 1, now);
+    rate_take(&c->tokens, o->tpm, tokens, now);
+    call->charged = tokens;
+    endpoint_sent(&c->endpoints.at[which], tokens);
+    return which;
+}
+
+/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked,
+ * or an error. */
+static int
+clear_calls(struct calls *c, double now, double *next, struct error *e)
+{
+    int out = http_flying(c->http), cleared = 0;
 
     purse_begin(c->purse);
-    for (struct call *call = c->first; call && rc == 0; call = call->next) {
-        double when = fmax(stage, call->state == CALL_waiting ? call->not_before : 0);
-        if (call->state == CALL_flying || call->state == CALL_held || call->state == CALL_found)
+    c->paced = false;
+    for (struct call *call = c->idle.first, *after; call; call = after) {
+        after = call->next;
+        if (call->not_before > now)
+            *next = fmin(*next, call->not_before);
+        if (call->not_before > now || call->doubled)
             continue;
-        if (!look_up(c, call) || call->state == CALL_found || !may)
-            continue;
-        if (out + *cleared >= c->options->in_flight || (c->refused && out + *cleared > 0))
-            continue; /* the end of a call in flight brings us here again */
-        if (when > now) {
-            *next = fmin(*next, when);
+        if (out + cleared >= c->options->in_flight)
+            break; /* the end of a call in flight brings us here again */
+        if (purse_caches(c->purse) && is_asked(c, call)) {
+            call->doubled = true;
+            call->looked = false;
             continue;
         }
-        rc = afford(c, call, &may, e);
-        if (rc != 0 || !may)
-            continue;
+        int which = admit(c, call, now, next, e);
+        if (which == ADMIT_later)
+            break;
+        if (which < 0)
+            return which;
+        call->endpoint = which;
+        list_remove(&c->idle, call);
+        list_add(&c->busy, call, true);
         call->state = CALL_cleared;
-        (*cleared)++;
+        call->sent_at = now;
+        cleared++;
     }
-    return rc;
+    return cleared;
 }
 
 int
 calls_send(struct calls *c, struct error *e)
 {
     double now = node_now(c->node), next = INFINITY;
-    int cleared = 0, rc = clear_calls(c, now, &next, &cleared, e);
+    int cleared, rc;
 
-    if (rc == 0)
+    look_up(c);
+    rc = cleared = clear_calls(c, now, &next, e);
+    if (cleared > 0 && c->key_refused && c->options->api_key_file[0])
+        apply_settings(c, false);
+    if (rc >= 0)
         rc = purse_commit(c->purse, e); /* what is set aside must outlive a kill */
-    for (struct call *call = c->first; call && rc == 0; call = call->next)
-        if (call->state == CALL_cleared)
+    for (struct call *call = c->busy.first; cleared > 0 && call && rc == 0; call = call->next)
+        if (call->state == CALL_cleared) {
             rc = post(c, call, e);
-    if (c->found)
+            cleared--;
+        }
+    if (c->found.count)
         next = now;
     if (purse_empty(c->purse))
         next = fmin(next, now + PURSE_LOOK_SECONDS);
@@ -406,35 +503,26 @@ spread(const struct call *call)
     return (double)(x >> 11) / 9007199254740992.0;
 }
 
+/* Transient trouble: at once where another server is there, else after a while. */
 static void
 try_later(struct calls *c, struct call *call, const struct reply *r)
 {
     double now = node_now(c->node);
+    int which = call->endpoint;
 
     call->failures++;
-    call->state = CALL_waiting;
-    call->not_before = now + (r->wait_seconds >= 0 ? r->wait_seconds
-                                                   : reply_back_off(call->failures, spread(call)));
-    if (r->limited && r->wait_seconds >= 0)
-        c->limited_until = fmax(c->limited_until, now + r->wait_seconds);
+    call->avoid = which;
     if (call->failures == 1)
         node_log(c->node, LOG_info, "ordinal %" PRIu64 ": %s; trying again", call->ordinal, r->why);
-}
-
-/* The stage waits until someone mends it: 1, 2, 4 ... seconds between single calls. Answers to
- * calls that were in flight together count once. */
-static void
-wait_for_person(struct calls *c, struct call *call, const struct reply *r)
-{
-    double now = node_now(c->node);
-
-    call->state = CALL_ready;
-    if (c->refused && now < c->refused_until)
+    if (call->hops + 1 < c->endpoints.count && endpoints_other(&c->endpoints, which)) {
+        call->hops++;
+        make_idle(c, call, 0);
         return;
-    if (!c->refused)
-        node_log(c->node, LOG_error, "the server refuses: %s; waiting until it is mended", r->why);
-    c->refused_until = now + fmax(fmin(exp2(fmin(c->refused, 30)), REFUSED_MAX), r->wait_seconds);
-    c->refused++;
+    }
+    call->hops = 0;
+    make_idle(c, call,
+              now + (r->wait_seconds >= 0 ? r->wait_seconds
+                                          : reply_back_off(call->failures, spread(call))));
 }
 
 /* One more answer was no use. May the call be made again? */
@@ -448,13 +536,18 @@ spoil(struct calls *c, struct call *call, const char *why)
     if (++call->spoiled >= c->options->tries)
         return false;
     node_count(c->node, METRIC_calls_failed, 1);
-    call->state = CALL_ready;
+    make_idle(c, call, 0);
     return true;
 }
 
 static void
-hold(struct call *call, enum calls_end end, struct reply *r, struct calls_answer *a)
+hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
+     struct calls_answer *a)
 {
+    if (call->state == CALL_found) {
+        list_remove(&c->found, call);
+        list_add(&c->busy, call, true);
+    }
     call->state = CALL_held;
     call->json = r->json;
     call->why = xtext(r->why);
@@ -469,64 +562,87 @@ hold(struct call *call, enum calls_end end, struct reply *r, struct calls_answer
                                .usd = (double)call->money / (double)PRICE_USD};
 }
 
+/* What the answer says of the server. */
+static void
+learn(struct calls *c, const struct call *call, const struct reply *r, bool timed_out)
+{
+    int which = call->endpoint;
+    struct endpoint *p, before;
+
+    if (which < 0)
+        return; /* it is no longer one of ours */
+    p = &c->endpoints.at[which];
+    before = *p;
+    endpoint_answered(&c->endpoints, which, r, timed_out, call->sent_at, node_now(c->node));
+    c->key_refused = r->outcome == REPLY_refused || (c->key_refused && r->outcome == REPLY_again);
+    if (p->refused && !before.refused)
+        node_log(c->node, LOG_error, "the server refuses: %s; waiting until it is mended (%s)",
+                 r->why, p->url);
+    if (before.refused && !p->refused)
+        node_log(c->node, LOG_info, "the server answers again (%s)", p->url);
+    if (p->downs && !before.downs && c->endpoints.count > 1)
+        node_log(c->node, LOG_warning, "%s: %s; the other servers get its calls", p->url, r->why);
+    if (before.downs && !p->downs && c->endpoints.count > 1)
+        node_log(c->node, LOG_info, "%s answers again", p->url);
+}
+
 /* What an answer is to its call. True: the call ended, and *a says how. */
 static bool
 use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struct calls_answer *a)
 {
     struct call *call = got->own;
+    double used = (double)(r->tokens_in + r->tokens_out);
 
+    settle(c, call, got, r);
     call->tokens_in += r->tokens_in;
     call->tokens_out += r->tokens_out;
-    settle(c, call, got, r);
     if (r->why[0])
         snprintf(c->why, sizeof(c->why), "%s", r->why);
-    if (r->outcome == REPLY_again || r->outcome == REPLY_refused) {
+    if (used > 0)
+        rate_give_back(&c->tokens, c->options->tpm, call->charged - used);
+    if (r->outcome == REPLY_again || r->outcome == REPLY_refused)
         node_count(c->node, METRIC_calls_failed, 1);
-    } else {
-        if (c->refused)
-            node_log(c->node, LOG_info, "the server answers again");
-        c->refused = 0;
-    }
     switch (r->outcome) {
     case REPLY_json:
-        hold(call, CALLS_answered, r, a);
+        hold(c, call, CALLS_answered, r, a);
         return true;
     case REPLY_again:
         try_later(c, call, r);
         return false;
     case REPLY_refused:
-        wait_for_person(c, call, r);
+        call->avoid = call->endpoint;
+        make_idle(c, call, 0); /* the server says when */
         return false;
     case REPLY_spoiled:
         if (spoil(c, call, r->why))
             return false;
-        hold(call, CALLS_given_up, r, a);
+        hold(c, call, CALLS_given_up, r, a);
         return true;
     case REPLY_too_long:
-        hold(call, CALLS_too_long, r, a);
+        hold(c, call, CALLS_too_long, r, a);
         return true;
     }
     return false;
 }
 
-/* The next call that the cache answered. */
+/* The next call that the cache answered. A damaged row is none. */
 static bool
 next_found(struct calls *c, struct calls_answer *a)
 {
+    struct call *call;
     struct reply reply;
 
-    for (struct call *call = c->first; call && c->found; call = call->next) {
-        if (call->state != CALL_found)
-            continue;
-        c->found--;
+    while ((call = c->found.first)) {
         reply_body(buffer_span(&call->answer), &reply);
         if (reply.outcome == REPLY_json) {
-            hold(call, CALLS_answered, &reply, a);
+            hold(c, call, CALLS_answered, &reply, a);
             return true;
         }
         purse_forget(c->purse, &call->key);
-        call->from_cache = false;
-        call->state = CALL_ready;
+        call->cached = false;
+        list_remove(&c->found, call);
+        list_add(&c->idle, call, true);
+        call->state = CALL_idle;
     }
     return false;
 }
@@ -542,9 +658,10 @@ calls_next(struct calls *c, struct calls_answer *a)
     while (http_next(c->http, &got)) {
         struct call *call = got.own;
         reply_read(&got, &reply);
+        learn(c, call, &reply, got.timed_out);
         if (!use_reply(c, &got, &reply, a))
             continue;
-        if (a->end == CALLS_answered && purse_caches(c->purse)) {
+        if (a->end == CALLS_answered && call->keyed) {
             buffer_clear(&call->answer);
             buffer_add(&call->answer, got.body.at, got.body.length);
         }
@@ -559,17 +676,13 @@ calls_done(struct calls *c, struct calls_answer *a)
     struct call *call = a->call;
 
     assert(call && call->state == CALL_held);
-    if (a->end == CALLS_answered && !call->blamed && !call->from_cache && call->keyed &&
-        call->answer.length)
+    if (a->end == CALLS_answered && call->keyed && !call->blamed && !call->cached)
         purse_keep(c->purse, &call->key, call->ordinal, buffer_span(&call->answer),
                    call->tokens_in, call->tokens_out, call->money);
-    if (call->from_cache) {
-        node_count(c->node, METRIC_calls_cached, 1);
-    } else {
-        node_count(c->node, METRIC_calls, 1);
+    node_count(c->node, call->cached ? METRIC_calls_cached : METRIC_calls, 1);
+    if (!call->cached)
         node_urgent(c->node);
-    }
-    call_free(c, call);
+    call_free(&c->busy, call);
     a->call = NULL;
 }
 
@@ -580,9 +693,9 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
 
     assert(call && call->state == CALL_held && a->end == CALLS_answered);
     call->blamed = true;
-    if (call->from_cache)
+    if (call->cached)
         purse_forget(c->purse, &call->key);
-    call->from_cache = false;
+    call->cached = false;
     if (!spoil(c, call, why))
         return false;
     call->blamed = false;
@@ -591,8 +704,7 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     free(call->why);
     call->why = NULL;
     if (body.length) {
-        buffer_clear(&call->body);
-        buffer_add(&call->body, body.at, body.length);
+        write_body(c, body, &call->body);
         call->keyed = call->looked = false;
     }
     a->call = NULL;

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "nodes/remote/cache.h"
-#include "nodes/remote/calls.h"
+#include "nodes/remote/remote_options.h"
 #include "nodes/remote/ledger.h"
 #include "nodes/remote/price.h"
 
