@@ -410,6 +410,8 @@ calls_send(struct calls *c, struct error *e)
             rc = post(c, call, e);
             cleared--;
         }
+    if (rc == 0)
+        rc = http_begin(c->http, e);
     node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
     tell_why(c);
     return rc;
