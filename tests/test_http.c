@@ -71,6 +71,7 @@ post(struct line *line, void *own)
     struct error e = {0};
 
     assert_int_equal(http_post(line->http, line->url, span_text(BODY), "name-1", own, &e), 0);
+    assert_int_equal(http_begin(line->http, &e), 0);
 }
 
 static void

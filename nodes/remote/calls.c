@@ -468,6 +468,8 @@ calls_send(struct calls *c, struct error *e)
             rc = post(c, call, e);
             cleared--;
         }
+    if (rc == 0)
+        rc = http_begin(c->http, e);
     if (c->found.count)
         next = now;
     if (purse_empty(c->purse))

@@ -76,7 +76,11 @@ int http_post(struct http *h, const char *url, struct span body, const char *ide
               struct error *e);
 int http_get(struct http *h, const char *url, void *own, struct error *e);
 
-/* Moves what can be moved. -> ERROR_remote only when the machinery itself is broken. */
+/* After one or more of these two: what was given begins, and http_fd() tells of its progress. */
+int http_begin(struct http *h, struct error *e);
+
+/* Moves what can be moved; http_next() then wants to be called until it is false.
+ * -> ERROR_remote only when the machinery itself is broken. */
 int http_step(struct http *h, struct error *e);
 
 /* The next request that ended; false: none. The answer is valid until the next call of http_next.
