@@ -166,6 +166,33 @@ answer_text(const char *word, struct span request_text)
     return text;
 }
 
+/* What a server may charge for a call that arrived whole: all that it read, and the whole answer,
+ * even where that is cut off or nobody waits for it. An error costs nothing. */
+static void
+charge_of(const char *word, struct span request, json_int_t *read, json_int_t *written)
+{
+    static const char *const cut_off[] = {"half", "nothing", "hang", NULL};
+    static const char *const errors[] = {"context", "quota", "redirect", "echo", NULL};
+    json_t *body, *usage;
+    char *text;
+
+    *read = *written = 0;
+    for (const char *const *w = errors; *w; w++)
+        if (strcmp(*w, word) == 0)
+            return;
+    if (atoi(word) >= 100)
+        return;
+    for (const char *const *w = cut_off; *w; w++)
+        word = strcmp(*w, word) == 0 ? "ok" : word;
+    text = answer_text(word, request);
+    body = json_loads(text, 0, NULL);
+    usage = json_object_get(body, "usage");
+    *read = json_integer_value(json_object_get(usage, "prompt_tokens"));
+    *written = json_integer_value(json_object_get(usage, "completion_tokens"));
+    json_decref(body);
+    free(text);
+}
+
 /* ---- answering ---- */
 
 static enum MHD_Result
@@ -336,6 +363,7 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Idempotency-Key");
     uint64_t request = hash(body.at, body.length);
     char key[160], *word;
+    json_int_t read, written;
     bool repeated;
     enum MHD_Result rc;
 
@@ -352,8 +380,12 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
     s->last = span_copy(body);
     word = next_word(s, authorization, request, repeated);
     c->number = s->calls;
-    write_ledger(s, "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s}\n", c->number,
-                 key, word, repeated ? "true" : "false");
+    charge_of(word, body, &read, &written);
+    write_ledger(s,
+                 "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s,\"read\":%lld,"
+                 "\"written\":%lld}\n",
+                 c->number, key, word, repeated ? "true" : "false", (long long)read,
+                 (long long)written);
     pthread_cond_broadcast(&s->changed);
     linger(s, strcmp(word, "hang") == 0 ? 3600
                                         : s->latency * (double)(request >> 40) / (double)(1 << 24));

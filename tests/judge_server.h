@@ -1,9 +1,11 @@
 /* judge_server: a chat-completions server for tests, with every bad manner a judge can meet and a
  * ledger of its own: an append-only file with one JSON line for each call that arrived whole, and
  * one for each answer that left whole, which no node can rewrite:
- *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false}    {"at":T,"answered":N}
+ *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false,"read":R,"written":W}
+ *   {"at":T,"answered":N}
  * T is the wall clock in microseconds, as bash's EPOCHREALTIME without its point; "repeated" says
- * that a call of the same key came before. A client that died within a call leaves no "answered".
+ * that a call of the same key came before; R and W are the tokens it charges. A client that died
+ * within a call leaves no "answered".
  *
  * An answer is a word:
  *   ok        a verdict on the steps in the request: arithmetic is computed, and one step in
