@@ -9,7 +9,7 @@ SAN      ?= 0
 BUILD    ?= $(if $(filter 1,$(SAN)),build/san,build)
 
 ROOMS    := base schemas graph nodes kernels commands
-LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash
+LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libsodium
 PKG      := pkg-config
 CFLAGS   ?= -O2 -g
 # -Wno-psabi: vectors of lanes.h are passed between inlined functions only.

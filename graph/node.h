@@ -187,7 +187,8 @@ double node_now(struct node *n);                /* seconds, monotonic; tests tur
 /* ---- telling ---- */
 enum log_level { LOG_debug, LOG_info, LOG_warning, LOG_error };
 void node_log(struct node *n, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. */
+/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. What
+ * begins with "computing" or "over budget" is also the state shown: computing, paused. */
 void node_why(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum metric {
 #define METRIC(name, unit, kind, meaning) METRIC_##name,

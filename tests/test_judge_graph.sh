@@ -23,6 +23,7 @@ for ((i = 0; i < rollouts; i++)); do
     printf '{"id":"p%d","prompt":"%d+1-2=?","response":"%d+1=%d\\n%d-2=%d\\nso %d","reward":%d}\n' \
         $i $a $a $b $b $c $c $((1 - i % 2))
 done >rollouts.jsonl
+# No cache: identical answers are judged each for itself, so that calls can be counted, and the store alone keeps what was paid for.
 cat >both.yaml <<YAML
 name: judged
 seed: 1
@@ -32,7 +33,7 @@ nodes:
   - id: critic
     kind: llm_judge
     inputs: {in: s/steps}
-    with: {backend: http, url: "\${JUDGE_URL}", model: m, in_flight: $in_flight, api_key_env: JUDGE_KEY}
+    with: {backend: http, url: "\${JUDGE_URL}", model: m, in_flight: $in_flight, api_key_env: JUDGE_KEY, cache_bytes: 0}
     replicas: REPLICAS
   - {id: gems, kind: consensus, inputs: {steps: s/steps, votes: [critic/votes]}, with: {rule: all}}
   - {id: o, kind: sink, inputs: {in: gems/out}}

@@ -120,6 +120,14 @@ llm_pump(struct node *n, struct error *e)
 }
 
 static int
+llm_flush(struct node *n, struct error *e)
+{
+    struct llm_judge *judge = node_state(n);
+
+    return judge->remote ? remote_flush(judge->remote, e) : 0;
+}
+
+static int
 llm_changed(struct node *n, const char *option, struct error *e)
 {
     struct llm_judge *judge = node_state(n);
@@ -153,6 +161,7 @@ const struct node_kind node_llm_judge = {
     .take = llm_take,
     .pump = llm_pump,
     .ready = llm_ready,
+    .flush = llm_flush,
     .changed = llm_changed,
     .stop = llm_stop,
 };

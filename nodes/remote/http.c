@@ -506,7 +506,7 @@ is_broken(const struct request *r, CURLcode code)
 static void
 read_fault(const struct request *r, CURLcode code, struct http_answer *a)
 {
-    curl_off_t connected = 0;
+    curl_off_t connected = 0, uploaded = 0;
 
     curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
     snprintf(a->failure, sizeof(a->failure), "%s",
@@ -514,6 +514,8 @@ read_fault(const struct request *r, CURLcode code, struct http_answer *a)
              : r->fault[0]                        ? r->fault
                                                   : curl_easy_strerror(code));
     a->broken = is_broken(r, code);
+    curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    a->sent = uploaded > 0;
     a->timed_out = code == CURLE_OPERATION_TIMEDOUT && connected > 0;
 }
 

@@ -51,6 +51,7 @@ struct http_answer {
     void *own;          /* as given to http_post() */
     int status;         /* 0: no answer, see failure */
     bool too_big;       /* the body passed answer_bytes_max and was dropped; the status stands */
+    bool sent;          /* of a failure: the request, or a part of it, had left */
     bool broken;        /* no answer can come until a person mends it: certificate, URL, proxy */
     bool timed_out;     /* the failure is that time ran out after the server was reached */
     char failure[256];  /* "Connection refused"; empty when a whole answer came */

@@ -115,6 +115,8 @@ read_body(struct span body, struct reply *out)
     usage = json_object_get(out->json, "usage");
     out->tokens_in = whole(json_object_get(usage, "prompt_tokens"));
     out->tokens_out = whole(json_object_get(usage, "completion_tokens"));
+    out->tokens_cached = whole(json_object_get(json_object_get(usage, "prompt_tokens_details"),
+                                               "cached_tokens"));
 }
 
 void
