@@ -3,6 +3,7 @@
 #include "tests/judge_server.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -223,6 +224,32 @@ reply_error(struct MHD_Connection *connection, unsigned status, const char *code
 }
 
 static enum MHD_Result
+add_line(void *own, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct buffer *lines = own;
+    size_t from = lines->length;
+
+    (void)kind;
+    buffer_print(lines, "%s: %s\n", name, value ? value : "");
+    for (char *at = lines->at + from; *at != ':'; at++)
+        *at = (char)tolower((unsigned char)*at);
+    return MHD_YES;
+}
+
+static enum MHD_Result
+reply_headers(struct MHD_Connection *connection)
+{
+    struct buffer lines = {0};
+    enum MHD_Result rc;
+
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, add_line, &lines);
+    buffer_add(&lines, "", 1);
+    rc = reply(connection, 200, completion(lines.at, 1), NULL, NULL);
+    buffer_free(&lines);
+    return rc;
+}
+
+static enum MHD_Result
 answer(struct MHD_Connection *connection, const char *word, struct span body)
 {
     const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
@@ -231,6 +258,8 @@ answer(struct MHD_Connection *connection, const char *word, struct span body)
 
     if (strcmp(word, "nothing") == 0 || strcmp(word, "hang") == 0 || strcmp(word, "stall") == 0)
         return MHD_NO;
+    if (strcmp(word, "headers") == 0)
+        return reply_headers(connection);
     if (strcmp(word, "half") == 0)
         return reply_half(connection, answer_text("ok", body));
     if (strcmp(word, "context") == 0)

@@ -16,6 +16,7 @@
  * long quota     429 insufficient_quota                          echo     401, with the key in its
  * message redirect  302                                             NNN      that status; NNN:S
  * with Retry-After S stall     silence for two seconds, then closed
+ *   headers   a completion whose content is the request's headers, names in small letters
  *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
