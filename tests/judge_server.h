@@ -17,7 +17,8 @@
  * byte hang      no byte until the client goes                   context  400, the context is too
  * long quota     429 insufficient_quota                          echo     401, with the key in its
  * message redirect  302                                             NNN      that status; NNN:S
- * with Retry-After S
+ * with Retry-After S stall     silence for two seconds, then closed
+ *   headers   a completion whose content is the request's headers, names in small letters
  *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
@@ -34,7 +35,10 @@ struct judge_server_options {
     const char *then;       /* NULL: "ok" */
     const char *key;        /* calls without it get 401; NULL: none is asked for */
     double latency_seconds; /* calls take a share of it, by hash of the request */
-    int flaky_percent; /* so many calls (by hash) get 500, 429:0, half or nothing when first seen */
+    int flaky_percent; /* so many calls (by hash of the key) get 500, 503, 408, 429:0, half, nothing
+                        * or stall when first seen: trying again helps */
+    int rude_percent;  /* so many (by hash of the key) get garbage, empty, null, prose, few or many
+                        * each time: another answer must be asked for */
 };
 
 struct judge_server *judge_server_start(const struct judge_server_options *o, struct error *e);

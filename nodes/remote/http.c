@@ -503,6 +503,20 @@ is_broken(const struct request *r, CURLcode code)
            code == CURLE_URL_MALFORMAT;
 }
 
+static bool
+is_open_ended(const struct request *r)
+{
+    struct curl_header *coding;
+    curl_off_t length = -1;
+    long version = 0;
+
+    curl_easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    curl_easy_getinfo(r->easy, CURLINFO_HTTP_VERSION, &version);
+    return length < 0 && version < CURL_HTTP_VERSION_2_0 &&
+           curl_easy_header(r->easy, "transfer-encoding", 0, CURLH_HEADER, -1, &coding) !=
+               CURLHE_OK;
+}
+
 static void
 read_fault(const struct request *r, CURLcode code, struct http_answer *a)
 {
@@ -543,6 +557,7 @@ http_next(struct http *h, struct http_answer *a)
         read_fault(r, m->data.result, a);
     else
         a->status = (int)status;
+    a->open_ended = is_open_ended(r);
     http_headers_read(r->easy, a);
     star_out(a->location, strlen(a->location), h->secret);
     star_out(a->failure, strlen(a->failure), h->secret);

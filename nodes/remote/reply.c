@@ -137,6 +137,10 @@ reply_read(const struct http_answer *a, struct reply *out)
         spoil(out, "the answer is larger than max_response_bytes");
     } else if (a->status >= 200 && a->status < 300) {
         read_body(a->body, out);
+        if (out->outcome == REPLY_spoiled && a->open_ended) {
+            out->outcome = REPLY_again;
+            snprintf(out->why, sizeof(out->why), "the connection closed within the answer");
+        }
     } else {
         read_status(a, out);
     }
