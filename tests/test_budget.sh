@@ -71,6 +71,22 @@ same "identical answers are judged once" "$(calls quiet.ledger)" "$different"
 same "the ledger says what the server charged" "$(millionths "$(listed quiet spent_usd)")" "$(charged quiet.ledger)"
 same "the cache keeps one answer for each call" "$(listed quiet answers)" "$different"
 
+# ---- said beforehand ----
+serve said.ledger
+mkdir tmp
+TMPDIR=$work/tmp "$SLUICE" run --estimate flow.yaml --json >said.out
+same "an estimate is made" $? 0
+said() { sed -n "s/.*\"$1\":\({[^}]*}\|[^,}]*\).*/\1/p" said.out; }
+same "... of all rollouts, in the calls that the run made" "$(said rollouts) $(said calls) $(said judged)" "160 $different $(wc -l <quiet/labelled.jsonl)"
+check "... and no more than it says at most" test "$(charged quiet.ledger)" -le "$(millionths "$(said usd | sed 's/.*"most"://; s/}//')")"
+same "... without a call" "$(calls said.ledger)" 0
+same "... leaving nothing behind" "$(ls tmp | wc -l)" 0
+flow prices: prices.json, cache: quiet/stores/critic.cache >known.yaml
+"$SLUICE" run --estimate known.yaml --json >said.out
+same "what a cache would answer is not counted as a call" "$(said calls) $(said cached)" "0 $(wc -l <quiet/labelled.jsonl)"
+"$SLUICE" run --estimate flow.yaml --sample 8 --json >said.out
+check "a sample is a part of it ($(said rollouts))" test "$(said rollouts)" -ge 8 -a "$(said rollouts)" -lt 160
+
 # ---- replays cost nothing ----
 serve replay.ledger
 "$SLUICE" replay quiet gems --set gems.rule=any --into ruled >ruled.out 2>&1
