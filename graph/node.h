@@ -96,6 +96,10 @@ struct node_kind {
      * starts nothing. Called by `sluice check`, by `run` before anything else, never by the process. May be NULL. */
     int (*check)(struct check *c, struct error *e);
 
+    /* Does what the node will call outside answer? For `sluice check --online` alone: may take seconds, costs nothing,
+     * starts nothing. Appends a line for each thing asked; returns the first error. May be NULL. */
+    int (*probe)(const void *options, struct buffer *told, struct error *e);
+
     /* Options are filled, the store is open, no message was given yet. Load state with node_get(). */
     int (*start)(struct node *n, struct error *e);
 

@@ -456,6 +456,24 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
     return rc;
 }
 
+/* GET /v1/models: one model, m. No call, no ledger. */
+static enum MHD_Result
+list_models(struct judge_server *s, struct MHD_Connection *connection)
+{
+    const char *authorization =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    char *wanted = xprint("Bearer %s", s->key ? s->key : "");
+    bool good = !s->key || (authorization && strcmp(authorization, wanted) == 0);
+
+    free(wanted);
+    if (!good)
+        return reply_error(connection, 401, "invalid_api_key", "no such key", NULL);
+    return reply(connection, 200,
+                 xtext("{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\","
+                       "\"max_model_len\":4096}]}"),
+                 NULL, NULL);
+}
+
 static enum MHD_Result
 told(void *own, struct MHD_Connection *connection, const char *url, const char *method,
      const char *version, const char *data, size_t *length, void **of_call)
@@ -475,6 +493,8 @@ told(void *own, struct MHD_Connection *connection, const char *url, const char *
         *length = 0;
         return MHD_YES;
     }
+    if (strcmp(method, "GET") == 0 && strcmp(url, "/v1/models") == 0)
+        return list_models(s, connection);
     if (strcmp(method, "POST") != 0 || strcmp(url, "/v1/chat/completions") != 0)
         return reply_error(connection, 404, "not_found", "no such path", NULL);
     return whole_call(s, connection, c);

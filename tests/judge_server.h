@@ -20,6 +20,7 @@
  * with Retry-After S stall     silence for two seconds, then closed
  *   headers   a completion whose content is the request's headers, names in small letters
  *
+ * GET /v1/models lists the model m, and is no call.
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
 #define TESTS_JUDGE_SERVER_H

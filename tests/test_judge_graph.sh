@@ -53,6 +53,10 @@ lines() { sort "$1/o.jsonl" | sha256sum; }
 critic_pid() { "$sluice" status "$1" --json 2>/dev/null | tr '{' '\n' | sed -n '/"id":"critic"/s/.*"pid":\([0-9][0-9]*\).*/\1/p'; }
 
 serve quiet.ledger
+tell "check --online asks the server, which knows the model, and calls nothing" eval \
+    '"$sluice" check flow.yaml --online | grep -q "^critic: .* knows .m." && [ ! -s quiet.ledger ]'
+tell "check --online says where a server was named that does not answer" eval \
+    'JUDGE_URL=http://127.0.0.1:1/v1 "$sluice" check flow.yaml --online 2>&1 | grep -q "flow.yaml:[0-9]*:[0-9]*: node .critic.: http"'
 "$sluice" run flow.yaml --run quiet >quiet.out 2>&1
 tell "an undisturbed run ends" [ $? = 0 ]
 kill $server_pid; wait $server_pid

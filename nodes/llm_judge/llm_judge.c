@@ -6,6 +6,7 @@
 
 #include "nodes/judge.h"
 #include "nodes/origin.h"
+#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"http", "local", NULL};
 static const char *const format_names[] = {"text", "json", "schema", NULL};
@@ -74,6 +75,14 @@ llm_check(struct check *c, struct error *e)
         return check_fail(c, "prompt", e, "%s", why.text);
     prompt_free(prompt);
     return o->backend == LLM_http ? remote_check(c, o, e) : local_check(c, o, e);
+}
+
+static int
+llm_probe(const void *options, struct buffer *told, struct error *e)
+{
+    const struct llm_options *o = options;
+
+    return o->backend == LLM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
 }
 
 static int
@@ -157,6 +166,7 @@ const struct node_kind node_llm_judge = {
     .ports = judge_ports,
     .options = llm_judge_options,
     .check = llm_check,
+    .probe = llm_probe,
     .start = llm_start,
     .take = llm_take,
     .pump = llm_pump,
