@@ -189,6 +189,11 @@ enum log_level { LOG_debug, LOG_info, LOG_warning, LOG_error };
 void node_log(struct node *n, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. */
 void node_why(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What else `sluice status` shows of this process, as one JSON object of at most NODE_TELL_MAX bytes (longer, or
+ * no object: nothing is shown); each replaces the last. Durable, part of the transaction: the store of a process that
+ * is down tells it too. */
+#define NODE_TELL_MAX (64 << 10)
+void node_tell(struct node *n, struct span json);
 enum metric {
 #define METRIC(name, unit, kind, meaning) METRIC_##name,
 #include "schemas/metrics.def"
