@@ -1,5 +1,5 @@
 /* budget: one number in the node's durable state. */
-#include "nodes/llm_judge/budget.h"
+#include "nodes/remote/budget.h"
 
 #include <string.h>
 

@@ -4,8 +4,8 @@
  * what it did cost together with its answer. So a kill can never spend more than was set aside:
  * what was aside for a call without an answer stays spent. Amounts are millionths of a US dollar.
  * Each replica has a budget of its own. */
-#ifndef NODES_LLM_JUDGE_BUDGET_H
-#define NODES_LLM_JUDGE_BUDGET_H
+#ifndef NODES_REMOTE_BUDGET_H
+#define NODES_REMOTE_BUDGET_H
 
 #include <stdbool.h>
 #include <stdint.h>

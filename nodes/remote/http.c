@@ -3,7 +3,7 @@
  * libcurl tells which sockets it waits for (told_socket) and when it wants to be called again
  * (told_timer, a timerfd); both live in one epoll set, so that the owner watches a single
  * descriptor. */
-#include "nodes/llm_judge/http.h"
+#include "nodes/remote/http.h"
 
 #include <errno.h>
 #include <math.h>
@@ -38,7 +38,7 @@ struct http {
     CURLM *multi;
     int epoll, timer;
     struct http_settings settings;
-    char *url, *secret;
+    char *secret;
     struct request *requests; /* in flight */
     struct request *handed;   /* its answer is with the caller */
     int flying;
@@ -131,14 +131,13 @@ told_bytes(char *bytes, size_t one, size_t count, void *own)
 void
 http_settings_change(struct http *h, const struct http_settings *s)
 {
-    char *url = xtext(s->url), *secret = xtext(s->secret ? s->secret : "");
+    char *secret = xtext(s->secret ? s->secret : "");
 
-    free(h->url);
+    if (h->secret)
+        explicit_bzero(h->secret, strlen(h->secret));
     free(h->secret);
-    h->url = url;
     h->secret = secret;
     h->settings = *s;
-    h->settings.url = url;
     h->settings.secret = secret;
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)s->connections);
 }
@@ -209,7 +208,6 @@ http_close(struct http *h)
     if (h->secret)
         explicit_bzero(h->secret, strlen(h->secret));
     free(h->secret);
-    free(h->url);
     free(h);
 }
 
@@ -236,11 +234,11 @@ add_header(struct request *r, const char *header)
 }
 
 static void
-set_options(struct request *r, const struct http_settings *s, size_t length)
+set_options(struct request *r, const char *url, const struct http_settings *s, size_t length)
 {
     CURL *c = r->easy;
 
-    curl_easy_setopt(c, CURLOPT_URL, s->url);
+    curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -260,7 +258,8 @@ set_options(struct request *r, const struct http_settings *s, size_t length)
 }
 
 int
-http_post(struct http *h, struct span body, const char *idempotency, void *own, struct error *e)
+http_post(struct http *h, const char *url, struct span body, const char *idempotency, void *own,
+          struct error *e)
 {
     struct request *r = xalloc(sizeof(*r));
     CURLMcode rc;
@@ -286,7 +285,7 @@ http_post(struct http *h, struct span body, const char *idempotency, void *own, 
         snprintf(line, sizeof(line), "Idempotency-Key: %s", idempotency);
         add_header(r, line);
     }
-    set_options(r, &h->settings, body.length);
+    set_options(r, url, &h->settings, body.length);
     rc = curl_multi_add_handle(h->multi, r->easy);
     if (rc != CURLM_OK) {
         request_free(r);

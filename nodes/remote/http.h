@@ -5,8 +5,8 @@
  * HTTPS only, certificates checked, redirects not followed, no compression asked for (a small body
  * could unfold into a huge one). The secret never leaves this file but in the Authorization header:
  * its bytes are starred out of every answer. */
-#ifndef NODES_LLM_JUDGE_HTTP_H
-#define NODES_LLM_JUDGE_HTTP_H
+#ifndef NODES_REMOTE_HTTP_H
+#define NODES_REMOTE_HTTP_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +19,6 @@
 struct http;
 
 struct http_settings {
-    const char *url;        /* copied */
     const char *secret;     /* sent as "Authorization: Bearer"; NULL or "": none; copied */
     double timeout_seconds; /* of one request in all */
     double connect_seconds;
@@ -46,9 +45,9 @@ void http_settings_change(struct http *h,
                           const struct http_settings *s); /* from the next request on */
 int http_fd(const struct http *h);
 
-/* Sends a JSON body (copied). IDEMPOTENCY names the request across its retries; NULL: no such
- * header. */
-int http_post(struct http *h, struct span body, const char *idempotency, void *own,
+/* Sends a JSON body to a URL (both copied). IDEMPOTENCY names the request across its retries; NULL:
+ * no such header. */
+int http_post(struct http *h, const char *url, struct span body, const char *idempotency, void *own,
               struct error *e);
 
 /* Moves what can be moved. -> ERROR_remote only when the machinery itself is broken. */
