@@ -17,6 +17,8 @@
  * message redirect  302                                             NNN      that status; NNN:S
  * with Retry-After S
  *
+ * POST /pooling and /v1/embeddings are answered too (tests/pooling_answer.h).
+ *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
 #define TESTS_JUDGE_SERVER_H

@@ -17,9 +17,9 @@ static const struct option prm_judge_options[] = {
     OPT_CHOICE(struct prm_options, backend, FIXED, "local", backend_names,
                "local: the model runs in this process; http: a server runs it, vLLM's /pooling"),
     OPT_MODEL(struct prm_options, model, FIXED, "",
-              "local: folder with a Hugging Face checkpoint, a process reward model, a value model, a "
-              "classifier of tokens or sequences or, for math_shepherd, a language model, and its "
-              "tokenizer; http: the model's name at the server"),
+              "local: folder with a Hugging Face checkpoint, a process reward model, a value "
+              "model, a classifier of tokens or sequences or, for math_shepherd, a language model, "
+              "and its tokenizer; http: the model's name at the server"),
     OPT_FLOAT(struct prm_options, threshold, LIVE, "0.5", 0, 1,
               "score at which the metrics count a step as correct; votes keep the score "
               "(consensus has thresholds of its own)"),

@@ -62,11 +62,14 @@ check_request(struct check *c, const struct prm_options *o, struct error *e)
                           convention_names[o->convention]);
     if (request == POOLING_messages && o->convention != CONVENTION_qwen)
         return check_fail(c, "request", e, "messages are convention qwen's");
-    if (o->api == POOLING_pooling && strlen(o->remote.url) > 3 &&
-        strcmp(o->remote.url + strlen(o->remote.url) - 3, "/v1") == 0)
-        return check_fail(c, "url", e,
-                          "/pooling does not lie under /v1: say the url without it, e.g. "
-                          "http://localhost:8000");
+    for (int i = 0; o->api == POOLING_pooling && i < o->remote.url.count; i++) {
+        size_t length = strlen(o->remote.url.at[i]);
+
+        if (length > 3 && strcmp(o->remote.url.at[i] + length - 3, "/v1") == 0)
+            return check_fail(c, "url", e,
+                              "/pooling does not lie under /v1: say the url without it, e.g. "
+                              "http://localhost:8000");
+    }
     return 0;
 }
 
@@ -89,7 +92,7 @@ prm_server_check(struct check *c, const struct prm_options *o, struct error *e)
                                                    o->step_tag, o->good_token, o->bad_token);
     struct tokenizer *t = NULL;
     struct error why;
-    int rc = calls_check(c, &o->remote, e);
+    int rc = remote_options_check(c, &o->remote, e);
 
     if (rc < 0)
         return rc;
