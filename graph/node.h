@@ -194,6 +194,11 @@ void node_log(struct node *n, enum log_level level, const char *format, ...) __a
 /* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. What
  * begins with "computing" or "over budget" is also the state shown: computing, paused. */
 void node_why(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What else `sluice status` shows of this process, as one JSON object of at most NODE_TELL_MAX bytes (longer, or
+ * no object: nothing is shown); each replaces the last. Durable, part of the transaction: the store of a process that
+ * is down tells it too. */
+#define NODE_TELL_MAX (64 << 10)
+void node_tell(struct node *n, struct span json);
 enum metric {
 #define METRIC(name, unit, kind, meaning) METRIC_##name,
 #include "schemas/metrics.def"

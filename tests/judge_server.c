@@ -21,6 +21,7 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "tests/pooling_answer.h"
 
 #define BODY_BYTES_MAX (64 << 20)
 #define STEPS_MAX      4096
@@ -143,9 +144,16 @@ static char *
 answer_text(const char *word, struct span request_text)
 {
     json_t *request = json_loadb(request_text.at, request_text.length, 0, NULL), *verdict;
+    char *text;
     const char *prompt = prompt_of(request);
+
+    if (json_object_get(request, "encoding_format")) {
+        text = pooling_answer(word, request);
+        json_decref(request);
+        return text;
+    }
     int more = strcmp(word, "few") == 0 ? -1 : strcmp(word, "many") == 0;
-    char *json, *text, *words = NULL;
+    char *json, *words = NULL;
 
     verdict = verdict_of(prompt, more);
     json = json_dumps(verdict, JSON_COMPACT | JSON_REAL_PRECISION(6));
@@ -495,7 +503,9 @@ told(void *own, struct MHD_Connection *connection, const char *url, const char *
     }
     if (strcmp(method, "GET") == 0 && strcmp(url, "/v1/models") == 0)
         return list_models(s, connection);
-    if (strcmp(method, "POST") != 0 || strcmp(url, "/v1/chat/completions") != 0)
+    if (strcmp(method, "POST") != 0 ||
+        (strcmp(url, "/v1/chat/completions") != 0 && strcmp(url, "/pooling") != 0 &&
+         strcmp(url, "/v1/embeddings") != 0))
         return reply_error(connection, 404, "not_found", "no such path", NULL);
     return whole_call(s, connection, c);
 }

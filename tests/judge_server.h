@@ -21,6 +21,8 @@
  *   headers   a completion whose content is the request's headers, names in small letters
  *
  * GET /v1/models lists the model m, and is no call.
+ * POST /pooling and /v1/embeddings are answered too (tests/pooling_answer.h).
+ *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
 #define TESTS_JUDGE_SERVER_H
