@@ -17,14 +17,10 @@ static const struct option llm_judge_options[] = {
     OPT_MODEL(
         struct llm_options, model, FIXED, "",
         "http: the model's name at the server; local: a folder with a Hugging Face checkpoint"),
-    OPT_PATH(struct llm_options, prompt, FIXED, "",
-             "template file (a copy of examples/prompts/all_steps.txt, or one_step.txt for local, "
-             "to start "
-             "from): {{problem}} {{answer}} {{response}} {{count}}, {{#steps}} ... {{/steps}} "
-             "around {{index}} "
-             "{{number}} {{step}} {{previous}}, chat messages {{#system}} {{#user}} "
-             "{{#assistant}}; local: one step "
-             "is judged, no chat messages; default: built in"),
+    OPT_NAMED(struct llm_options, prompt, FIXED, "",
+              "template: bcpg first_error all_errors agent score rank, for a local model one_step "
+              "score_step, or a file (a copy of one in examples/prompts to start from; "
+              "nodes/llm_judge/prompt.h has the language); default: bcpg, local one_step"),
     OPT_FLOAT(struct llm_options, threshold, FIXED, "0.5", 0, 1,
               "score at which the metrics count a step as correct; votes keep the score"),
     OPT_GROUP("backend http: what is asked"),
@@ -53,15 +49,28 @@ llm_model_name(const struct llm_options *o)
     return slash && slash[1] ? slash + 1 : o->model;
 }
 
+/* A name without a slash is one of ours; the topology's check has made a path of every file's. */
 static struct prompt *
 open_prompt(const struct llm_options *o, struct error *e)
 {
     enum prompt_scope scope = o->backend == LLM_http ? PROMPT_all : PROMPT_step;
+    const char *name = o->prompt[0] ? o->prompt : scope == PROMPT_all ? "bcpg" : "one_step";
+    struct span text = prompt_shipped(name);
+    struct prompt *p;
+    const char *near;
 
-    if (o->prompt[0])
-        return prompt_open(o->prompt, scope, e);
-    return prompt_new(span_text(scope == PROMPT_all ? prompt_default_all : prompt_default_step),
-                      scope, e);
+    if (strchr(name, '/'))
+        return prompt_open(name, scope, e);
+    if (!text.at) {
+        near = nearest(name, prompt_shipped_names);
+        error_set(e, ERROR_topology, "there is no template '%.60s'%s%s%s, and no file beside the topology",
+                  name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return NULL;
+    }
+    p = prompt_new(text, scope, e);
+    if (!p)
+        error_wrap(e, "template '%s'", name);
+    return p;
 }
 
 static int
@@ -83,7 +92,7 @@ llm_start(struct node *n, struct error *e)
     struct llm_judge *judge = node_state(n);
     const struct llm_options *o = node_options(n);
 
-    int rc = o->prompt[0] ? origin_check(n, o->prompt, e) : 0;
+    int rc = strchr(o->prompt, '/') ? origin_check(n, o->prompt, e) : 0;
     if (rc < 0)
         return rc;
     judge->prompt = open_prompt(o, e);
