@@ -211,7 +211,9 @@ use_answer(struct remote *r, struct calls_answer *a)
     buffer_clear(&r->content);
     rc = chat_read(a->json, &r->content, &why);
     if (rc == 0)
-        rc = verdict_read(buffer_span(&r->content), j->steps.ends.count, &verdict, &j->arena, &why);
+        rc = verdict_read(buffer_span(&r->content),
+                          &(struct verdict_ask){FORM_steps, 0, j->steps.ends.count, false},
+                          &verdict, &j->arena, &why);
     if (rc == 0)
         finish(r, a, &verdict);
     else if (!calls_again(r->calls, a, (struct span){0}, why.text))
