@@ -79,7 +79,7 @@ def marks():
 def list_completion(scores):
     """The answer to one list: letters with these logits among other tokens."""
     count = len(scores)
-    vocabulary = list(string.ascii_uppercase[:count]) + ["the", "I", " A", "[", "AB"]
+    vocabulary = list(string.ascii_uppercase[:count]) + ["the", "it", " A", "[", "AB"]
     logits = np.concatenate([scores, random.standard_normal(5) - 3])
     logits[count + 2] = scores[0] - 2.0  # " A" stands for A too
     p = softmax(logits)
@@ -95,15 +95,14 @@ def lists():
     cases = []
     for count in (2, 3, 5, 8, 16, 20, 21, 25, 30, 37):
         quality = random.standard_normal(count) * 2
-        order, calls, end = list(range(count)), [], count
-        while True:
-            start = max(end - TOP, 0)
+        order, calls = list(range(count)), []
+        start, end = count - TOP, count
+        while end > 0 and start + TOP // 2 != 0:
+            start = max(start, 0)
             answer, places = list_completion(quality[order[start:end]] + random.standard_normal(end - start) * 0.3)
             calls.append({"start": start, "size": end - start, "completion": answer, "order": places})
             order[start:end] = [order[start + i] for i in places]
-            if start == 0:
-                break
-            end = max(start - TOP // 2, 0) + TOP
+            start, end = start - TOP // 2, end - TOP // 2
         cases.append({"count": count, "calls": calls, "order": order})
     return cases
 

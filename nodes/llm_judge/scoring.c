@@ -18,15 +18,14 @@ static struct span
 text_of(const json_t *token, struct arena *arena)
 {
     const json_t *bytes = json_object_get(token, "bytes"), *text = json_object_get(token, "token");
-    size_t count = json_array_size(bytes);
-    char *out;
+    size_t count = json_array_size(bytes), length = json_string_length(text);
+    char *out = arena_take(arena, (count > length ? count : length) + 1);
 
-    if (count == 0)
-        return span_of(json_string_value(text), json_string_length(text));
-    out = arena_take(arena, count);
     for (size_t i = 0; i < count; i++)
         out[i] = (char)json_integer_value(json_array_get(bytes, i));
-    return span_of(out, count);
+    if (count == 0 && length > 0)
+        memcpy(out, json_string_value(text), length);
+    return span_of(out, count ? count : length);
 }
 
 static double
@@ -207,26 +206,20 @@ scoring_order(const struct scoring_tokens *t, int count, int *order, struct erro
 void
 scoring_rank_begin(struct scoring_ranking *r, int count, int *order)
 {
-    *r = (struct scoring_ranking){.count = count, .order = order, .done = count < 2};
-    r->from = count > SCORING_RANK_WINDOW ? count - SCORING_RANK_WINDOW : 0;
-}
+    int from = count > SCORING_RANK_WINDOW ? count - SCORING_RANK_WINDOW : 0;
 
-int
-scoring_rank_window(const struct scoring_ranking *r)
-{
-    int left = r->count - r->from;
-
-    return left < SCORING_RANK_WINDOW ? left : SCORING_RANK_WINDOW;
+    *r = (struct scoring_ranking){count, from, count, count < 2, order};
 }
 
 void
 scoring_rank_put(struct scoring_ranking *r, const int *order)
 {
-    int before[SCORING_RANK_WINDOW], size = scoring_rank_window(r);
+    int before[SCORING_RANK_WINDOW], size = r->to - r->from;
 
     memcpy(before, r->order + r->from, (size_t)size * sizeof(*before));
     for (int i = 0; i < size; i++)
         r->order[r->from + i] = before[order[i]];
     r->done = r->from == 0;
     r->from = r->from > SCORING_RANK_STEP ? r->from - SCORING_RANK_STEP : 0;
+    r->to -= SCORING_RANK_STEP;
 }

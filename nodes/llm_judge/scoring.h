@@ -10,7 +10,8 @@
  * Listwise ranking by one token (FIRST, arXiv 2406.15657): responses are listed under letters, and
  * are ordered by the log-probabilities of the letters at the first token of the answer. More than
  * fit one list are ranked in windows that slide from the end of the list to its front, as
- * gangiswag/llm-reranker (2d7cba4) does: each window of WINDOW takes over STEP places of the next.
+ * castorini/rank_llm (1b3cabb) does: each of WINDOW responses, STEP before the last one; the one at
+ * the front may be smaller.
  *
  * Several tokens may stand for one mark or letter ("4", " 4"): their probabilities are added. */
 #ifndef NODES_LLM_JUDGE_SCORING_H
@@ -68,14 +69,13 @@ int scoring_order(const struct scoring_tokens *t, int count, int *order, struct 
 /* A ranking of `count` responses under way. */
 struct scoring_ranking {
     int count;
-    int from;   /* of the window at hand: places [from, from + scoring_window()) of `order` */
-    bool done;  /* every window was ordered */
-    int *order; /* (count) best first; borrowed */
+    int from, to; /* the window at hand: these places of `order` */
+    bool done;    /* every window was ordered */
+    int *order;   /* (count) best first; borrowed */
 };
 
 /* `order` holds the responses as they are to be listed at first. */
 void scoring_rank_begin(struct scoring_ranking *r, int count, int *order);
-int scoring_rank_window(const struct scoring_ranking *r); /* responses in it */
 /* The window at hand comes into this order (scoring_order() of its list). */
 void scoring_rank_put(struct scoring_ranking *r, const int *order);
 
