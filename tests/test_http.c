@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "nodes/remote/reply.h"
+#include "nodes/remote/url.h"
 #include "tests/judge_server.h"
 
 #define BODY "{\"messages\":[{\"role\":\"user\",\"content\":\"<step_0>\\n1+1=2\\n</step_0>\"}]}"
@@ -219,15 +220,15 @@ urls_that_would_leak_or_mislead_are_refused(void **state)
     struct error e;
 
     (void)state;
-    assert_int_equal(http_check("http://localhost:8000/v1", &e), 0);
-    assert_int_equal(http_check("https://api.example.com", &e), 0);
-    assert_int_equal(http_check("ftp://example.com/", &e), ERROR_topology);
-    assert_int_equal(http_check("file:///etc/passwd", &e), ERROR_topology);
-    assert_int_equal(http_check("http://me:secret@example.com/", &e), ERROR_topology);
+    assert_int_equal(url_check("http://localhost:8000/v1", &e), 0);
+    assert_int_equal(url_check("https://api.example.com", &e), 0);
+    assert_int_equal(url_check("ftp://example.com/", &e), ERROR_topology);
+    assert_int_equal(url_check("file:///etc/passwd", &e), ERROR_topology);
+    assert_int_equal(url_check("http://me:secret@example.com/", &e), ERROR_topology);
     assert_null(strstr(e.text, "secret"));
-    assert_int_equal(http_check("localhost", &e), ERROR_topology);
-    assert_int_equal(http_check("http://", &e), ERROR_topology);
-    assert_int_equal(http_check("", &e), ERROR_topology);
+    assert_int_equal(url_check("localhost", &e), ERROR_topology);
+    assert_int_equal(url_check("http://", &e), ERROR_topology);
+    assert_int_equal(url_check("", &e), ERROR_topology);
 }
 
 static void

@@ -35,8 +35,7 @@ static const struct option llm_judge_options[] = {
     OPT_GROUP("backend http: calls"),
     REMOTE_OPTIONS(struct llm_options),
     OPT_GROUP("backend local"),
-    OPT_TEXT(struct llm_options, yes_token, FIXED, " yes",
-             "the token that says a step is correct"),
+    OPT_TEXT(struct llm_options, yes_token, FIXED, " yes", "the token that says a step is correct"),
     OPT_TEXT(struct llm_options, no_token, FIXED, " no", "the token that says it is not"),
     OPT_END,
 };

@@ -29,7 +29,7 @@ struct remote {
 int
 remote_check(struct check *c, const struct llm_options *o, struct error *e)
 {
-    int rc = calls_check(c, &o->remote, e);
+    int rc = remote_options_check(c, &o->remote, e);
 
     if (rc < 0)
         return rc;

@@ -1,5 +1,5 @@
-/* calls: every call is ready to go, in flight, waiting for its next try, or held by the node with
- * its answer. */
+/* calls: every call is idle (ready to go, or waiting for its next try), in flight, or held by the
+ * node with its answer. */
 #include "nodes/remote/calls.h"
 
 #include <assert.h>
@@ -12,123 +12,129 @@
 #include <xxhash.h>
 
 #include "nodes/remote/budget.h"
-#include "nodes/remote/http.h"
-#include "nodes/remote/reply.h"
+#include "nodes/remote/endpoints.h"
+#include "nodes/remote/url.h"
 
-#define TOKENS_UNKNOWN     4096 /* of an answer, where the asker sets no bound */
-#define TRIES_ROOM         128  /* tries of one variation, in the Idempotency-Key */
-#define REFUSED_MAX        60.0 /* seconds between tries while the server refuses us */
+#define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
+#define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
+#define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
-enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared, CALL_held };
+enum call_state { CALL_idle, CALL_cleared, CALL_flying, CALL_held };
 
 struct call {
-    struct call *next, *before; /* in order of arrival */
+    struct call *next, *before; /* in the list of its state */
     void *own;
     const char *path;
     struct buffer body, cache_key;
     uint64_t ordinal;
     int variation;
     enum call_state state;
-    double not_before; /* of CALL_waiting, on node_now()'s clock */
-    int failures;      /* transient ones in a row */
-    int spoiled;       /* answers that were no use */
+    int endpoint;      /* of CALL_flying; -1: one that is gone */
+    int avoid;         /* the server that failed it last; -1: none */
+    int hops;          /* servers it was sent on to without waiting */
+    double not_before; /* of CALL_idle, on node_now()'s clock */
+    double sent_at;
+    int failures; /* transient ones in a row */
+    int spoiled;  /* answers that were no use */
     uint64_t tokens_in_most, tokens_out_most;
     uint64_t tokens_in, tokens_out;
+    double charged;  /* tokens, to the pace, for the try at hand */
     int64_t aside;   /* of the budget, for the try at hand */
     int64_t settled; /* what earlier tries cost */
     json_t *json;    /* of CALL_held */
     char *why;       /* of CALL_held, given up */
 };
 
+struct list {
+    struct call *first, *last;
+    int count;
+};
+
 struct calls {
     struct node *node;
     const struct remote_options *options;
     struct http *http;
-    struct call *first, *last;
-    double limited_until; /* a server that asked for it gets no call before */
-    double refused_until; /* while refused: when to try one call again */
+    struct endpoints endpoints;
+    struct list idle, busy;
+    json_t *fields;    /* of every request; NULL: none */
+    XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
+    struct rate requests, tokens;
+    bool key_refused;
     struct budget budget;
-    bool over_budget;
-    int refused;             /* refusals in a row; 0: none */
+    bool over_budget, paced;
+    double paced_until;
     char why[REPLY_WHY_MAX]; /* the last trouble */
 };
 
+static void
+list_remove(struct list *l, struct call *call)
+{
+    *(call->before ? &call->before->next : &l->first) = call->next;
+    *(call->next ? &call->next->before : &l->last) = call->before;
+    l->count--;
+}
+
+static void
+list_add(struct list *l, struct call *call, bool first)
+{
+    call->before = first ? NULL : l->last;
+    call->next = first ? l->first : NULL;
+    *(call->before ? &call->before->next : &l->first) = call;
+    *(call->next ? &call->next->before : &l->last) = call;
+    l->count++;
+}
+
+/* The call may be made (again) from WHEN on, before those that came later. */
+static void
+make_idle(struct calls *c, struct call *call, double when)
+{
+    list_remove(&c->busy, call);
+    list_add(&c->idle, call, true);
+    call->state = CALL_idle;
+    call->not_before = when;
+}
+
 /* ---- setting up ---- */
 
-int
-calls_check(struct check *c, const struct remote_options *o, struct error *e)
+/* The key of this moment goes into effect, if it is another. */
+static void
+apply_settings(struct calls *c, bool always)
 {
+    char key[REMOTE_KEY_MAX];
     struct error why;
+    struct http_settings s;
+    XXH128_hash_t hash;
 
-    if (!o->url[0])
-        return check_fail(c, "url", e,
-                          "backend http needs the url of a server, e.g. http://localhost:8000/v1");
-    if (http_check(o->url, &why) != 0)
-        return check_fail(c, "url", e, "%s", why.text);
-    if (o->budget_usd > 0 && o->price_in <= 0 && o->price_out <= 0)
-        return check_fail(c, "budget_usd", e,
-                          "a budget needs price_in and price_out, the model's prices");
-    for (const char *at = o->api_key_env; *at; at++)
-        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789", *at))
-            return check_fail(c, "api_key_env", e,
-                              "this is the name of an environment variable that holds"
-                              " the key, such as JUDGE_KEY; never the key itself");
-    return 0;
-}
-
-/* The key from the environment, or NULL. One that could forge a header line is not used. */
-static const char *
-key_of(struct node *n, const struct remote_options *o)
-{
-    const char *key = o->api_key_env[0] ? getenv(o->api_key_env) : NULL;
-
-    if (!o->api_key_env[0])
-        return NULL;
-    if (!key || !*key) {
-        node_log(n, LOG_warning, "the environment variable %s is not set: calls go without a key",
-                 o->api_key_env);
-        return NULL;
+    if (remote_key(c->options, key, &why) != 0)
+        node_log(c->node, LOG_warning, "%s: calls go without a key", why.text);
+    hash = XXH3_128bits(key, strlen(key));
+    s = remote_http(c->options, key);
+    if (!always && XXH128_isEqual(hash, c->key)) {
+        explicit_bzero(key, sizeof(key));
+        return;
     }
-    for (const char *at = key; *at; at++)
-        if (*at < 0x21 || *at > 0x7e) {
-            node_log(n, LOG_warning,
-                     "the environment variable %s holds white space or control characters:"
-                     " calls go without a key",
-                     o->api_key_env);
-            return NULL;
-        }
-    return key;
-}
-
-static struct http_settings
-settings_of(const struct calls *c)
-{
-    const struct remote_options *o = c->options;
-
-    return (struct http_settings){
-        .secret = key_of(c->node, o),
-        .timeout_seconds = o->timeout,
-        .connect_seconds = o->connect_timeout,
-        .answer_bytes_max = o->max_response_bytes,
-        .connections = (int)o->in_flight,
-    };
+    if (!always)
+        node_log(c->node, LOG_info, "another key was found and is used from now on");
+    c->key = hash;
+    http_settings_change(c->http, &s);
+    explicit_bzero(key, sizeof(key));
 }
 
 struct calls *
 calls_open(struct node *n, const struct remote_options *o, const char *model, struct error *e)
 {
     struct calls *c = xalloc(sizeof(*c));
-    struct http_settings settings;
+    struct http_settings bare = remote_http(o, NULL);
 
     (void)model; /* prices are options */
     c->node = n;
     c->options = o;
-    settings = settings_of(c);
-    c->http = http_open(&settings, e);
-    if (!c->http) {
+    if (endpoints_set(&c->endpoints, &o->url, (int)o->in_flight, NULL, e) != 0 ||
+        remote_body(o, &c->fields, e) != 0 || !(c->http = http_open(&bare, e))) {
         calls_close(c);
         return NULL;
     }
+    apply_settings(c, true);
     budget_load(&c->budget, n);
     node_set_in_flight(n, (int)o->in_flight);
     node_watch(n, http_fd(c->http));
@@ -136,10 +142,9 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
 }
 
 static void
-call_free(struct calls *c, struct call *call)
+call_free(struct list *l, struct call *call)
 {
-    *(call->before ? &call->before->next : &c->first) = call->next;
-    *(call->next ? &call->next->before : &c->last) = call->before;
+    list_remove(l, call);
     json_decref(call->json);
     buffer_free(&call->body);
     buffer_free(&call->cache_key);
@@ -153,54 +158,119 @@ calls_close(struct calls *c)
     if (!c)
         return;
     http_close(c->http);
-    while (c->first)
-        call_free(c, c->first);
+    while (c->idle.first)
+        call_free(&c->idle, c->idle.first);
+    while (c->busy.first)
+        call_free(&c->busy, c->busy.first);
+    endpoints_free(&c->endpoints);
+    json_decref(c->fields);
     free(c);
 }
 
 int
 calls_changed(struct calls *c, struct error *e)
 {
-    struct http_settings settings = settings_of(c);
+    int moved[ENDPOINTS_MAX], in_flight = (int)c->options->in_flight;
+    struct error why;
 
-    http_settings_change(c->http, &settings);
-    node_set_in_flight(c->node, (int)c->options->in_flight);
+    if (endpoints_set(&c->endpoints, &c->options->url, in_flight, moved, &why) != 0) {
+        node_log(c->node, LOG_error, "option 'url': %s; the old servers stay", why.text);
+    } else {
+        for (struct call *call = c->busy.first; call; call = call->next)
+            call->endpoint = call->endpoint < 0 ? -1 : moved[call->endpoint];
+        for (struct call *call = c->idle.first; call; call = call->next)
+            call->avoid = -1;
+    }
+    apply_settings(c, true);
+    node_set_in_flight(c->node, in_flight);
     return calls_send(c, e);
 }
 
 /* ---- what status says ---- */
 
+/* Of several servers, those that get no calls now: " (http://b/v1 is left alone)"; else empty. */
+static void
+tell_servers(const struct calls *c, char *text, size_t room)
+{
+    int bad = 0, which = -1;
+
+    text[0] = 0;
+    for (int i = 0; i < c->endpoints.count; i++)
+        if (c->endpoints.at[i].refused || c->endpoints.at[i].failures >= ENDPOINT_FAILURES_MAX) {
+            bad++;
+            which = which < 0 ? i : which;
+        }
+    if (bad && c->endpoints.count > 1)
+        snprintf(text, room, "; %d of %d servers left alone, e.g. %.100s", bad, c->endpoints.count,
+                 c->endpoints.at[which].url);
+}
+
 static void
 tell_why(struct calls *c)
 {
-    double now = node_now(c->node);
-    int flying = http_flying(c->http), waiting = 0;
+    double now = node_now(c->node), limited = endpoints_limited(&c->endpoints, now);
+    int flying = http_flying(c->http), waiting = c->idle.count;
+    char servers[200];
 
-    for (struct call *call = c->first; call; call = call->next)
-        waiting += call->state != CALL_flying && call->state != CALL_held;
-    if (c->refused)
+    tell_servers(c, servers, sizeof(servers));
+    if (endpoints_refuse(&c->endpoints))
         node_why(c->node, "the server refuses (%s); trying one call every %.0f s at most", c->why,
-                 REFUSED_MAX);
+                 ENDPOINT_REFUSED_MAX);
     else if (c->over_budget)
         node_why(
             c->node,
             "over budget: %.4f of %.4f USD are spent or set aside; a higher budget_usd goes on",
             (double)c->budget.spent / 1e6, c->options->budget_usd);
-    else if (c->limited_until > now && waiting)
-        node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(c->limited_until - now),
-                 c->why);
+    else if (limited > now && waiting)
+        node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(limited - now), c->why);
+    else if (c->paced && waiting)
+        node_why(c->node, "rate-limited: rpm or tpm lets the next call go in %.1f s",
+                 c->paced_until - now);
     else if (waiting && flying)
-        node_why(c->node, "waiting for %d judge calls; %d more to be tried again (%s)", flying,
-                 waiting, c->why);
+        node_why(c->node, "waiting for %d judge calls; %d more to be tried again (%s)%s", flying,
+                 waiting, c->why, servers);
     else if (waiting)
-        node_why(c->node, "%d judge calls to be tried again (%s)", waiting, c->why);
+        node_why(c->node, "%d judge calls to be tried again (%s)%s", waiting, c->why, servers);
     else if (flying)
-        node_why(c->node, "waiting for %d judge calls", flying);
+        node_why(c->node, "waiting for %d judge calls%s", flying, servers);
     else
         node_why(c->node, NULL);
 }
 
 /* ---- asking and sending ---- */
+
+/* A field that bounds an answer, where the user's own fields hold a larger one. */
+static uint64_t
+bound_of(const struct calls *c, uint64_t bound)
+{
+    static const char *const names[] = {"max_tokens", "max_completion_tokens", NULL};
+    json_int_t n = json_integer_value(json_object_get(c->fields, "n"));
+
+    for (const char *const *name = names; *name; name++) {
+        json_int_t value = json_integer_value(json_object_get(c->fields, *name));
+        if (value > 0 && (uint64_t)value > bound)
+            bound = (uint64_t)value;
+    }
+    return n > 1 && n < 1000 ? bound * (uint64_t)n : bound;
+}
+
+/* The request, with the user's own fields. */
+static void
+write_body(const struct calls *c, struct span body, struct buffer *out)
+{
+    json_t *json = c->fields ? json_loadb(body.at, body.length, JSON_ALLOW_NUL, NULL) : NULL;
+    char *text = NULL;
+
+    buffer_clear(out);
+    if (json_is_object(json) && json_object_update(json, c->fields) == 0)
+        text = json_dumps(json, JSON_COMPACT);
+    if (text)
+        buffer_text(out, text);
+    else
+        buffer_add(out, body.at, body.length);
+    free(text);
+    json_decref(json);
+}
 
 void
 calls_ask(struct calls *c, const struct ask *a)
@@ -209,35 +279,22 @@ calls_ask(struct calls *c, const struct ask *a)
 
     call->own = a->own;
     call->path = a->path;
-    buffer_add(&call->body, a->body.at, a->body.length);
+    call->avoid = call->endpoint = -1;
+    write_body(c, a->body, &call->body);
     buffer_add(&call->cache_key, a->cache_key.at, a->cache_key.length);
     call->ordinal = a->ordinal;
     call->variation = a->variation;
-    call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : a->body.length;
-    call->tokens_out_most = a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN;
-    call->before = c->last;
-    *(c->last ? &c->last->next : &c->first) = call;
-    c->last = call;
-}
-
-/* The url with the call's path, whether or not it ends in a slash or holds the path already. */
-static char *
-full_url(const char *url, const char *path)
-{
-    size_t length = strlen(url), n = strlen(path);
-
-    while (length && url[length - 1] == '/')
-        length--;
-    if (length >= n && memcmp(url + length - n, path, n) == 0)
-        n = 0;
-    return xprint("%.*s%.*s", (int)length, url, (int)n, path);
+    call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : call->body.length;
+    call->tokens_out_most =
+        bound_of(c, a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN);
+    list_add(&c->idle, call, false);
 }
 
 static int
 post(struct calls *c, struct call *call, struct error *e)
 {
     XXH128_hash_t hash = XXH3_128bits(call->body.at, call->body.length);
-    char *url = full_url(c->options->url, call->path), name[80];
+    char *url = url_join(c->endpoints.at[call->endpoint].url, call->path), name[80];
     int rc;
 
     snprintf(name, sizeof(name), "sluice-%016" PRIx64 "%016" PRIx64 "-%" PRIu64 "-%d",
@@ -283,28 +340,56 @@ settle(struct calls *c, struct call *call)
     call->aside = 0;
 }
 
+/* A server for the call, if pace, servers and budget let it go now; else -1, and *next gets the
+ * time at which to see again. */
+static int
+admit(struct calls *c, struct call *call, double now, double *next)
+{
+    const struct remote_options *o = c->options;
+    double pace = fmax(rate_when(&c->requests, o->rpm), rate_when(&c->tokens, o->tpm));
+    double tokens =
+        (double)(call->tokens_in_most / BYTES_PER_TOKEN) + (double)call->tokens_out_most;
+    int which;
+
+    c->paced = pace > now;
+    c->paced_until = pace;
+    if (c->paced) {
+        *next = fmin(*next, pace);
+        return -1;
+    }
+    which = endpoints_choose(&c->endpoints, tokens, call->avoid, now, next);
+    if (which < 0 || !afford(c, call))
+        return -1;
+    rate_take(&c->requests, o->rpm, 1, now);
+    rate_take(&c->tokens, o->tpm, tokens, now);
+    call->charged = tokens;
+    endpoint_sent(&c->endpoints.at[which], tokens);
+    return which;
+}
+
 /* Marks the calls that may go now; when the next may go later goes to *next. How many were marked.
  */
 static int
 clear_calls(struct calls *c, double now, double *next)
 {
-    double stage = fmax(c->limited_until, c->refused ? c->refused_until : 0);
     int out = http_flying(c->http), cleared = 0;
 
-    c->over_budget = false;
-    for (struct call *call = c->first; call; call = call->next) {
-        double when = fmax(stage, call->state == CALL_waiting ? call->not_before : 0);
-        if (call->state == CALL_flying || call->state == CALL_held)
-            continue;
-        if (out + cleared >= c->options->in_flight || (c->refused && out + cleared > 0))
-            break; /* the end of a call in flight brings us here again */
-        if (when > now) {
-            *next = fmin(*next, when);
+    c->over_budget = c->paced = false;
+    for (struct call *call = c->idle.first, *after; call; call = after) {
+        after = call->next;
+        if (call->not_before > now) {
+            *next = fmin(*next, call->not_before);
             continue;
         }
-        if (!afford(c, call))
+        if (out + cleared >= c->options->in_flight)
+            break; /* the end of a call in flight brings us here again */
+        call->endpoint = admit(c, call, now, next);
+        if (call->endpoint < 0)
             break;
+        list_remove(&c->idle, call);
+        list_add(&c->busy, call, true);
         call->state = CALL_cleared;
+        call->sent_at = now;
         cleared++;
     }
     return cleared;
@@ -316,11 +401,15 @@ calls_send(struct calls *c, struct error *e)
     double now = node_now(c->node), next = INFINITY;
     int cleared = clear_calls(c, now, &next), rc = 0;
 
+    if (cleared && c->key_refused && c->options->api_key_file[0])
+        apply_settings(c, false);
     if (cleared && c->options->budget_usd > 0)
         rc = node_commit(c->node, e); /* what is set aside must outlive a kill */
-    for (struct call *call = c->first; call && rc == 0; call = call->next)
-        if (call->state == CALL_cleared)
+    for (struct call *call = c->busy.first; cleared && call && rc == 0; call = call->next)
+        if (call->state == CALL_cleared) {
             rc = post(c, call, e);
+            cleared--;
+        }
     node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
     tell_why(c);
     return rc;
@@ -346,35 +435,26 @@ spread(const struct call *call)
     return (double)(x >> 11) / 9007199254740992.0;
 }
 
+/* Transient trouble: at once where another server is there, else after a while. */
 static void
 try_later(struct calls *c, struct call *call, const struct reply *r)
 {
     double now = node_now(c->node);
+    int which = call->endpoint;
 
     call->failures++;
-    call->state = CALL_waiting;
-    call->not_before = now + (r->wait_seconds >= 0 ? r->wait_seconds
-                                                   : reply_back_off(call->failures, spread(call)));
-    if (r->limited && r->wait_seconds >= 0)
-        c->limited_until = fmax(c->limited_until, now + r->wait_seconds);
+    call->avoid = which;
     if (call->failures == 1)
         node_log(c->node, LOG_info, "ordinal %" PRIu64 ": %s; trying again", call->ordinal, r->why);
-}
-
-/* The stage waits until someone mends it: 1, 2, 4 ... seconds between single calls. Answers to
- * calls that were in flight together count once. */
-static void
-wait_for_person(struct calls *c, struct call *call, const struct reply *r)
-{
-    double now = node_now(c->node);
-
-    call->state = CALL_ready;
-    if (c->refused && now < c->refused_until)
+    if (call->hops + 1 < c->endpoints.count && endpoints_other(&c->endpoints, which)) {
+        call->hops++;
+        make_idle(c, call, 0);
         return;
-    if (!c->refused)
-        node_log(c->node, LOG_error, "the server refuses: %s; waiting until it is mended", r->why);
-    c->refused_until = now + fmax(fmin(exp2(fmin(c->refused, 30)), REFUSED_MAX), r->wait_seconds);
-    c->refused++;
+    }
+    call->hops = 0;
+    make_idle(c, call,
+              now + (r->wait_seconds >= 0 ? r->wait_seconds
+                                          : reply_back_off(call->failures, spread(call))));
 }
 
 /* One more answer was no use. May the call be made again? */
@@ -388,13 +468,16 @@ spoil(struct calls *c, struct call *call, const char *why)
     if (++call->spoiled >= c->options->tries)
         return false;
     node_count(c->node, METRIC_calls_failed, 1);
-    call->state = CALL_ready;
+    make_idle(c, call, 0);
     return true;
 }
 
 static void
-hold(struct call *call, enum calls_end end, struct reply *r, struct calls_answer *a)
+hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
+     struct calls_answer *a)
 {
+    const struct remote_options *o = c->options;
+
     call->state = CALL_held;
     call->json = r->json;
     call->why = xtext(r->why);
@@ -406,41 +489,67 @@ hold(struct call *call, enum calls_end end, struct reply *r, struct calls_answer
                                .spoiled = call->spoiled,
                                .tokens_in = call->tokens_in,
                                .tokens_out = call->tokens_out};
+    a->usd = ((double)a->tokens_in * o->price_in + (double)a->tokens_out * o->price_out) / 1e6;
+}
+
+/* What the answer says of the server. */
+static void
+learn(struct calls *c, const struct call *call, const struct reply *r, bool timed_out)
+{
+    int which = call->endpoint;
+    struct endpoint *p, before;
+
+    if (which < 0)
+        return; /* it is no longer one of ours */
+    p = &c->endpoints.at[which];
+    before = *p;
+    endpoint_answered(&c->endpoints, which, r, timed_out, call->sent_at, node_now(c->node));
+    c->key_refused = r->outcome == REPLY_refused || (c->key_refused && r->outcome == REPLY_again);
+    if (p->refused && !before.refused)
+        node_log(c->node, LOG_error, "the server refuses: %s; waiting until it is mended (%s)",
+                 r->why, p->url);
+    if (before.refused && !p->refused)
+        node_log(c->node, LOG_info, "the server answers again (%s)", p->url);
+    if (p->downs && !before.downs && c->endpoints.count > 1)
+        node_log(c->node, LOG_warning, "%s: %s; the other servers get its calls", p->url, r->why);
+    if (before.downs && !p->downs && c->endpoints.count > 1)
+        node_log(c->node, LOG_info, "%s answers again", p->url);
 }
 
 /* What an answer is to its call. True: the call ended, and *a says how. */
 static bool
 use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answer *a)
 {
+    double used = (double)(r->tokens_in + r->tokens_out);
+
     call->tokens_in += r->tokens_in;
     call->tokens_out += r->tokens_out;
     if (r->why[0])
         snprintf(c->why, sizeof(c->why), "%s", r->why);
-    if (r->outcome == REPLY_again || r->outcome == REPLY_refused) {
+    if (used > 0)
+        rate_give_back(&c->tokens, c->options->tpm, call->charged - used);
+    if (r->outcome == REPLY_again || r->outcome == REPLY_refused)
         node_count(c->node, METRIC_calls_failed, 1);
-    } else {
+    else
         settle(c, call);
-        if (c->refused)
-            node_log(c->node, LOG_info, "the server answers again");
-        c->refused = 0;
-    }
     switch (r->outcome) {
     case REPLY_json:
-        hold(call, CALLS_answered, r, a);
+        hold(c, call, CALLS_answered, r, a);
         return true;
     case REPLY_again:
         try_later(c, call, r);
         return false;
     case REPLY_refused:
-        wait_for_person(c, call, r);
+        call->avoid = call->endpoint;
+        make_idle(c, call, 0); /* the server says when */
         return false;
     case REPLY_spoiled:
         if (spoil(c, call, r->why))
             return false;
-        hold(call, CALLS_given_up, r, a);
+        hold(c, call, CALLS_given_up, r, a);
         return true;
     case REPLY_too_long:
-        hold(call, CALLS_too_long, r, a);
+        hold(c, call, CALLS_too_long, r, a);
         return true;
     }
     return false;
@@ -454,12 +563,9 @@ calls_next(struct calls *c, struct calls_answer *a)
 
     while (http_next(c->http, &got)) {
         reply_read(&got, &reply);
-        if (!use_reply(c, got.own, &reply, a))
-            continue;
-        a->usd = ((double)a->tokens_in * c->options->price_in +
-                  (double)a->tokens_out * c->options->price_out) /
-                 1e6;
-        return true;
+        learn(c, got.own, &reply, got.timed_out);
+        if (use_reply(c, got.own, &reply, a))
+            return true;
     }
     return false;
 }
@@ -470,7 +576,7 @@ calls_done(struct calls *c, struct calls_answer *a)
     assert(a->call && a->call->state == CALL_held);
     node_count(c->node, METRIC_calls, 1);
     node_urgent(c->node);
-    call_free(c, a->call);
+    call_free(&c->busy, a->call);
     a->call = NULL;
 }
 
@@ -486,10 +592,8 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     call->json = NULL;
     free(call->why);
     call->why = NULL;
-    if (body.length) {
-        buffer_clear(&call->body);
-        buffer_add(&call->body, body.at, body.length);
-    }
+    if (body.length)
+        write_body(c, body, &call->body);
     a->call = NULL;
     return true;
 }

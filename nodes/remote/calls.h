@@ -1,11 +1,12 @@
-/* calls: many calls of one node to a server, each answered or given up for good.
+/* calls: many calls of one node to servers, each answered or given up for good.
  *
  * A node asks with a JSON body and gets a JSON object back, in any order. Between the two lie
  * everything that can go wrong outside and what it costs: at most `in_flight` calls fly, transient
  * trouble is tried again for ever, each call with its own back-off; what a person must mend holds
  * the whole stage, which then sends one call at a time to see; an answer that cannot be used is
- * asked for again, `tries` times in all. Money is set aside before a call and settled with its
- * answer (budget.h). Whatever the trouble, status says it.
+ * asked for again, `tries` times in all. Servers share the calls (endpoints.h), at the pace that the
+ * user and they allow (limits.h). Money is set aside before a call and settled with its answer
+ * (budget.h). Whatever the trouble, status says it.
  *
  *   take():     calls_ask(c, &ask); return calls_send(c, e);
  *   ready():    rc = calls_step(c, e);
@@ -24,42 +25,7 @@
 #include <jansson.h>
 
 #include "graph/node.h"
-
-/* The options that every caller shares: a kind has them as member `remote` of its options, and
- * REMOTE_OPTIONS(struct kind_options) among its rows. */
-struct remote_options {
-    const char *url, *api_key_env;
-    int64_t in_flight, tries, max_response_bytes;
-    double timeout, connect_timeout, price_in, price_out, budget_usd;
-};
-
-#define REMOTE_ROW(K, S, F, T, CH, D, LO, HI, H)                                                   \
-    {                                                                                              \
-        OPTION_##K, CH, #F, offsetof(S, remote) + OPTION_FIELD(struct remote_options, F, T), D,    \
-            LO, HI, NULL, H                                                                        \
-    }
-
-/* clang-format off */
-#define REMOTE_OPTIONS(S)                                                                          \
-    REMOTE_ROW(text, S, url, const char *, LIVE, "", 0, 0,                                         \
-        "where the server is, e.g. http://localhost:8000/v1; the path of the call is added"),      \
-    REMOTE_ROW(text, S, api_key_env, const char *, FIXED, "", 0, 0,                                \
-        "name of the environment variable that holds the key; the key itself is never written"     \
-        " down"),                                                                                  \
-    REMOTE_ROW(int, S, in_flight, int64_t, LIVE, "16", 1, 4096,                                    \
-        "calls in flight at once at most"),                                                        \
-    REMOTE_ROW(time, S, timeout, double, LIVE, "10m", 0.01, 86400, "for one call in all"),         \
-    REMOTE_ROW(time, S, connect_timeout, double, LIVE, "5s", 0.01, 600, "to reach the server"),    \
-    REMOTE_ROW(int, S, tries, int64_t, FIXED, "3", 1, 100,                                         \
-        "answers without a usable verdict before the judge abstains"),                             \
-    REMOTE_ROW(size, S, max_response_bytes, int64_t, LIVE, "4MiB", 256, 268435456,                 \
-        "a larger answer counts as one without a verdict"),                                        \
-    REMOTE_ROW(float, S, price_in, double, LIVE, "0", 0, 1e6, "US dollars for 1e6 tokens read"),   \
-    REMOTE_ROW(float, S, price_out, double, LIVE, "0", 0, 1e6,                                     \
-        "US dollars for 1e6 tokens written"),                                                      \
-    REMOTE_ROW(float, S, budget_usd, double, LIVE, "0", 0, 1e9,                                    \
-        "US dollars that each replica may spend; then the stream pauses; 0: no bound")
-/* clang-format on */
+#include "nodes/remote/remote_options.h"
 
 struct calls;
 
@@ -91,9 +57,6 @@ struct calls_answer {
     uint64_t tokens_in, tokens_out; /* of all tries */
     double usd;
 };
-
-/* Is everything right with these options? As node_kind.check(). */
-int calls_check(struct check *c, const struct remote_options *o, struct error *e);
 
 /* `o` is part of node_options(n), `model` what prices go by; both stay while the calls are open.
  * -> NULL and ERROR_remote. Only one in a node: it takes the node's timer and descriptor. */

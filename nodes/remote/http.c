@@ -2,7 +2,7 @@
  *
  * libcurl tells which sockets it waits for (told_socket) and when it wants to be called again
  * (told_timer, a timerfd); both live in one epoll set, so that the owner watches a single
- * descriptor. */
+ * descriptor. An easy handle and its buffer serve one request after another. */
 #include "nodes/remote/http.h"
 
 #include <errno.h>
@@ -13,89 +13,64 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
 
-#define EVENTS_MAX 64 /* taken from epoll at a time ... */
-#define ROUNDS_MAX 64 /* ... and so often in one step, lest a fast server starve the node */
+#include "nodes/remote/http_headers.h"
+
+#define EVENTS_MAX  64        /* taken from epoll at a time ... */
+#define ROUNDS_MAX  64        /* ... and so often in one step, lest a fast server starve the node */
+#define BUFFER_KEPT (1 << 17) /* a larger one is not kept for the next request */
+#define SECRET_MIN  8 /* bytes of a key worth hiding: "none" may well be a word of an answer */
 
 struct request {
     struct http *http;
     CURL *easy;
-    struct curl_slist *headers;
-    char *sent; /* the body, until it ended */
+    struct curl_slist idempotency; /* before the shared headers */
+    char name[HTTP_HEADER_MAX];
     struct buffer got;
-    int64_t got_max;
-    bool too_big;
+    int64_t headers_length;
+    bool too_big, flying;
     void *own;
     char fault[CURL_ERROR_SIZE];
-    struct request *next, **link;
+    struct request *next, **link; /* among those in flight, or those at rest */
 };
 
 struct http {
     CURLM *multi;
     int epoll, timer;
-    struct http_settings settings;
+    struct http_settings settings; /* its texts are not kept */
     char *secret;
+    struct curl_slist *headers; /* of every request from now on */
+    struct curl_slist **worn;   /* of earlier settings: requests in flight read them */
+    int worn_count;
     struct request *requests; /* in flight */
-    struct request *handed;   /* its answer is with the caller */
+    struct request *resting;
+    struct request *handed; /* its answer is with the caller */
     int flying;
 };
 
-int
-http_check(const char *url, struct error *e)
-{
-    CURLU *u = curl_url();
-    char *scheme = NULL, *host = NULL, *user = NULL, *password = NULL;
-    int rc = 0;
-
-    if (!u)
-        abort();
-    if (curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
-        rc = error_set(e, ERROR_topology, "'%.200s' is not a URL such as http://localhost:8000/v1",
-                       url);
-    if (rc == 0) {
-        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0);
-        curl_url_get(u, CURLUPART_HOST, &host, 0);
-        curl_url_get(u, CURLUPART_USER, &user, 0);
-        curl_url_get(u, CURLUPART_PASSWORD, &password, 0);
-        if (!scheme || (strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0))
-            rc = error_set(e, ERROR_topology, "the URL is neither http:// nor https://");
-        else if (user || password)
-            rc = error_set(e, ERROR_topology,
-                           "the URL holds a user name or password, which would be"
-                           " written down; put the key into an environment variable (api_key_env)");
-        else if (!host || !*host)
-            rc = error_set(e, ERROR_topology, "the URL names no host");
-    }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(user);
-    curl_free(password);
-    curl_url_cleanup(u);
-    return rc;
-}
+/* ---- what libcurl tells ---- */
 
 static int
-told_socket(CURL *easy, curl_socket_t fd, int what, void *own, void *of_socket)
+told_socket(CURL *easy, curl_socket_t fd, int what, void *own, void *known)
 {
     struct http *h = own;
     struct epoll_event event = {.data.fd = fd};
 
     (void)easy;
-    (void)of_socket;
     if (what == CURL_POLL_REMOVE) {
-        epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd,
-                  NULL); /* it may be closed already: nothing to undo */
+        /* it may be closed already: nothing to undo */
+        epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, NULL);
         return 0;
     }
     event.events = (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
                    (what & CURL_POLL_OUT ? (uint32_t)EPOLLOUT : 0);
-    if (epoll_ctl(h->epoll, EPOLL_CTL_MOD, fd, &event) != 0 && errno == ENOENT)
-        return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
-    return 0;
+    if (known)
+        return epoll_ctl(h->epoll, EPOLL_CTL_MOD, fd, &event) == 0 ? 0 : -1;
+    curl_multi_assign(h->multi, fd, h);
+    return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
 }
 
 static int
@@ -120,7 +95,7 @@ told_bytes(char *bytes, size_t one, size_t count, void *own)
     struct request *r = own;
     size_t length = one * count;
 
-    if (r->too_big || (int64_t)(r->got.length + length) > r->got_max) {
+    if ((int64_t)(r->got.length + length) > r->http->settings.answer_bytes_max) {
         r->too_big = true;
         return 0; /* ends the request */
     }
@@ -128,17 +103,82 @@ told_bytes(char *bytes, size_t one, size_t count, void *own)
     return length;
 }
 
+/* libcurl keeps every header of every answer, those of 1xx too: a server could send them for ever.
+ */
+static size_t
+told_header(char *bytes, size_t one, size_t count, void *own)
+{
+    struct request *r = own;
+
+    (void)bytes;
+    r->headers_length += (int64_t)(one * count);
+    return r->headers_length > HTTP_HEADERS_MAX ? 0 : one * count;
+}
+
+/* ---- settings ---- */
+
+static struct curl_slist *
+add_header(struct curl_slist *list, const char *header)
+{
+    struct curl_slist *longer = curl_slist_append(list, header);
+
+    if (!longer)
+        abort();
+    return longer;
+}
+
+static struct curl_slist *
+headers_of(const struct http_settings *s)
+{
+    struct curl_slist *list = add_header(NULL, "Content-Type: application/json");
+    bool bearer = !s->secret_header || strcasecmp(s->secret_header, "Authorization") == 0;
+
+    list = add_header(list, "Accept: application/json");
+    list = add_header(list, "Expect:"); /* no 100-continue: not worth a round trip */
+    for (int i = 0; i < s->header_count; i++)
+        list = add_header(list, s->headers[i]);
+    if (s->secret && *s->secret) {
+        char *line = xprint("%s: %s%s", bearer ? "Authorization" : s->secret_header,
+                            bearer ? "Bearer " : "", s->secret);
+        list = add_header(list, line);
+        explicit_bzero(line, strlen(line));
+        free(line);
+    }
+    return list;
+}
+
+static void
+headers_free(struct curl_slist *list)
+{
+    for (struct curl_slist *l = list; l; l = l->next)
+        explicit_bzero(l->data, strlen(l->data)); /* one of them holds the secret */
+    curl_slist_free_all(list);
+}
+
+static void
+secret_free(struct http *h)
+{
+    if (h->secret)
+        explicit_bzero(h->secret, strlen(h->secret));
+    free(h->secret);
+}
+
 void
 http_settings_change(struct http *h, const struct http_settings *s)
 {
     char *secret = xtext(s->secret ? s->secret : "");
+    struct curl_slist *headers = headers_of(s);
 
-    if (h->secret)
-        explicit_bzero(h->secret, strlen(h->secret));
-    free(h->secret);
+    while (h->worn_count && !h->flying)
+        headers_free(h->worn[--h->worn_count]);
+    if (h->headers) {
+        h->worn = xresize(h->worn, (size_t)(h->worn_count + 1) * sizeof(*h->worn));
+        h->worn[h->worn_count++] = h->headers;
+    }
+    secret_free(h);
+    h->headers = headers;
     h->secret = secret;
     h->settings = *s;
-    h->settings.secret = secret;
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)s->connections);
 }
 
@@ -173,22 +213,47 @@ http_open(const struct http_settings *s, struct error *e)
     return h;
 }
 
+/* ---- requests ---- */
+
 static void
-request_free(struct request *r)
+move_to(struct request *r, struct request **list)
 {
-    if (!r)
-        return;
     if (r->link) {
         *r->link = r->next;
         if (r->next)
             r->next->link = r->link;
     }
-    curl_multi_remove_handle(r->http->multi, r->easy);
+    r->next = *list;
+    r->link = list;
+    if (r->next)
+        r->next->link = &r->next;
+    *list = r;
+}
+
+static void
+request_free(struct request *r)
+{
+    *r->link = r->next;
+    if (r->next)
+        r->next->link = r->link;
+    if (r->flying)
+        curl_multi_remove_handle(r->http->multi, r->easy);
     curl_easy_cleanup(r->easy);
-    curl_slist_free_all(r->headers);
-    free(r->sent);
     buffer_free(&r->got);
     free(r);
+}
+
+/* The request is over: its handle and buffer wait for the next. */
+static void
+rest(struct request *r)
+{
+    if (r->flying)
+        curl_multi_remove_handle(r->http->multi, r->easy);
+    r->flying = false;
+    buffer_clear(&r->got);
+    if (r->got.room > BUFFER_KEPT)
+        buffer_free(&r->got);
+    move_to(r, &r->http->resting);
 }
 
 void
@@ -196,18 +261,21 @@ http_close(struct http *h)
 {
     if (!h)
         return;
-    request_free(h->handed);
     while (h->requests)
         request_free(h->requests);
+    while (h->resting)
+        request_free(h->resting);
     if (h->multi)
         curl_multi_cleanup(h->multi);
     if (h->timer >= 0)
         close(h->timer);
     if (h->epoll >= 0)
         close(h->epoll);
-    if (h->secret)
-        explicit_bzero(h->secret, strlen(h->secret));
-    free(h->secret);
+    while (h->worn_count)
+        headers_free(h->worn[--h->worn_count]);
+    free(h->worn);
+    headers_free(h->headers);
+    secret_free(h);
     free(h);
 }
 
@@ -223,146 +291,141 @@ http_flying(const struct http *h)
     return h->flying;
 }
 
-static void
-add_header(struct request *r, const char *header)
+/* What holds for every request of a handle. */
+static struct request *
+request_new(struct http *h)
 {
-    struct curl_slist *list = curl_slist_append(r->headers, header);
+    struct request *r = xalloc(sizeof(*r));
+    CURL *c = curl_easy_init();
 
-    if (!list)
+    if (!c)
         abort();
-    r->headers = list;
-}
-
-static void
-set_options(struct request *r, const char *url, const struct http_settings *s, size_t length)
-{
-    CURL *c = r->easy;
-
-    curl_easy_setopt(c, CURLOPT_URL, url);
+    r->http = h;
+    r->easy = c;
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)fmin(s->timeout_seconds * 1000, 2e9));
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)fmin(s->connect_seconds * 1000, 2e9));
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(c, CURLOPT_POST, 1L);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDS, r->sent);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, r->headers);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, told_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, told_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, r->fault);
     curl_easy_setopt(c, CURLOPT_PRIVATE, r);
+    return r;
+}
+
+static struct request *
+request_take(struct http *h, const char *url, void *own)
+{
+    static const long versions[] = {[HTTP_auto] = CURL_HTTP_VERSION_2TLS,
+                                    [HTTP_1] = CURL_HTTP_VERSION_1_1,
+                                    [HTTP_2] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE};
+    const struct http_settings *s = &h->settings;
+    struct request *r = h->resting ? h->resting : request_new(h);
+    CURL *c = r->easy;
+    long version = versions[s->version];
+    bool tls = strncasecmp(url, "https", 5) == 0;
+
+    move_to(r, &h->requests);
+    r->own = own;
+    r->too_big = false;
+    r->headers_length = 0;
+    r->fault[0] = 0;
+    if (s->version == HTTP_2 && tls)
+        version = CURL_HTTP_VERSION_2TLS;
+    curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, version);
+    /* Rather a stream of HTTP/2 than a connection, where the handshake soon tells which it is. */
+    curl_easy_setopt(c, CURLOPT_PIPEWAIT,
+                     (long)(s->version == HTTP_2 || (tls && s->version == HTTP_auto)));
+    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)fmin(s->timeout_seconds * 1000, 2e9));
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)fmin(s->connect_seconds * 1000, 2e9));
+    curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)s->answer_bytes_max);
+    return r;
+}
+
+static int
+fly(struct http *h, struct request *r, struct error *e)
+{
+    CURLMcode rc = curl_multi_add_handle(h->multi, r->easy);
+
+    if (rc != CURLM_OK) {
+        rest(r);
+        return error_set(e, ERROR_remote, "libcurl: %s", curl_multi_strerror(rc));
+    }
+    r->flying = true;
+    h->flying++;
+    return 0;
 }
 
 int
 http_post(struct http *h, const char *url, struct span body, const char *idempotency, void *own,
           struct error *e)
 {
-    struct request *r = xalloc(sizeof(*r));
-    CURLMcode rc;
+    struct request *r = request_take(h, url, own);
+    struct curl_slist *headers = h->headers;
 
-    r->http = h;
-    r->own = own;
-    r->got_max = h->settings.answer_bytes_max;
-    r->sent = span_copy(body);
-    r->easy = curl_easy_init();
-    if (!r->easy)
-        abort();
-    add_header(r, "Content-Type: application/json");
-    add_header(r, "Accept: application/json");
-    add_header(r, "Expect:"); /* no 100-continue: a judge's prompt is not worth a round trip */
-    if (*h->secret) {
-        char *line = xprint("Authorization: Bearer %s", h->secret);
-        add_header(r, line);
-        explicit_bzero(line, strlen(line));
-        free(line);
-    }
     if (idempotency) {
-        char line[HTTP_HEADER_MAX];
-        snprintf(line, sizeof(line), "Idempotency-Key: %s", idempotency);
-        add_header(r, line);
+        snprintf(r->name, sizeof(r->name), "Idempotency-Key: %s", idempotency);
+        r->idempotency = (struct curl_slist){r->name, headers};
+        headers = &r->idempotency;
     }
-    set_options(r, url, &h->settings, body.length);
-    rc = curl_multi_add_handle(h->multi, r->easy);
-    if (rc != CURLM_OK) {
-        request_free(r);
-        return error_set(e, ERROR_remote, "libcurl: %s", curl_multi_strerror(rc));
+    curl_easy_setopt(r->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, body.at);
+    curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.length);
+    curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, headers);
+    return fly(h, r, e);
+}
+
+int
+http_get(struct http *h, const char *url, void *own, struct error *e)
+{
+    struct request *r = request_take(h, url, own);
+
+    curl_easy_setopt(r->easy, CURLOPT_HTTPGET, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, h->headers);
+    return fly(h, r, e);
+}
+
+/* One descriptor of the epoll set is ready. */
+static CURLMcode
+stir(struct http *h, const struct epoll_event *event)
+{
+    int running, what = 0;
+    uint64_t times;
+
+    if (event->data.fd == h->timer) {
+        if (read(h->timer, &times, sizeof(times)) < 0)
+            return CURLM_OK; /* disarmed meanwhile */
+        return curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
-    r->next = h->requests;
-    r->link = &h->requests;
-    if (r->next)
-        r->next->link = &r->next;
-    h->requests = r;
-    h->flying++;
-    return 0;
+    what |= event->events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0;
+    what |= event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
+    what |= event->events & EPOLLERR ? CURL_CSELECT_ERR : 0;
+    return curl_multi_socket_action(h->multi, event->data.fd, what, &running);
 }
 
 int
 http_step(struct http *h, struct error *e)
 {
     struct epoll_event events[EVENTS_MAX];
-    int running, count = EVENTS_MAX;
+    int count = EVENTS_MAX;
     CURLMcode rc = CURLM_OK;
 
     for (int round = 0; round < ROUNDS_MAX && count > 0 && rc == CURLM_OK; round++) {
         count = epoll_wait(h->epoll, events, EVENTS_MAX, 0);
-        for (int i = 0; i < count && rc == CURLM_OK; i++) {
-            int fd = events[i].data.fd, what = 0;
-            if (fd == h->timer) {
-                uint64_t times;
-                if (read(h->timer, &times, sizeof(times)) < 0)
-                    continue; /* disarmed meanwhile */
-                rc = curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-                continue;
-            }
-            what |= events[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0;
-            what |= events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
-            what |= events[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0;
-            rc = curl_multi_socket_action(h->multi, fd, what, &running);
-        }
+        for (int i = 0; i < count && rc == CURLM_OK; i++)
+            rc = stir(h, &events[i]);
     }
     if (rc != CURLM_OK)
         return error_set(e, ERROR_remote, "libcurl: %s", curl_multi_strerror(rc));
     return 0;
 }
 
-static bool
-header(struct request *r, const char *name, char *value, size_t room)
-{
-    struct curl_header *h;
-
-    value[0] = 0;
-    if (curl_easy_header(r->easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
-        return false;
-    snprintf(value, room, "%s", h->value);
-    return true;
-}
-
-/* Seconds, as the official clients read them: retry-after-ms, else retry-after as seconds or as a
- * date. */
-static double
-retry_after(struct request *r)
-{
-    char value[HTTP_HEADER_MAX], *end;
-    double seconds;
-    time_t date;
-
-    if (header(r, "retry-after-ms", value, sizeof(value))) {
-        seconds = strtod(value, &end) / 1000;
-        if (end != value && *end == 0 && isfinite(seconds) && seconds >= 0)
-            return seconds;
-    }
-    if (!header(r, "retry-after", value, sizeof(value)))
-        return -1;
-    seconds = strtod(value, &end);
-    if (end != value && *end == 0)
-        return isfinite(seconds) && seconds >= 0 ? seconds : -1;
-    date = curl_getdate(value, NULL);
-    return date > 0 ? fmax(0, difftime(date, time(NULL))) : -1;
-}
+/* ---- answers ---- */
 
 /* A server that echoes the key must not get it into a log or a store. */
 static void
@@ -371,17 +434,38 @@ star_out(char *text, size_t length, const char *secret)
     size_t n = strlen(secret);
     char *at = text;
 
-    while (n && length >= n && (at = memmem(at, length - (size_t)(at - text), secret, n)) != NULL)
+    if (n < SECRET_MIN || !length)
+        return;
+    while ((at = memmem(at, length - (size_t)(at - text), secret, n)) != NULL)
         memset(at, '*', n);
 }
 
 /* Faults that trying again does not pass: the server is not who it says, or the URL is no URL. */
 static bool
-is_broken(CURLcode code)
+is_broken(const struct request *r, CURLcode code)
 {
+    char *address = NULL;
+
+    curl_easy_getinfo(r->easy, CURLINFO_PRIMARY_IP, &address);
+    if (code == CURLE_UNSUPPORTED_PROTOCOL)
+        return !address || !*address; /* else the server did not speak HTTP, this time */
     return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
            code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_PINNEDPUBKEYNOTMATCH ||
-           code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
+           code == CURLE_URL_MALFORMAT;
+}
+
+static void
+read_fault(const struct request *r, CURLcode code, struct http_answer *a)
+{
+    curl_off_t connected = 0;
+
+    curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+    snprintf(a->failure, sizeof(a->failure), "%s",
+             r->headers_length > HTTP_HEADERS_MAX ? "the answer's headers do not end"
+             : r->fault[0]                        ? r->fault
+                                                  : curl_easy_strerror(code));
+    a->broken = is_broken(r, code);
+    a->timed_out = code == CURLE_OPERATION_TIMEDOUT && connected > 0;
 }
 
 bool
@@ -391,9 +475,9 @@ http_next(struct http *h, struct http_answer *a)
     struct request *r = NULL;
     int left;
     long status = 0;
-    char value[HTTP_HEADER_MAX];
 
-    request_free(h->handed);
+    if (h->handed)
+        rest(h->handed);
     h->handed = NULL;
     do
         m = curl_multi_info_read(h->multi, &left);
@@ -402,20 +486,15 @@ http_next(struct http *h, struct http_answer *a)
         return false;
     curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
     curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
-    *a = (struct http_answer){.own = r->own, .should_retry = -1, .too_big = r->too_big};
+    r->too_big |= m->data.result == CURLE_FILESIZE_EXCEEDED;
+    *a = (struct http_answer){.own = r->own, .too_big = r->too_big};
     if (m->data.result != CURLE_OK && !r->too_big)
-        snprintf(a->failure, sizeof(a->failure), "%s",
-                 r->fault[0] ? r->fault : curl_easy_strerror(m->data.result));
+        read_fault(r, m->data.result, a);
     else
         a->status = (int)status;
-    a->broken = a->failure[0] && is_broken(m->data.result);
-    a->retry_after = retry_after(r);
-    if (header(r, "x-should-retry", value, sizeof(value)))
-        a->should_retry = strcasecmp(value, "true") == 0    ? 1
-                          : strcasecmp(value, "false") == 0 ? 0
-                                                            : -1;
-    header(r, "location", a->location, sizeof(a->location));
+    http_headers_read(r->easy, a);
     star_out(a->location, strlen(a->location), h->secret);
+    star_out(a->failure, strlen(a->failure), h->secret);
     if (r->too_big)
         buffer_clear(&r->got);
     star_out(r->got.at, r->got.length, h->secret);

@@ -120,20 +120,20 @@ read_body(struct span body, struct reply *out)
 void
 reply_body(struct span body, struct reply *out)
 {
-    *out = (struct reply){.wait_seconds = -1};
+    *out = (struct reply){.wait_seconds = -1, .requests = {-1, -1}, .tokens = {-1, -1}};
     read_body(body, out);
 }
 
 void
 reply_read(const struct http_answer *a, struct reply *out)
 {
-    *out = (struct reply){.wait_seconds = -1};
+    *out = (struct reply){.wait_seconds = -1, .requests = a->requests, .tokens = a->tokens};
     if (a->failure[0]) {
         out->outcome = a->broken ? REPLY_refused : REPLY_again;
         snprintf(out->why, sizeof(out->why), "%s", a->failure);
     } else if (a->too_big) {
         spoil(out, "the answer is larger than max_response_bytes");
-    } else if (a->status == 200) {
+    } else if (a->status >= 200 && a->status < 300) {
         read_body(a->body, out);
     } else {
         read_status(a, out);
