@@ -548,6 +548,9 @@ use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answ
             return false;
         hold(c, call, CALLS_given_up, r, a);
         return true;
+    case REPLY_unsupported:
+        hold(c, call, CALLS_unsupported, r, a);
+        return true;
     case REPLY_too_long:
         hold(c, call, CALLS_too_long, r, a);
         return true;
