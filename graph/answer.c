@@ -35,7 +35,8 @@ why_fill(struct answer_to *a, const char *state, char *why, size_t room)
     else if (n->hand.count > 0)
         snprintf(why, room, "%lld messages in hand", (long long)n->hand.count);
     else if (n->parked > 0)
-        snprintf(why, room, "%lld messages wait for another input", (long long)n->parked);
+        snprintf(why, room, "%lld messages wait for %s", (long long)n->parked,
+                 n->whole ? "the rest of their group" : "another input");
     else if (strcmp(state, "starved") == 0)
         snprintf(why, room, "waiting for input");
 }
