@@ -109,7 +109,7 @@ judge(const struct request *r, const char *dir, struct error *e)
 
     stage_signals();
     rc = stage_self(words, log, e);
-    if (rc > 0 && !stage_signal())
+    if (rc > 0 && !stage_signal() && run_exists(run))
         fprintf(stderr, "sluice judge-eval: the run ended with exit code %d; see %s and `sluice "
                         "logs %s --level warning`\n",
                 rc, log, run);
@@ -280,6 +280,16 @@ folder_open(const char *named, struct error *e)
     return whole;
 }
 
+static bool
+has_run(const char *dir)
+{
+    char *run = xprint("%s/run", dir);
+    bool  has = run_exists(run);
+
+    free(run);
+    return has;
+}
+
 static int
 evaluate(struct request *r, struct error *e)
 {
@@ -297,7 +307,7 @@ evaluate(struct request *r, struct error *e)
         rc = judge(r, dir, e);
     if (rc == 0)
         rc = report(r, &c, dir, e);
-    if (dir && !r->run && rc == 0)
+    if (dir && !r->run && (rc == 0 || !has_run(dir)))
         nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(dir);
     cases_free(&c);
