@@ -13,7 +13,7 @@ static struct span
 keep(struct cases *c, const json_t *v)
 {
     size_t length = json_string_length(v);
-    char  *copy = arena_take(&c->arena, length + 1);
+    char *copy = arena_take(&c->arena, length + 1);
 
     if (length > 0)
         memcpy(copy, json_string_value(v), length);
@@ -56,14 +56,14 @@ take_room(struct cases *c, struct labelled_case *out, size_t count)
 static int
 take_steps(struct cases *c, const json_t *steps, struct labelled_case *out, struct error *e)
 {
-    size_t  count = json_array_size(steps), i;
+    size_t count = json_array_size(steps), i;
     json_t *step;
 
     if (count == 0 || count > CASES_STEPS_MAX)
-        return error_set(e, ERROR_input, "%zu steps; 1 to %d are possible", count,
-                         CASES_STEPS_MAX);
+        return error_set(e, ERROR_input, "%zu steps; 1 to %d are possible", count, CASES_STEPS_MAX);
     take_room(c, out, count);
-    json_array_foreach(steps, i, step) {
+    json_array_foreach(steps, i, step)
+    {
         if (!json_is_string(step) || json_string_length(step) == 0)
             return error_set(e, ERROR_input, "step %zu is not text, or empty", i);
         out->steps[i] = keep(c, step);
@@ -89,13 +89,14 @@ label_first(const json_t *label, struct labelled_case *out, struct error *e)
 static int
 label_each(const json_t *labels, struct labelled_case *out, struct error *e)
 {
-    size_t  i;
+    size_t i;
     json_t *v;
 
     if (!json_is_array(labels) || json_array_size(labels) != (size_t)out->count)
         return error_set(e, ERROR_input, "'labels' is not a list of %lld, one for each step",
                          (long long)out->count);
-    json_array_foreach(labels, i, v) {
+    json_array_foreach(labels, i, v)
+    {
         json_int_t n = json_is_boolean(v)   ? json_is_true(v)
                        : json_is_integer(v) ? json_integer_value(v)
                        : json_is_null(v)    ? CASE_unknown
@@ -117,7 +118,7 @@ chosen_of(const json_t *step)
     const json_t *completions = json_object_get(step, "completions"),
                  *chosen = json_object_get(step, "chosen_completion"),
                  *human = json_object_get(step, "human_completion");
-    json_int_t    at = json_integer_value(chosen);
+    json_int_t at = json_integer_value(chosen);
 
     if (json_is_integer(chosen) && at >= 0 && at < (json_int_t)json_array_size(completions))
         return json_array_get(completions, (size_t)at);
@@ -130,22 +131,25 @@ chosen_of(const json_t *step)
 static int
 read_prm800k(struct cases *c, const json_t *element, struct labelled_case *out, struct error *e)
 {
-    const json_t *label = json_object_get(element, "label"), *steps = json_object_get(label, "steps");
-    const char   *end = json_string_value(json_object_get(label, "finish_reason"));
-    size_t        count = json_array_size(steps), i;
-    json_t       *step;
-    int           rc;
+    const json_t *label = json_object_get(element, "label"),
+                 *steps = json_object_get(label, "steps");
+    const char *end = json_string_value(json_object_get(label, "finish_reason"));
+    size_t count = json_array_size(steps), i;
+    json_t *step;
+    int rc;
 
     if (end && (strcmp(end, "bad_problem") == 0 || strcmp(end, "give_up") == 0))
         return 1;
     if (count == 0 || count > CASES_STEPS_MAX)
-        return count == 0 ? 1 : error_set(e, ERROR_input, "%zu steps; at most %d", count,
-                                          CASES_STEPS_MAX);
+        return count == 0
+                   ? 1
+                   : error_set(e, ERROR_input, "%zu steps; at most %d", count, CASES_STEPS_MAX);
     rc = take_problem(c, json_object_get(element, "question"), out, e);
     if (rc != 0)
         return rc;
     take_room(c, out, count);
-    json_array_foreach(steps, i, step) {
+    json_array_foreach(steps, i, step)
+    {
         const json_t *one = chosen_of(step), *text = json_object_get(one, "text"),
                      *rating = json_object_get(one, "rating");
         if (!json_is_string(text) || json_string_length(text) == 0)
@@ -164,8 +168,8 @@ read_ours(struct cases *c, const json_t *element, struct labelled_case *out, str
     const json_t *rollout = json_object_get(element, "rollout"),
                  *response = json_object_get(rollout, "response"),
                  *ends = json_object_get(element, "ends"), *end;
-    size_t        count = json_array_size(ends), i, from = 0;
-    int           rc = take_problem(c, rollout, out, e);
+    size_t count = json_array_size(ends), i, from = 0;
+    int rc = take_problem(c, rollout, out, e);
 
     if (rc != 0)
         return rc;
@@ -174,7 +178,8 @@ read_ours(struct cases *c, const json_t *element, struct labelled_case *out, str
                          CASES_STEPS_MAX);
     take_room(c, out, count);
     struct span text = keep(c, response);
-    json_array_foreach(ends, i, end) {
+    json_array_foreach(ends, i, end)
+    {
         json_int_t to = json_integer_value(end);
         if (to <= (json_int_t)from || (size_t)to > text.length)
             return error_set(e, ERROR_input, "'ends' do not rise to the response's length");
@@ -192,7 +197,7 @@ read_element(struct cases *c, const json_t *element, struct labelled_case *out, 
     const json_t *label = json_object_get(element, "label"),
                  *steps = json_object_get(element, "steps"),
                  *right = json_object_get(element, "final_answer_correct");
-    int           rc;
+    int rc;
 
     if (json_is_object(json_object_get(element, "rollout")))
         return read_ours(c, element, out, e);
@@ -201,8 +206,9 @@ read_element(struct cases *c, const json_t *element, struct labelled_case *out, 
     if (!steps)
         steps = json_object_get(element, "completions");
     if (!json_is_array(steps))
-        return error_set(e, ERROR_input, "no list of steps under 'steps' or 'completions', nor "
-                                         "PRM800K's 'label.steps', nor our 'rollout'");
+        return error_set(e, ERROR_input,
+                         "no list of steps under 'steps' or 'completions', nor "
+                         "PRM800K's 'label.steps', nor our 'rollout'");
     rc = take_problem(c, element, out, e);
     if (rc == 0)
         rc = take_steps(c, steps, out, e);
@@ -232,7 +238,7 @@ int
 cases_add(struct cases *c, const json_t *element, struct error *e)
 {
     struct labelled_case one = {.answer_right = -1};
-    int                  rc;
+    int rc;
 
     if (!json_is_object(element))
         return error_set(e, ERROR_input, "it is no JSON object");
@@ -258,8 +264,8 @@ static int
 add_line(void *context, int64_t number, struct span text, struct error *e)
 {
     json_error_t why;
-    json_t      *element = json_loadb(text.at, text.length, JSON_ALLOW_NUL, &why);
-    int          rc;
+    json_t *element = json_loadb(text.at, text.length, JSON_ALLOW_NUL, &why);
+    int rc;
 
     (void)number;
     if (!element)
@@ -274,22 +280,22 @@ static int
 is_array(const char *path, struct error *e)
 {
     struct stat info;
-    FILE       *f = fopen(path, "rb");
-    int         byte = EOF;
+    FILE *f = fopen(path, "rb");
+    int byte = EOF;
 
     if (!f || fstat(fileno(f), &info) != 0 || !S_ISREG(info.st_mode)) {
         int why = f ? EINVAL : errno;
         if (f)
             fclose(f);
-        return error_set(e, ERROR_file, "%s: %s", path,
-                         f ? "not a regular file" : strerror(why));
+        return error_set(e, ERROR_file, "%s: %s", path, f ? "not a regular file" : strerror(why));
     }
     while ((byte = getc(f)) == ' ' || byte == '\n' || byte == '\r' || byte == '\t')
         ;
     fclose(f);
     if (byte == '[' && (int64_t)info.st_size > CASES_ARRAY_MAX)
-        return error_set(e, ERROR_limit, "%s: an array of %lld bytes; give more than %lld as JSON "
-                                         "lines",
+        return error_set(e, ERROR_limit,
+                         "%s: an array of %lld bytes; give more than %lld as JSON "
+                         "lines",
                          path, (long long)info.st_size, (long long)CASES_ARRAY_MAX);
     return byte == '[';
 }
@@ -298,16 +304,17 @@ static int
 read_array(struct cases *c, const char *path, struct error *e)
 {
     json_error_t why;
-    json_t      *array = json_load_file(path, JSON_ALLOW_NUL, &why), *element;
-    size_t       i;
-    int          rc = 0;
+    json_t *array = json_load_file(path, JSON_ALLOW_NUL, &why), *element;
+    size_t i;
+    int rc = 0;
 
     if (!json_is_array(array)) {
         json_decref(array);
         return error_set(e, ERROR_input, "%s:%d: it is no JSON array: %s", path, why.line,
                          why.text);
     }
-    json_array_foreach(array, i, element) {
+    json_array_foreach(array, i, element)
+    {
         rc = cases_add(c, element, e);
         if (rc < 0) {
             error_wrap(e, "%s: element %zu", path, i);
@@ -354,9 +361,8 @@ case_write(const struct labelled_case *c, int64_t id, struct buffer *out)
 {
     json_t *steps = json_array(),
            *line = json_pack("{s:I, s:o, s:o, s:i}", "id", (json_int_t)id, "prompt",
-                             text_json(c->problem), "steps", steps, "reward",
-                             c->answer_right > 0);
-    char   *text;
+                             text_json(c->problem), "steps", steps, "reward", c->answer_right > 0);
+    char *text;
 
     for (int64_t i = 0; i < c->count; i++)
         json_array_append_new(steps, text_json(c->steps[i]));

@@ -20,36 +20,43 @@
 #include "graph/run.h"
 
 static const char about[] =
-    "Has judges judge the steps of labelled solutions and prints how far they agree with the labels.\n"
+    "Has judges judge the steps of labelled solutions and prints how far they agree with the "
+    "labels.\n"
     "FILE is ProcessBench's array, JSON lines like PRM800K's or TRL's stepwise ones, or labelled\n"
     "steps as a sink writes them (commands/cases.h). A judge is a kind with its options:\n"
     "  --judge calc_judge --judge llm_judge:url=http://localhost:8000/v1,model=m\n"
-    "option=value pairs are separated by commas (\\, within a value), a name given twice is a list,\n"
-    "id= names the judge, replicas= runs it so often. The real nodes run, with what belongs to them\n"
+    "option=value pairs are separated by commas (\\, within a value), a name given twice is a "
+    "list,\n"
+    "id= names the judge, replicas= runs it so often. The real nodes run, with what belongs to "
+    "them\n"
     "(cache, budgets, retries), in a run of their own: DIR/run with --run DIR, which is kept and\n"
     "which the same command goes on with, else a temporary one.\n"
     "\n"
     "f1 is ProcessBench's: the harmonic mean of acc_error (share of solutions with an error whose\n"
-    "first wrong step is named exactly) and acc_correct (share of those without in which no step is\n"
-    "called incorrect). step_precision and step_recall are of the verdict \"incorrect\" on steps whose\n"
-    "label is known, coverage the share of them on which anything was said; flagged_precision is the\n"
-    "share of solutions with a step called incorrect that have an error. ece and brier take a score\n"
+    "first wrong step is named exactly) and acc_correct (share of those without in which no step "
+    "is\n"
+    "called incorrect). step_precision and step_recall are of the verdict \"incorrect\" on steps "
+    "whose\n"
+    "label is known, coverage the share of them on which anything was said; flagged_precision is "
+    "the\n"
+    "share of solutions with a step called incorrect that have an error. ece and brier take a "
+    "score\n"
     "as the probability that the step is correct. A measure of nothing is null (-).";
 
 struct request {
-    const char  *file, *run, *rule, *quorum, *threshold, *on_pause;
-    struct many  judges;
-    long         limit;
-    bool         json;
+    const char *file, *run, *rule, *quorum, *threshold, *on_pause;
+    struct many judges;
+    long limit;
+    bool json;
     struct panel panel;
-    double       above;
+    double above;
 };
 
 static int
 write_aside(const char *dir, const char *name, const struct buffer *b, struct error *e)
 {
     char *path = xprint("%s/%s", dir, name);
-    int   rc = run_write_file(path, buffer_span(b), e);
+    int rc = run_write_file(path, buffer_span(b), e);
 
     free(path);
     return rc;
@@ -59,11 +66,11 @@ write_aside(const char *dir, const char *name, const struct buffer *b, struct er
 static int
 holds(const char *dir, const char *name, const struct buffer *b, struct error *e)
 {
-    char  *path = xprint("%s/%s", dir, name);
-    FILE  *f = fopen(path, "rb");
-    char  *there = xalloc(b->length + 1);
+    char *path = xprint("%s/%s", dir, name);
+    FILE *f = fopen(path, "rb");
+    char *there = xalloc(b->length + 1);
     size_t n = f ? fread(there, 1, b->length + 1, f) : 0;
-    int    rc = !f ? 0 : n == b->length && memcmp(there, b->at, n) == 0;
+    int rc = !f ? 0 : n == b->length && memcmp(there, b->at, n) == 0;
 
     if (f && !rc)
         error_set(e, ERROR_usage, "'%s' holds an evaluation of other solutions", dir);
@@ -79,8 +86,8 @@ static int
 prepare(const struct request *r, const struct cases *c, const char *dir, struct error *e)
 {
     struct buffer lines = {0}, yaml = {0};
-    char         *path = xprint("%s/solutions.jsonl", dir);
-    int           rc;
+    char *path = xprint("%s/solutions.jsonl", dir);
+    int rc;
 
     for (int64_t i = 0; i < c->count; i++)
         case_write(&c->at[i], i, &lines);
@@ -102,16 +109,16 @@ judge(const struct request *r, const char *dir, struct error *e)
 {
     char *flow = xprint("%s/flow.yaml", dir), *run = xprint("%s/run", dir),
          *log = xprint("%s/run.out", dir);
-    char *const words[] = {"sluice", "run",        flow,
-                           "--run",  run,          "--on-pause",
-                           (char *)(uintptr_t)r->on_pause, NULL};
-    int         rc;
+    char *const words[] = {
+        "sluice", "run", flow, "--run", run, "--on-pause", (char *)(uintptr_t)r->on_pause, NULL};
+    int rc;
 
     stage_signals();
     rc = stage_self(words, log, e);
     if (rc > 0 && !stage_signal() && run_exists(run))
-        fprintf(stderr, "sluice judge-eval: the run ended with exit code %d; see %s and `sluice "
-                        "logs %s --level warning`\n",
+        fprintf(stderr,
+                "sluice judge-eval: the run ended with exit code %d; see %s and `sluice "
+                "logs %s --level warning`\n",
                 rc, log, run);
     free(flow);
     free(run);
@@ -154,8 +161,8 @@ put_scores(json_t *into, const struct scores *s)
                   (json_int_t)s->table[CASE_correct][CASE_incorrect], "correct_right",
                   (json_int_t)s->table[CASE_correct][CASE_correct], "correct_wrong",
                   (json_int_t)s->table[CASE_incorrect][CASE_correct], "nothing",
-                  (json_int_t)(s->steps - s->said), "incorrect_unlabelled",
-                  (json_int_t)s->beyond, "solutions_flagged", (json_int_t)s->flagged));
+                  (json_int_t)(s->steps - s->said), "incorrect_unlabelled", (json_int_t)s->beyond,
+                  "solutions_flagged", (json_int_t)s->flagged));
     json_object_set_new(into, "abstained", json_integer(s->abstained));
     json_object_set_new(into, "cost",
                         json_pack("{s:f, s:I, s:I}", "usd", s->usd, "tokens_in",
@@ -176,8 +183,8 @@ print_json(const struct request *r, const struct cases *c, const struct scores *
 
     put_scores(top, all);
     for (int i = 0; i < r->panel.count; i++) {
-        json_t *one = json_pack("{s:s, s:s}", "judge", r->panel.at[i].id, "kind",
-                                r->panel.at[i].kind);
+        json_t *one =
+            json_pack("{s:s, s:s}", "judge", r->panel.at[i].id, "kind", r->panel.at[i].kind);
         put_scores(one, &s[i]);
         json_array_append_new(list, one);
     }
@@ -230,17 +237,18 @@ print_text(const struct request *r, const struct cases *c, const struct scores *
 static int
 report(const struct request *r, const struct cases *c, const char *dir, struct error *e)
 {
-    char           *path = xprint("%s/run/" PANEL_SINK ".jsonl", dir);
-    struct scores   scores[PANEL_JUDGES_MAX + 1] = {0};
+    char *path = xprint("%s/run/" PANEL_SINK ".jsonl", dir);
+    struct scores scores[PANEL_JUDGES_MAX + 1] = {0};
     struct verdicts v;
-    int             rc = verdicts_read(&v, path, c, &r->panel, r->above, e);
+    int rc = verdicts_read(&v, path, c, &r->panel, r->above, e);
 
     free(path);
     if (rc < 0)
         return rc;
     if (v.answered != c->count)
-        fprintf(stderr, "sluice judge-eval: %lld of %lld solutions did not come out of the run; "
-                        "they count as abstained: sluice dead %s/run\n",
+        fprintf(stderr,
+                "sluice judge-eval: %lld of %lld solutions did not come out of the run; "
+                "they count as abstained: sluice dead %s/run\n",
                 (long long)(c->count - v.answered), (long long)c->count, dir);
     for (int k = 0; k < v.voters; k++)
         for (int64_t i = 0; i < c->count; i++)
@@ -269,10 +277,10 @@ static char *
 folder_open(const char *named, struct error *e)
 {
     const char *where = getenv("TMPDIR");
-    char       *dir = named ? xtext(named)
-                            : xprint("%s/sluice-judge-eval.XXXXXX", where && *where ? where : "/tmp");
-    bool        made = named ? mkdir(dir, 0777) == 0 || errno == EEXIST : mkdtemp(dir) != NULL;
-    char       *whole = made ? realpath(dir, NULL) : NULL;
+    char *dir = named ? xtext(named)
+                      : xprint("%s/sluice-judge-eval.XXXXXX", where && *where ? where : "/tmp");
+    bool made = named ? mkdir(dir, 0777) == 0 || errno == EEXIST : mkdtemp(dir) != NULL;
+    char *whole = made ? realpath(dir, NULL) : NULL;
 
     if (!whole)
         error_set(e, ERROR_file, "cannot make the folder '%s': %s", dir, strerror(errno));
@@ -284,7 +292,7 @@ static bool
 has_run(const char *dir)
 {
     char *run = xprint("%s/run", dir);
-    bool  has = run_exists(run);
+    bool has = run_exists(run);
 
     free(run);
     return has;
@@ -294,8 +302,8 @@ static int
 evaluate(struct request *r, struct error *e)
 {
     struct cases c;
-    char        *dir = NULL;
-    int          rc = cases_read(&c, r->file, e);
+    char *dir = NULL;
+    int rc = cases_read(&c, r->file, e);
 
     if (rc < 0)
         return rc;
@@ -318,7 +326,7 @@ static int
 read_request(struct request *r, struct error *e)
 {
     char *end;
-    int   rc = 0;
+    int rc = 0;
 
     if (r->judges.count == 0)
         return error_set(e, ERROR_usage, "--judge KIND[:option=value,...] is needed");
@@ -336,10 +344,10 @@ int
 command_judge_eval(int argc, char **argv)
 {
     static struct request r = {.on_pause = "wait"};
-    const struct flag     flags[] = {
-        {FLAG_many, 0, "judge", "KIND[:OPTION=VALUE,...]", &r.judges,
-         "a judge; may be repeated"},
-        {FLAG_text, 0, "rule", "RULE", &r.rule, "of the consensus: all, any, majority, mean>=T ..."},
+    const struct flag flags[] = {
+        {FLAG_many, 0, "judge", "KIND[:OPTION=VALUE,...]", &r.judges, "a judge; may be repeated"},
+        {FLAG_text, 0, "rule", "RULE", &r.rule,
+         "of the consensus: all, any, majority, mean>=T ..."},
         {FLAG_text, 0, "quorum", "N", &r.quorum,
          "judges that must say something of a step, else it is unknown (all)"},
         {FLAG_text, 0, "threshold", "T", &r.threshold, "a score at or above it is correct (0.5)"},

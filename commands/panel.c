@@ -31,7 +31,7 @@ static char *
 resolved(const struct node_kind *kind, const char *name, const char *value)
 {
     const struct option *row = kind ? option_find(kind->options, name) : NULL;
-    char                *here, *whole;
+    char *here, *whole;
 
     if (!row || !value[0] || value[0] == '/' || strcmp(value, "-") == 0 ||
         (row->kind != OPTION_path && row->kind != OPTION_model) ||
@@ -49,13 +49,12 @@ add_option(struct panel_judge *j, char *piece, struct error *e)
     char *equals = strchr(piece, '='), **key;
 
     if (!equals || equals == piece)
-        return error_set(e, ERROR_usage, "--judge %s: '%s' is not option=value; write a comma "
-                                         "within a value as \\,",
+        return error_set(e, ERROR_usage,
+                         "--judge %s: '%s' is not option=value; write a comma "
+                         "within a value as \\,",
                          j->kind, piece);
     *equals = 0;
-    key = strcmp(piece, "id") == 0         ? &j->id
-          : strcmp(piece, "replicas") == 0 ? &j->replicas
-                                           : NULL;
+    key = strcmp(piece, "id") == 0 ? &j->id : strcmp(piece, "replicas") == 0 ? &j->replicas : NULL;
     if (key) {
         free(*key);
         *key = xtext(equals + 1);
@@ -64,8 +63,8 @@ add_option(struct panel_judge *j, char *piece, struct error *e)
     if (j->count == PANEL_OPTIONS_MAX)
         return error_set(e, ERROR_usage, "--judge %s: more than %d options", j->kind,
                          PANEL_OPTIONS_MAX);
-    j->options[j->count++] = (struct panel_option){
-        xtext(piece), resolved(node_kind_find(j->kind), piece, equals + 1)};
+    j->options[j->count++] =
+        (struct panel_option){xtext(piece), resolved(node_kind_find(j->kind), piece, equals + 1)};
     return 0;
 }
 
@@ -83,7 +82,7 @@ static int
 check_kind(const char *kind, struct error *e)
 {
     const char *names[PANEL_JUDGES_MAX * 4 + 1] = {NULL}, *near;
-    int         n = 0;
+    int n = 0;
 
     if (node_kind_find(kind))
         return 0;
@@ -97,10 +96,10 @@ check_kind(const char *kind, struct error *e)
 int
 panel_add(struct panel *p, const char *text, struct error *e)
 {
-    const char         *colon = strchr(text, ':'), *at = colon ? colon + 1 : "";
+    const char *colon = strchr(text, ':'), *at = colon ? colon + 1 : "";
     struct panel_judge *j = &p->at[p->count];
-    char               *piece;
-    int                 rc;
+    char *piece;
+    int rc;
 
     if (p->count == PANEL_JUDGES_MAX)
         return error_set(e, ERROR_usage, "more than %d judges", PANEL_JUDGES_MAX);
@@ -156,7 +155,7 @@ write_option(struct buffer *out, const struct panel_judge *j, int k)
     for (int i = 0; i < j->count; i++) {
         same += strcmp(j->options[i].name, j->options[k].name) == 0;
         if (same == 1 && i < k && strcmp(j->options[i].name, j->options[k].name) == 0)
-            return;     /* written with the first of its name */
+            return; /* written with the first of its name */
     }
     buffer_text(out, "      ");
     quoted(out, j->options[k].name);

@@ -12,9 +12,9 @@
 #include "base/memory.h"
 
 #define PANEL_JUDGES_MAX  32
-#define PANEL_OPTIONS_MAX 64    /* of one judge, elements of lists counted one by one */
+#define PANEL_OPTIONS_MAX 64 /* of one judge, elements of lists counted one by one */
 
-#define PANEL_SINK      "verdicts"  /* <run>/verdicts.jsonl: what every judge and the consensus say */
+#define PANEL_SINK      "verdicts" /* <run>/verdicts.jsonl: what every judge and the consensus say */
 #define PANEL_CONSENSUS "consensus"
 
 struct panel_option {
@@ -22,18 +22,18 @@ struct panel_option {
 };
 
 struct panel_judge {
-    char               *kind, *id, *replicas;   /* replicas NULL: one */
-    int                 count;
+    char *kind, *id, *replicas; /* replicas NULL: one */
+    int count;
     struct panel_option options[PANEL_OPTIONS_MAX];
 };
 
 struct panel {
-    int                count;
+    int count;
     struct panel_judge at[PANEL_JUDGES_MAX];
 };
 
 /* Adds the judge that `text` describes. -> ERROR_usage. */
-int  panel_add(struct panel *p, const char *text, struct error *e);
+int panel_add(struct panel *p, const char *text, struct error *e);
 void panel_free(struct panel *p);
 
 /* YAML: reader of the file CASES, segmenter, the judges, consensus, sink. The last three: options

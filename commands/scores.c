@@ -7,7 +7,7 @@ static void
 add_step(struct scores *s, enum case_label label, const struct opinion *o, int64_t i)
 {
     enum case_label verdict = i < o->count ? (enum case_label)o->verdicts[i] : CASE_unknown;
-    double          score = i < o->count ? (double)o->scores[i] : NAN;
+    double score = i < o->count ? (double)o->scores[i] : NAN;
 
     if (label == CASE_unknown) {
         s->beyond += verdict == CASE_incorrect;
@@ -20,7 +20,7 @@ add_step(struct scores *s, enum case_label label, const struct opinion *o, int64
     s->said++;
     if (!(score >= 0 && score <= 1))
         return;
-    int    bin = score >= 1 ? SCORES_BINS - 1 : (int)(score * SCORES_BINS);
+    int bin = score >= 1 ? SCORES_BINS - 1 : (int)(score * SCORES_BINS);
     double off = score - (label == CASE_correct);
     s->scored++;
     s->squares += off * off;

@@ -32,24 +32,25 @@
 
 /* What one judge says of one solution; count 0: nothing came, or it abstained. */
 struct opinion {
-    int64_t  count;
-    float   *scores;    /* in [0,1]; NaN or outside: of no use, but the verdict stands */
-    uint8_t *verdicts;  /* enum case_label */
-    double   usd;       /* what it cost */
-    int64_t  tokens_in, tokens_out;
+    int64_t count;
+    float *scores;     /* in [0,1]; NaN or outside: of no use, but the verdict stands */
+    uint8_t *verdicts; /* enum case_label */
+    double usd;        /* what it cost */
+    int64_t tokens_in, tokens_out;
 };
 
 struct scores {
     int64_t solutions, abstained;
-    int64_t erroneous, named, correct, spared; /* with an error, named exactly; without, none said */
-    int64_t flagged, flagged_wrong;            /* of the solutions whose first error is known */
-    int64_t steps, said;                       /* with a known label; of these, with a verdict */
-    int64_t table[2][3];                       /* [label][verdict] over these */
-    int64_t beyond;                            /* called incorrect where no label is known */
+    int64_t erroneous, named, correct,
+        spared;                     /* with an error, named exactly; without, none said */
+    int64_t flagged, flagged_wrong; /* of the solutions whose first error is known */
+    int64_t steps, said;            /* with a known label; of these, with a verdict */
+    int64_t table[2][3];            /* [label][verdict] over these */
+    int64_t beyond;                 /* called incorrect where no label is known */
     int64_t scored;
-    double  squares, bin_score[SCORES_BINS];
+    double squares, bin_score[SCORES_BINS];
     int64_t bin_count[SCORES_BINS], bin_correct[SCORES_BINS];
-    double  usd;
+    double usd;
     int64_t tokens_in, tokens_out;
 };
 

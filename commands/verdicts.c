@@ -1,4 +1,5 @@
-/* verdicts: two passes over the sink's lines: which ordinal is which solution, then what was said. */
+/* verdicts: two passes over the sink's lines: which ordinal is which solution, then what was said.
+ */
 #include "commands/verdicts.h"
 
 #include <math.h>
@@ -8,12 +9,12 @@
 #include "nodes/prompts.h"
 
 struct reading {
-    struct verdicts    *v;
+    struct verdicts *v;
     const struct cases *cases;
     const struct panel *panel;
-    double              threshold;
-    int64_t            *solution;   /* by ordinal; -1: not known */
-    int64_t             ordinals;
+    double threshold;
+    int64_t *solution; /* by ordinal; -1: not known */
+    int64_t ordinals;
 };
 
 static int
@@ -41,15 +42,14 @@ static int
 note_solution(void *context, int64_t number, struct span text, struct error *e)
 {
     struct reading *r = context;
-    json_t         *line;
-    int64_t         ordinal;
-    int             rc = parse(text, &line, e);
+    json_t *line;
+    int64_t ordinal;
+    int rc = parse(text, &line, e);
 
     (void)number;
     if (rc != 0)
         return rc;
-    const char *id = json_string_value(
-        json_object_get(json_object_get(line, "rollout"), "id"));
+    const char *id = json_string_value(json_object_get(json_object_get(line, "rollout"), "id"));
     if (id) {
         rc = take_ordinal(r, line, &ordinal, e);
         int64_t solution = strtoll(id, NULL, 10);
@@ -80,14 +80,15 @@ score_at(const json_t *list, size_t i)
     return json_is_number(v) ? (float)json_number_value(v) : NAN;
 }
 
-/* A vote: scores and whether they were said; of the consensus: labels, and the means behind them. */
+/* A vote: scores and whether they were said; of the consensus: labels, and the means behind them.
+ */
 static void
 take_opinion(const struct reading *r, const json_t *line, bool consensus, struct opinion *o)
 {
     const json_t *scores = json_object_get(line, consensus ? "means" : "scores"),
                  *marks = json_object_get(line, consensus ? "labels" : "said");
-    size_t        count = json_array_size(marks);
-    const char   *abstain = json_string_value(json_object_get(line, "abstain"));
+    size_t count = json_array_size(marks);
+    const char *abstain = json_string_value(json_object_get(line, "abstain"));
 
     if (abstain && abstain[0])
         return;
@@ -102,8 +103,7 @@ take_opinion(const struct reading *r, const json_t *line, bool consensus, struct
         else if (!mark || !(o->scores[i] >= 0 && o->scores[i] <= 1))
             o->verdicts[i] = CASE_unknown;
         else
-            o->verdicts[i] =
-                (double)o->scores[i] >= r->threshold ? CASE_correct : CASE_incorrect;
+            o->verdicts[i] = (double)o->scores[i] >= r->threshold ? CASE_correct : CASE_incorrect;
     }
 }
 
@@ -111,9 +111,9 @@ static int
 note_opinion(void *context, int64_t number, struct span text, struct error *e)
 {
     struct reading *r = context;
-    json_t         *line;
-    int64_t         ordinal;
-    int             rc = parse(text, &line, e), voter;
+    json_t *line;
+    int64_t ordinal;
+    int rc = parse(text, &line, e), voter;
 
     (void)number;
     if (rc != 0)
@@ -122,7 +122,7 @@ note_opinion(void *context, int64_t number, struct span text, struct error *e)
     rc = take_ordinal(r, line, &ordinal, e);
     if (rc == 0 && voter >= 0 && r->solution[ordinal] >= 0) {
         struct verdicts *v = r->v;
-        struct opinion  *o = &v->at[voter * v->solutions + r->solution[ordinal]];
+        struct opinion *o = &v->at[voter * v->solutions + r->solution[ordinal]];
         take_opinion(r, line, voter == r->panel->count, o);
         o->usd = json_number_value(json_object_get(line, "usd"));
         o->tokens_in = json_integer_value(json_object_get(line, "tokens_in"));
@@ -134,12 +134,12 @@ note_opinion(void *context, int64_t number, struct span text, struct error *e)
 }
 
 int
-verdicts_read(struct verdicts *v, const char *path, const struct cases *c,
-              const struct panel *p, double threshold, struct error *e)
+verdicts_read(struct verdicts *v, const char *path, const struct cases *c, const struct panel *p,
+              double threshold, struct error *e)
 {
     struct reading r = {v, c, p, threshold, NULL, c->count};
-    size_t         voters = (size_t)p->count + 1;
-    int            rc;
+    size_t voters = (size_t)p->count + 1;
+    int rc;
 
     *v = (struct verdicts){.voters = (int)voters, .solutions = c->count};
     v->at = xarray(voters * (size_t)c->count, sizeof(*v->at));

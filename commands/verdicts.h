@@ -10,12 +10,12 @@
 #include "commands/scores.h"
 
 struct verdicts {
-    int             voters;     /* judges, then the consensus */
-    int64_t         solutions;
-    struct opinion *at;         /* [voter * solutions + solution]; the consensus costs
-                                 * what its judges do */
-    int64_t         answered;   /* solutions that came out of the graph */
-    struct arena    arena;
+    int voters; /* judges, then the consensus */
+    int64_t solutions;
+    struct opinion *at; /* [voter * solutions + solution]; the consensus costs
+                         * what its judges do */
+    int64_t answered;   /* solutions that came out of the graph */
+    struct arena arena;
 };
 
 /* THRESHOLD: a judge's score at or above it is a verdict of correct. -> ERROR_input, ERROR_file. */

@@ -17,7 +17,7 @@ added(const char *text)
 {
     struct cases c = {0};
     struct error e = {0};
-    json_t      *element = json_loads(text, 0, NULL);
+    json_t *element = json_loads(text, 0, NULL);
 
     if (!element || cases_add(&c, element, &e) != 0)
         fail_msg("%s: %s", text, e.text);
@@ -29,7 +29,7 @@ added(const char *text)
 static void
 expect(const char *text, const char *labels, int64_t first_error, const char *last_step)
 {
-    struct cases                c = added(text);
+    struct cases c = added(text);
     const struct labelled_case *one = c.at;
 
     assert_int_equal(c.count, 1);
@@ -49,18 +49,22 @@ the_usual_shapes_are_understood(void **state)
     (void)state;
     expect("{\"problem\":\"P\",\"steps\":[\"a\",\"b\",\"c\"],\"label\":1}", "102", 1, "c");
     expect("{\"problem\":\"P\",\"steps\":[\"a\",\"b\"],\"label\":-1}", "11", CASE_NONE, "b");
-    expect("{\"prompt\":\"P\",\"completions\":[\"a\",\"b\"],\"labels\":[true,false]}", "10", 1, "b");
-    expect("{\"question\":\"P\",\"steps\":[\"a\",\"b\"],\"labels\":[1,null]}", "12", CASE_UNSET, "b");
+    expect("{\"prompt\":\"P\",\"completions\":[\"a\",\"b\"],\"labels\":[true,false]}", "10", 1,
+           "b");
+    expect("{\"question\":\"P\",\"steps\":[\"a\",\"b\"],\"labels\":[1,null]}", "12", CASE_UNSET,
+           "b");
     expect("{\"prompt\":\"P\",\"steps\":[\"a\",\"b\"],\"labels\":[2,0]}", "20", CASE_UNSET, "b");
-    expect("{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\\ncd\"},\"ends\":[3,5],\"labels\":[1,0]}",
-           "10", 1, "cd");
-    expect("{\"question\":{\"problem\":\"P\"},\"label\":{\"finish_reason\":\"found_error\",\"steps\":["
-           "{\"completions\":[{\"text\":\"x\",\"rating\":-1},{\"text\":\"a\",\"rating\":0}],"
-           "\"chosen_completion\":1,\"human_completion\":null},"
-           "{\"completions\":[{\"text\":\"y\",\"rating\":-1}],\"chosen_completion\":null,"
-           "\"human_completion\":{\"text\":\"b\",\"rating\":null}},"
-           "{\"completions\":[{\"text\":\"c\",\"rating\":-1}],\"chosen_completion\":null}]}}",
-           "120", CASE_UNSET, "c");
+    expect(
+        "{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\\ncd\"},\"ends\":[3,5],\"labels\":[1,0]}",
+        "10", 1, "cd");
+    expect(
+        "{\"question\":{\"problem\":\"P\"},\"label\":{\"finish_reason\":\"found_error\",\"steps\":["
+        "{\"completions\":[{\"text\":\"x\",\"rating\":-1},{\"text\":\"a\",\"rating\":0}],"
+        "\"chosen_completion\":1,\"human_completion\":null},"
+        "{\"completions\":[{\"text\":\"y\",\"rating\":-1}],\"chosen_completion\":null,"
+        "\"human_completion\":{\"text\":\"b\",\"rating\":null}},"
+        "{\"completions\":[{\"text\":\"c\",\"rating\":-1}],\"chosen_completion\":null}]}}",
+        "120", CASE_UNSET, "c");
 }
 
 static void
@@ -90,8 +94,10 @@ bad_elements_are_refused_in_clear_words(void **state)
         {"{\"problem\":\"P\",\"steps\":[\"a\"]}", "'label'"},
         {"{\"problem\":\"P\",\"steps\":[\"a\"],\"labels\":[]}", "one for each step"},
         {"{\"problem\":\"P\",\"steps\":[\"a\"],\"labels\":[-1]}", "label 0"},
-        {"{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\"},\"ends\":[1],\"labels\":[1]}", "'ends'"},
-        {"{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\"},\"ends\":[2,1],\"labels\":[1,1]}", "'ends'"},
+        {"{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\"},\"ends\":[1],\"labels\":[1]}",
+         "'ends'"},
+        {"{\"rollout\":{\"prompt\":\"P\",\"response\":\"ab\"},\"ends\":[2,1],\"labels\":[1,1]}",
+         "'ends'"},
         {"{\"question\":{\"problem\":\"P\"},\"label\":{\"steps\":[{}]}}", "step 0 has no text"},
     };
 
@@ -99,7 +105,7 @@ bad_elements_are_refused_in_clear_words(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct cases c = {0};
         struct error e = {0};
-        json_t      *element = json_loads(bad[i][0], JSON_DECODE_ANY, NULL);
+        json_t *element = json_loads(bad[i][0], JSON_DECODE_ANY, NULL);
         if (cases_add(&c, element, &e) != ERROR_input || !strstr(e.text, bad[i][1]))
             fail_msg("%s: '%s' does not say '%s'", bad[i][0], e.text, bad[i][1]);
         json_decref(element);
@@ -155,17 +161,19 @@ arrays_and_lines_are_read(void **state)
 static void
 a_written_case_is_read_by_the_reader(void **state)
 {
-    struct cases    c = added("{\"problem\":\"P \\\"x\\\"\",\"answer\":\"4\",\"final_answer_correct\":true,"
-                              "\"steps\":[\"one\",\"two\\n\",\"\\u00e9\"],\"label\":-1}");
-    struct buffer   line = {0};
-    struct arena    arena = {0};
-    struct line     read;
+    struct cases c =
+        added("{\"problem\":\"P \\\"x\\\"\",\"answer\":\"4\",\"final_answer_correct\":true,"
+              "\"steps\":[\"one\",\"two\\n\",\"\\u00e9\"],\"label\":-1}");
+    struct buffer line = {0};
+    struct arena arena = {0};
+    struct line read;
     struct line_how how = {0};
-    struct error    e = {0};
+    struct error e = {0};
 
     (void)state;
     case_write(c.at, 41, &line);
-    if (line_read(&how, span_of(line.at, line.length - 1), span_text("f:0"), &arena, &read, &e) != 0)
+    if (line_read(&how, span_of(line.at, line.length - 1), span_text("f:0"), &arena, &read, &e) !=
+        0)
         fail_msg("%s", e.text);
     const struct rollout *r = &read.items[0].rollout;
     assert_true(span_is(r->id, "41"));

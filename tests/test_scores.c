@@ -31,12 +31,13 @@ static const struct {
     {"brier", scores_brier},
 };
 
-/* A solution with these labels, through the reader of cases, so that its first error is found too. */
+/* A solution with these labels, through the reader of cases, so that its first error is found too.
+ */
 static void
 add_case(struct cases *c, const json_t *labels)
 {
-    json_t *element = json_pack("{s:s, s:o, s:O}", "prompt", "p", "steps", json_array(), "labels",
-                                labels);
+    json_t *element =
+        json_pack("{s:s, s:o, s:O}", "prompt", "p", "steps", json_array(), "labels", labels);
     struct error e = {0};
 
     for (size_t i = 0; i < json_array_size(labels); i++)
@@ -49,14 +50,14 @@ add_case(struct cases *c, const json_t *labels)
 static void
 add_opinion(struct scores *s, const struct labelled_case *c, const json_t *given)
 {
-    float          scores[16];
-    uint8_t        verdicts[16];
+    float scores[16];
+    uint8_t verdicts[16];
     struct opinion o = {(int64_t)json_array_size(given), scores, verdicts, 0.25, 3, 5};
 
     for (size_t i = 0; i < json_array_size(given); i++) {
         const json_t *v = json_array_get(given, i);
         scores[i] = json_is_null(v) ? 0 : (float)json_number_value(v);
-        verdicts[i] = json_is_null(v) ? CASE_unknown
+        verdicts[i] = json_is_null(v)     ? CASE_unknown
                       : scores[i] >= 0.5f ? CASE_correct
                                           : CASE_incorrect;
     }
@@ -67,14 +68,15 @@ static void
 golden_opinions_are_measured(void **state)
 {
     json_t *sets = json_load_file(GOLDEN, 0, NULL), *set;
-    size_t  i;
+    size_t i;
 
     (void)state;
     assert_true(json_array_size(sets) >= 6);
-    json_array_foreach(sets, i, set) {
+    json_array_foreach(sets, i, set)
+    {
         const json_t *labels = json_object_get(set, "labels"),
                      *given = json_object_get(set, "opinions");
-        struct cases  c = {0};
+        struct cases c = {0};
         struct scores s = {0};
         for (size_t k = 0; k < json_array_size(labels); k++) {
             add_case(&c, json_array_get(labels, k));
@@ -82,7 +84,7 @@ golden_opinions_are_measured(void **state)
         }
         for (size_t m = 0; m < sizeof(measures) / sizeof(measures[0]); m++) {
             const json_t *want = json_object_get(json_object_get(set, "want"), measures[m].name);
-            double        got = measures[m].of(&s);
+            double got = measures[m].of(&s);
             if (json_is_null(want) ? !isnan(got) : fabs(got - json_number_value(want)) > 1e-12)
                 fail_msg("set %zu: %s is %.17g, not %.17g", i, measures[m].name, got,
                          json_is_null(want) ? (double)NAN : json_number_value(want));
@@ -111,12 +113,12 @@ f1_is_the_harmonic_mean(void **state)
 static void
 verdicts_of_another_length_are_bounded(void **state)
 {
-    struct cases   c = {0};
-    json_t        *labels = json_pack("[i,i,i]", 1, 0, 1);
-    float          scores[5] = {1, 0, NAN, 0, 0};
-    uint8_t        verdicts[5] = {1, 1, 0, 0, 0};
+    struct cases c = {0};
+    json_t *labels = json_pack("[i,i,i]", 1, 0, 1);
+    float scores[5] = {1, 0, NAN, 0, 0};
+    uint8_t verdicts[5] = {1, 1, 0, 0, 0};
     struct opinion more = {5, scores, verdicts, 0, 0, 0}, less = {1, scores, verdicts, 0, 0, 0};
-    struct scores  s = {0};
+    struct scores s = {0};
 
     (void)state;
     add_case(&c, labels);

@@ -4,8 +4,8 @@
  *   {"prompt": "...", "steps": ["first", "second"], ...}
  *
  * The response is the steps put together, with a blank line after each but the last that does not
- * end in white space itself; the ends of the steps go into the rollout (given_ends), for a segmenter
- * with method given. A last step that is empty is refused: a step has a byte. */
+ * end in white space itself; the ends of the steps go into the rollout (given_ends), for a
+ * segmenter with method given. A last step that is empty is refused: a step has a byte. */
 #ifndef NODES_READER_GIVEN_H
 #define NODES_READER_GIVEN_H
 
@@ -18,7 +18,6 @@
 const struct json_t *given_find(const struct line_how *how, const struct json_t *root,
                                 bool response);
 /* Makes the line one item of them. -> ERROR_input. */
-int given_read(const struct json_t *steps, struct arena *arena, struct line *line,
-               struct error *e);
+int given_read(const struct json_t *steps, struct arena *arena, struct line *line, struct error *e);
 
 #endif
