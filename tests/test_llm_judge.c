@@ -515,7 +515,7 @@ a_spent_budget_pauses_and_more_money_goes_on(void **state)
     assert_int_equal(judge_server_calls(b.server), calls);
     assert_non_null(strstr(harness_node(b.h)->why, "over budget: 0.4"));
     options = (struct llm_options *)(uintptr_t)node_options(harness_node(b.h));
-    options->budget_usd = 100;
+    options->remote.budget_usd = 100;
     assert_int_equal(node_kind_find("llm_judge")->changed(harness_node(b.h), "budget_usd", &e), 0);
     run_until(&b, 20);
     assert_int_equal(judge_server_calls(b.server), 20);

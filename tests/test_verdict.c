@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "nodes/llm_judge/verdict.h"
+#include "nodes/one_line.h"
 
 /* The verdict as text: "score,said;" for each step. */
 static void
@@ -153,8 +154,8 @@ reasons_become_short_clean_lines(void **state)
     assert_memory_equal(v.reasons[0].at, "a b c \xc3\xa9\xc3\xa9", 10);
     assert_int_equal((unsigned char)v.reasons[0].at[v.reasons[0].length - 1], 0xa9);
     assert_true(
-        span_is(verdict_line(span_text("\x80 ok \xed\xa0\x80\r\n"), 100, &arena), "? ok ???"));
-    assert_true(span_is(verdict_line(span_text("abc"), 2, &arena), "ab"));
+        span_is(one_line(span_text("\x80 ok \xed\xa0\x80\r\n"), 100, &arena), "? ok ???"));
+    assert_true(span_is(one_line(span_text("abc"), 2, &arena), "ab"));
     arena_free(&arena);
 }
 

@@ -6,6 +6,7 @@
 
 #include "nodes/judge.h"
 #include "nodes/origin.h"
+#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"http", "local", NULL};
 static const char *const format_names[] = {"text", "json", "schema", NULL};
@@ -14,9 +15,6 @@ static const char *const limit_names[] = {"max_tokens", "max_completion_tokens",
 static const struct option llm_judge_options[] = {
     OPT_CHOICE(struct llm_options, backend, FIXED, "http", backend_names,
                "http: an OpenAI-compatible server; local: a small decoder in this process"),
-    OPT_TEXT(
-        struct llm_options, url, LIVE, "",
-        "http: where the server is, e.g. http://localhost:8000/v1; /chat/completions is added"),
     OPT_MODEL(
         struct llm_options, model, FIXED, "",
         "http: the model's name at the server; local: a folder with a Hugging Face checkpoint"),
@@ -28,39 +26,22 @@ static const struct option llm_judge_options[] = {
              "{{number}} {{step}} {{previous}}, chat messages {{#system}} {{#user}} "
              "{{#assistant}}; local: one step "
              "is judged, no chat messages; default: built in"),
-    OPT_TEXT(struct llm_options, api_key_env, FIXED, "",
-             "http: name of the environment variable that holds the key; the key itself is never "
-             "written down"),
-    OPT_INT(struct llm_options, in_flight, LIVE, "16", 1, 4096,
-            "http: calls in flight at once at most"),
-    OPT_TIME(struct llm_options, timeout, LIVE, "10m", 0.01, 86400, "http: for one call in all"),
-    OPT_TIME(struct llm_options, connect_timeout, LIVE, "5s", 0.01, 600,
-             "http: to reach the server"),
-    OPT_INT(struct llm_options, tries, FIXED, "3", 1, 100,
-            "http: answers without a usable verdict before the judge abstains"),
-    OPT_SIZE(struct llm_options, max_response_bytes, LIVE, "4MiB", 256, 268435456,
-             "http: a larger answer counts as one without a verdict"),
-    OPT_FLOAT(struct llm_options, temperature, FIXED, "0", -1, 2,
-              "http: of the judge; -1: not sent"),
-    OPT_INT(struct llm_options, max_tokens, FIXED, "4096", 0, 1e6,
-            "http: of one answer; 0: not sent"),
-    OPT_CHOICE(struct llm_options, limit_field, FIXED, "max_tokens", limit_names,
-               "http: the name under which max_tokens is sent; reasoning models want the second"),
-    OPT_INT(struct llm_options, seed, FIXED, "-1", -1, 9e15,
-            "http: sent for servers that heed it; -1: not sent"),
-    OPT_CHOICE(struct llm_options, format, FIXED, "text", format_names,
-               "http: response_format sent: none, json_object, or json_schema of the verdict"),
-    OPT_FLOAT(struct llm_options, price_in, LIVE, "0", 0, 1e6,
-              "http: US dollars for 1e6 tokens read"),
-    OPT_FLOAT(struct llm_options, price_out, LIVE, "0", 0, 1e6,
-              "http: US dollars for 1e6 tokens written"),
-    OPT_FLOAT(struct llm_options, budget_usd, LIVE, "0", 0, 1e9,
-              "http: US dollars that each replica may spend; then the stream pauses; 0: no bound"),
-    OPT_TEXT(struct llm_options, yes_token, FIXED, " yes",
-             "local: the token that says a step is correct"),
-    OPT_TEXT(struct llm_options, no_token, FIXED, " no", "local: the token that says it is not"),
     OPT_FLOAT(struct llm_options, threshold, FIXED, "0.5", 0, 1,
               "score at which the metrics count a step as correct; votes keep the score"),
+    OPT_GROUP("backend http: what is asked"),
+    OPT_FLOAT(struct llm_options, temperature, FIXED, "0", -1, 2, "of the judge; -1: not sent"),
+    OPT_INT(struct llm_options, max_tokens, FIXED, "4096", 0, 1e6, "of one answer; 0: not sent"),
+    OPT_CHOICE(struct llm_options, limit_field, FIXED, "max_tokens", limit_names,
+               "the name under which max_tokens is sent; reasoning models want the second"),
+    OPT_INT(struct llm_options, seed, FIXED, "-1", -1, 9e15,
+            "sent for servers that heed it; -1: not sent"),
+    OPT_CHOICE(struct llm_options, format, FIXED, "text", format_names,
+               "response_format sent: none, json_object, or json_schema of the verdict"),
+    OPT_GROUP("backend http: calls"),
+    REMOTE_OPTIONS(struct llm_options),
+    OPT_GROUP("backend local"),
+    OPT_TEXT(struct llm_options, yes_token, FIXED, " yes", "the token that says a step is correct"),
+    OPT_TEXT(struct llm_options, no_token, FIXED, " no", "the token that says it is not"),
     OPT_END,
 };
 
@@ -94,6 +75,14 @@ llm_check(struct check *c, struct error *e)
         return check_fail(c, "prompt", e, "%s", why.text);
     prompt_free(prompt);
     return o->backend == LLM_http ? remote_check(c, o, e) : local_check(c, o, e);
+}
+
+static int
+llm_probe(const void *options, struct buffer *told, struct error *e)
+{
+    const struct llm_options *o = options;
+
+    return o->backend == LLM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
 }
 
 static int
@@ -140,6 +129,14 @@ llm_pump(struct node *n, struct error *e)
 }
 
 static int
+llm_flush(struct node *n, struct error *e)
+{
+    struct llm_judge *judge = node_state(n);
+
+    return judge->remote ? remote_flush(judge->remote, e) : 0;
+}
+
+static int
 llm_changed(struct node *n, const char *option, struct error *e)
 {
     struct llm_judge *judge = node_state(n);
@@ -169,10 +166,12 @@ const struct node_kind node_llm_judge = {
     .ports = judge_ports,
     .options = llm_judge_options,
     .check = llm_check,
+    .probe = llm_probe,
     .start = llm_start,
     .take = llm_take,
     .pump = llm_pump,
     .ready = llm_ready,
+    .flush = llm_flush,
     .changed = llm_changed,
     .stop = llm_stop,
 };

@@ -1,6 +1,6 @@
 /* llm_judge: a language model's opinion of every step; what the two backends share.
  *
- * remote.c asks a server over HTTP, one call for each response; local.c runs a small decoder in
+ * remote.c asks a server over HTTP (nodes/remote), one call for each response; local.c runs a small decoder in
  * this process, one question for each step. llm_judge.c holds the kind, its options and the choice
  * between the two. */
 #ifndef NODES_LLM_JUDGE_LLM_JUDGE_H
@@ -10,14 +10,16 @@
 
 #include "graph/node.h"
 #include "nodes/llm_judge/prompt.h"
+#include "nodes/remote/calls.h"
 
 enum llm_backend { LLM_http, LLM_local };
 
 struct llm_options {
     int backend, format, limit_field;
-    const char *url, *model, *prompt, *api_key_env, *yes_token, *no_token;
-    int64_t in_flight, tries, max_tokens, seed, max_response_bytes;
-    double temperature, timeout, connect_timeout, price_in, price_out, budget_usd, threshold;
+    const char *model, *prompt, *yes_token, *no_token;
+    int64_t max_tokens, seed;
+    double temperature, threshold;
+    struct remote_options remote; /* of backend http */
 };
 
 struct llm_judge {
@@ -34,6 +36,7 @@ int remote_check(struct check *c, const struct llm_options *o, struct error *e);
 struct remote *remote_open(struct node *n, struct error *e);
 int remote_take(struct remote *r, struct unit *u, struct error *e);
 int remote_ready(struct remote *r, struct error *e);
+int remote_flush(struct remote *r, struct error *e);
 int remote_changed(struct remote *r, struct error *e);
 void remote_close(struct remote *r);
 

@@ -33,8 +33,4 @@ struct verdict {
 int verdict_read(struct span text, int64_t count, struct verdict *out, struct arena *arena,
                  struct error *e);
 
-/* A copy fit for a log, a reason or a dead letter: at most `most` bytes, cut at a character;
- * control characters and bytes that are not UTF-8 become spaces and '?'. */
-struct span verdict_line(struct span text, size_t most, struct arena *arena);
-
 #endif
