@@ -21,7 +21,7 @@ struct sat {
     struct tokenizer *tokenizer;
     struct threads   *threads;
     int32_t first, last;        /* <s> and </s> */
-    int64_t tokens_read;
+    int64_t tokens_seen, tokens_read;
     struct tokens tokens;
     struct buffer seen;         /* the text as the model sees it */
     /* by character of the text */
@@ -153,6 +153,12 @@ sat_close(struct sat *s)
     free(s->sums);
     free(s->weights);
     free(s);
+}
+
+int64_t
+sat_tokens(const struct sat *s)
+{
+    return s->tokens_seen;
 }
 
 int64_t
@@ -317,6 +323,7 @@ read_text(struct sat *s, struct error *e)
     }
     memset(s->sums, 0, (size_t)s->tokens.count * sizeof(*s->sums));
     memset(s->weights, 0, (size_t)s->tokens.count * sizeof(*s->weights));
+    s->tokens_seen += s->tokens.count;
     c = chunks_of(s);
     step = BATCH_TOKENS / (c.block + 2) > 0 ? BATCH_TOKENS / (c.block + 2) : 1;
     for (int64_t i = 0; i < c.count; i += step)

@@ -63,7 +63,9 @@ double sat_threshold(const char *dir, int64_t labels, int64_t lookahead);
  * has none. -> ERROR_input: not UTF-8, or too long. */
 int sat_cut(struct sat *s, struct span text, struct buffer *ends, struct error *e);
 
-/* Tokens read so far, those of overlapping chunks and <s>, </s> counted too: what it cost. */
+/* Tokens of the texts so far, and tokens read: those of overlapping chunks and each <s> and </s>
+ * are read too, and are what it costs. */
+int64_t sat_tokens(const struct sat *s);
 int64_t sat_tokens_read(const struct sat *s);
 
 #endif

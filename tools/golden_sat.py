@@ -8,6 +8,7 @@ Usage: tools/golden_sat.py [FOLDER | --compare TEXTS [SEED]]"""
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaFo
 import wtpsplit  # noqa: E402
 from wtpsplit.configs import SubwordXLMConfig  # noqa: E402
 from wtpsplit.models import SubwordXLMForTokenClassification, get_extended_attention_mask  # noqa: E402
+
+import fuzz_tokenizer as fuzz  # noqa: E402
 
 EXTRACT = sys.modules["wtpsplit.extract"]  # the package has a function of that name
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -209,6 +212,51 @@ def write(folder):
         json.dump(expected, f, ensure_ascii=True, separators=(",", ":"))
         f.write("\n")
     print(len(expected["cuts"]), "cuts,", sum(len(c["ends"]) for c in expected["cuts"]), "ends;", dropped, "too near a threshold")
+
+
+def ours(folder, name, texts, settings):
+    """Byte ends by build/tools/sat."""
+    names = {"stride": "stride", "block_size": "block", "threshold": "threshold", "paragraph_threshold": "paragraph_threshold", "min_length": "min_length",
+             "max_length": "max_length", "split_on_input_newlines": "line_feeds", "remove_whitespace_before_inference": "drop_spaces",
+             "do_paragraph_segmentation": "paragraphs", "weighting": "weighting", "prior_type": "prior"}
+    kinds = {"uniform": 0, "hat": 1, "gaussian": 1, "lognormal": 2, "clipped_polynomial": 3}
+    options = {names[k]: kinds[v] if isinstance(v, str) else float(v) for k, v in dict({"threshold": 0.25}, **settings).items() if k in names}
+    options.update({{"target_length": "target", "spread": "spread"}[k]: v for k, v in settings.get("prior_kwargs", {}).items()})
+    data = b"".join(struct.pack("<I", len(t.encode())) + t.encode() for t in texts)
+    out = subprocess.run([os.path.join(ROOT, "build/tools/sat"), os.path.join(folder, name), folder, "1"] + [f"{k}={v}" for k, v in options.items()],
+                         input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+    at, result = 0, []
+    for _ in texts:
+        count, = struct.unpack_from("<I", out, at)
+        result.append(list(struct.unpack_from("<%dI" % count, out, at + 4)))
+        at += 4 + 4 * count
+    return result
+
+
+def compare(count, seed):
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer, made = make(folder)
+        for number, (name, model) in enumerate(made):
+            sat = sat_of(model, tokenizer, "sat-test-sm")
+            different = {"float32": [0, 0], "float16": [0, 0]}
+            compared = ends = 0
+            for k, settings in enumerate(SETTINGS):
+                parts = fuzz.strings(6 * count, 10000 * seed + 100 * number + k)
+                texts = ["\n "[i % 2].join(parts[6 * i:6 * i + 6]) for i in range(count)]
+                found = ours(folder, name, texts, settings)
+                for kind, module in (("float32", Float32()), ("float16", np)):
+                    EXTRACT.np = module
+                    for text, got in zip(texts, found):
+                        want = cut(sat, text, settings)
+                        different[kind][0] += want != got
+                        different[kind][1] += len(set(want) ^ set(got))
+                    compared += len(texts)
+                ends += sum(map(len, found))
+            print(f"{name}: {compared // 2} texts, {ends} ends; with float32 sums {different['float32'][0]} texts differ in {different['float32'][1]} ends, "
+                  f"with wtpsplit's float16 {different['float16'][0]} in {different['float16'][1]}", flush=True)
+            bad += different["float32"][0]
+    return 1 if bad else 0
 
 
 def main():
