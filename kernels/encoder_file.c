@@ -309,7 +309,7 @@ encoder_check(const char *dir, struct encoder_config *config, struct error *e)
         return rc;
     rc = read_tensors(&m, 0, e);
     model_shards_close(&m.shards);
-    return rc ? error_wrap(e, "%s", dir) : 0;
+    return rc;
 }
 
 struct encoder *
@@ -318,8 +318,10 @@ encoder_open(const char *dir, struct error *e)
     struct encoder_config config;
     struct encoder *m;
 
-    if (encoder_check(dir, &config, e)) /* before the config may ask for memory */
+    if (encoder_check(dir, &config, e)) { /* before the config may ask for memory */
+        error_wrap(e, "%s", dir);
         return NULL;
+    }
     m = xalloc(sizeof(*m));
     m->config = config;
     m->layers = xarray((size_t)config.layers, sizeof(*m->layers));

@@ -273,7 +273,8 @@ consensus_take(struct node *n, struct unit *u, struct error *e)
     }
     node_count(n, METRIC_abstained, abstained);
 
-    struct labelled out = {.rollout = steps.rollout, .ends = steps.ends};
+    struct labelled out = {
+        .rollout = steps.rollout, .ends = steps.ends, .kinds = steps.kinds};
     label_steps(n, s, votes, voted, &out, !(steps.rollout.reward > o->correct_above));
     message_write(MESSAGE_labelled, &out, &s->body);
     if (node_linked(n, PORT_out))

@@ -26,6 +26,7 @@ for name in ("pandas", "mosestokenizer", "skops", "skops.io"):  # wtpsplit impor
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForTokenClassification  # noqa: E402
 import wtpsplit  # noqa: E402
@@ -185,6 +186,19 @@ def make(folder):
     return tokenizer, made
 
 
+def write_torn(folder):
+    """A folder whose files lack a tensor."""
+    shape = dict(hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=8, type_vocab_size=1)
+    torch.manual_seed(7)
+    model = XLMRobertaForTokenClassification(config(XLMRobertaConfig, 8, num_labels=1, **shape))
+    model.save_pretrained(folder)
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    del tensors["roberta.encoder.layer.0.output.dense.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    os.chmod(path, 0o644)
+
+
 def write(folder):
     os.makedirs(folder, exist_ok=True)
     tokenizer, made = make(folder)
@@ -207,6 +221,7 @@ def write(folder):
                     dropped += 1
                     continue
                 expected["cuts"].append({"model": name, "text": number, "settings": settings, "ends": cut(sat, text, settings)})
+    write_torn(os.path.join(folder, "torn"))
     expected["texts"] = TEXTS
     with open(os.path.join(folder, "expected.json"), "w") as f:
         json.dump(expected, f, ensure_ascii=True, separators=(",", ":"))
