@@ -382,7 +382,8 @@ consensus_take(struct node *n, struct unit *u, struct error *e)
     }
     node_count(n, METRIC_abstained, abstained);
 
-    struct labelled out = {.rollout = steps.rollout, .ends = steps.ends};
+    struct labelled out = {
+        .rollout = steps.rollout, .ends = steps.ends, .kinds = steps.kinds};
     struct consensus_votes said = votes_of(s, votes, voted, steps.ends.count);
     label_steps(n, s, &said, &out, !(steps.rollout.reward > o->correct_above));
     join_extras(s, votes, voted, &out);
