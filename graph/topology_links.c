@@ -136,8 +136,10 @@ link_one(struct topology *t, struct draft *d, int port, struct outline *y, const
     from->read |= !d->absent;
     if (!from->node.kind)
         return 1;
-    if (!topology_ports_known(from))
+    if (!topology_ports_known(from)) {
+        d->broken |= !from->absent;     /* what is wrong was told at `from` */
         return from->absent ? 0 : 1;
+    }
     k = port_find(from->node.kind, PORT_OUT, output);
     if (k < 0) {
         port_hint(from->node.kind, PORT_OUT, output, hint, sizeof(hint));

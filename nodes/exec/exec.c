@@ -248,7 +248,8 @@ exec_start(struct node *n, struct error *e)
     }
     if (rc < 0)
         return rc;
-    talk_hello((enum talk_format)o->protocol, n, s->ports, (int)o->in_flight, &s->greeting);
+    struct talk_self self = {node_id(n), node_replica(n), (int)o->in_flight, node_seed(n), s->ports};
+    talk_hello((enum talk_format)o->protocol, &self, &s->greeting);
     struct program_how how = {.child = child_of(o), .framed = o->protocol == TALK_msgpack,
                               .message_bytes = o->message_bytes,
                               .greeting = buffer_span(&s->greeting)};
@@ -620,6 +621,8 @@ set_timer(struct exec *s, struct node *n, const struct exec_options *o)
     for (int i = 0; i < s->top && s->with > 0; i++)
         if (s->asks[i].unit && s->asks[i].sent && s->asks[i].until < at)
             at = s->asks[i].until;
+    if (s->program.phase != PROGRAM_down && s->program.child.output < 0)
+        at = s->program.shut_at + PROGRAM_SHUT_SECONDS;
     node_timer(n, at < 0 ? -1 : at > now ? at - now : 0);
 }
 
@@ -658,7 +661,7 @@ turn(struct exec *s, struct node *n)
     if (s->count > 0)
         program_want(&s->program);
     send_asks(s, n, o);
-    program_pump(&s->program);
+    program_push(&s->program);
     set_timer(s, n, o);
     say_why(s, n);
 }

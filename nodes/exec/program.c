@@ -249,8 +249,8 @@ program_give(struct program *p, struct span message)
 }
 
 /* A child that reads nothing is its deadline's business; one that closed its input may still answer. */
-static void
-output_write(struct program *p)
+void
+program_push(struct program *p)
 {
     while (p->child.input >= 0 && p->written < p->out.length) {
         ssize_t n = write(p->child.input, p->out.at + p->written, p->out.length - p->written);
@@ -299,6 +299,7 @@ input_read(struct program *p)
         } else if (n == 0) {
             close(p->child.output);
             p->child.output = -1;
+            p->shut_at = node_now(p->n);
         } else if (errno != EINTR) {
             return true;
         }
@@ -312,7 +313,7 @@ program_pump(struct program *p)
     if (p->phase == PROGRAM_down || p->ended)
         return;
     errors_read(p);
-    output_write(p);
+    program_push(p);
     p->dry = input_read(p);
     if (p->reaped || !child_ended(&p->child, &p->status))
         return;
@@ -334,7 +335,7 @@ program_failed(struct program *p)
     if (p->reaped) {
         child_words(p->status, words, sizeof(words));
         fail(p, "its program ended (%s)%s%.250s", words, p->last_line[0] ? ": " : "", p->last_line);
-    } else if (p->child.output < 0) {
+    } else if (p->child.output < 0 && node_now(p->n) >= p->shut_at + PROGRAM_SHUT_SECONDS) {
         fail(p, "its program closed its output");
     }
     return p->ended;

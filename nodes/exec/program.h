@@ -16,6 +16,8 @@
 #define PROGRAM_DELAY_FIRST 0.1     /* seconds before it is started again; doubles ... */
 #define PROGRAM_DELAY_MAX   30.0    /* ... up to this; an answer starts it over */
 
+#define PROGRAM_SHUT_SECONDS 0.5    /* an end of its output is followed by its own in so long; how it ended says who is to blame */
+
 enum program_phase {
     PROGRAM_down,       /* not started, or ended: started by program_want() when its time has come */
     PROGRAM_greeted,    /* started and told who it is; its first message says that it is ready */
@@ -47,6 +49,7 @@ struct program {
     int64_t            starts;
     double             since;       /* when it was started */
     double             next, delay; /* when it may be started again */
+    double             shut_at;         /* when it closed its output */
     bool               said;        /* it answered something in this life */
     bool               ended;       /* it failed: the story is in `why` */
     int                status;      /* how, where `reaped` */
@@ -64,7 +67,11 @@ void program_want(struct program *p);
 /* One message for it; `frame` is copied, framing is added. Only when it is up. */
 void program_give(struct program *p, struct span message);
 
-/* Write and read what is possible, log what it said on standard error, see whether it ended. Never blocks. */
+/* Write what is possible. */
+void program_push(struct program *p);
+
+/* Write and read what is possible, log what it said on standard error, see whether it ended. Never blocks. Take
+ * what it read before waiting again: nothing will wake anyone for it. */
 void program_pump(struct program *p);
 
 /* The next whole message of the child, borrowed until the next call of anything here; false: none. */

@@ -77,30 +77,29 @@ pack_ports(msgpack_packer *p, const struct port *ports, enum port_direction dire
 }
 
 void
-talk_hello(enum talk_format f, struct node *n, const struct port *ports, int in_flight,
-           struct buffer *out)
+talk_hello(enum talk_format f, const struct talk_self *self, struct buffer *out)
 {
     msgpack_packer p;
 
     if (f == TALK_json) {
         buffer_print(out, "{\"hello\":%d,\"node\":\"%s\",\"replica\":%d,\"seed\":%" PRIu64
                      ",\"in_flight\":%d,\"in\":",
-                     TALK_VERSION, node_id(n), node_replica(n), node_seed(n), in_flight);
-        json_ports(out, ports, PORT_IN);
+                     TALK_VERSION, self->node, self->replica, self->seed, self->in_flight);
+        json_ports(out, self->ports, PORT_IN);
         buffer_text(out, ",\"out\":");
-        json_ports(out, ports, PORT_OUT);
+        json_ports(out, self->ports, PORT_OUT);
         buffer_text(out, "}");
         return;
     }
     msgpack_packer_init(&p, out, put_bytes);
     msgpack_pack_map(&p, 7);
     pack_text(&p, "hello"), msgpack_pack_int(&p, TALK_VERSION);
-    pack_text(&p, "node"), pack_text(&p, node_id(n));
-    pack_text(&p, "replica"), msgpack_pack_int(&p, node_replica(n));
-    pack_text(&p, "seed"), msgpack_pack_uint64(&p, node_seed(n));
-    pack_text(&p, "in_flight"), msgpack_pack_int(&p, in_flight);
-    pack_text(&p, "in"), pack_ports(&p, ports, PORT_IN);
-    pack_text(&p, "out"), pack_ports(&p, ports, PORT_OUT);
+    pack_text(&p, "node"), pack_text(&p, self->node);
+    pack_text(&p, "replica"), msgpack_pack_int(&p, self->replica);
+    pack_text(&p, "seed"), msgpack_pack_uint64(&p, self->seed);
+    pack_text(&p, "in_flight"), msgpack_pack_int(&p, self->in_flight);
+    pack_text(&p, "in"), pack_ports(&p, self->ports, PORT_IN);
+    pack_text(&p, "out"), pack_ports(&p, self->ports, PORT_OUT);
 }
 
 /* One body through its struct, so that the program never sees what does not fit its type. */

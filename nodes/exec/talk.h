@@ -2,7 +2,7 @@
  *
  * The node greets, asks, and is answered; each is one message, a JSON object or a msgpack map of the same fields:
  *
- *   node     {"hello": 1, "node": "critic", "replica": 0, "seed": 7, "in_flight": 8, "in": {"in": "steps"}, "out": {"votes": "vote"}}
+ *   node     {"hello": 1, "node": "critic", "replica": 0, "seed": 7, "in_flight": 4, "in": {"in": "steps"}, "out": {"votes": "vote"}}
  *   program  {"ready": 1}
  *   node     {"ask": 17, "ordinal": 5, "first": 4, "size": 2, "attempt": 0,
  *             "inputs": [{"port": "in", "from": "steps", "message": "steps", "body": {...}}, {..., "closed": "routed"}]}
@@ -39,8 +39,16 @@ struct talk_answer {
     struct talk_output outputs[TALK_PORTS_MAX];     /* by port */
 };
 
+/* Who greets. */
+struct talk_self {
+    const char        *node;
+    int                replica, in_flight;
+    uint64_t           seed;
+    const struct port *ports;
+};
+
 /* Appends the greeting. */
-void talk_hello(enum talk_format f, struct node *n, const struct port *ports, int in_flight, struct buffer *out);
+void talk_hello(enum talk_format f, const struct talk_self *self, struct buffer *out);
 
 /* Appends the question about a unit. -> ERROR_input, ERROR_version: an input is not what its port says. */
 int talk_ask(enum talk_format f, const struct port *ports, const struct unit *u, uint64_t ask, int attempt,
