@@ -42,7 +42,13 @@
 #define LINE_RESPONSES_MAX 65536        /* on one line */
 #define LINE_ID_BYTES_MAX  4096
 
-enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric };
+/* The modes of kernels/verify.def, each one above its enum verify_mode. */
+enum line_verify {
+    LINE_verify_none,
+#define VERIFY(name, meaning) LINE_verify_##name,
+#include "kernels/verify.def"
+#undef VERIFY
+};
 enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 
 struct line_how {

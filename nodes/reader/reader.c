@@ -50,7 +50,13 @@ struct reader {
     struct arena    arena;
 };
 
-static const char *const verify_names[] = {"none", "exact", "numeric", NULL};
+static const char *const verify_names[] = {
+    "none",
+#define VERIFY(name, meaning) #name,
+#include "kernels/verify.def"
+#undef VERIFY
+    NULL,
+};
 static const char *const format_names[] = {"auto", "plain", "gzip", "zstd", NULL};
 
 static const struct option reader_options[] = {
@@ -74,8 +80,10 @@ static const struct option reader_options[] = {
     OPT_BOOL(struct reader_options, drop_equal, FIXED, "false",
              "close groups in which all rewards are equal: they hold no contrast to learn from"),
     OPT_CHOICE(struct reader_options, verify, FIXED, "none", verify_names,
-               "where the input has no reward: 1 when the response's answer is the expected one, "
-               "by its text or as a number"),
+               "where the input has no reward: 1 when the response's answer is the expected one; exact: "
+               "the same text; numeric: the same decimal number; math: the same mathematics "
+               "(fractions, formulas, sets, intervals, matrices, equations, units); choice: the same "
+               "letter"),
     OPT_TEXT(
         struct reader_options, prompt_field, FIXED, "",
         "name of the prompt's field (a.b goes into an object); the standard is the usual names"),
