@@ -32,7 +32,7 @@ is_name(const struct expression *e)
     if (e->kind != EXPRESSION_multiply && (e->kind != EXPRESSION_tuple || e->op))
         return false;
     for (const struct expression *item = e->first; item; item = item->next)
-        if (item->kind != EXPRESSION_symbol)
+        if (!is_name(item))
             return false;
     return true;
 }
@@ -375,20 +375,34 @@ same_ratio(struct expressions *all, const struct expression *ratio, const struct
 }
 
 static bool
+is_plain_set(const struct expression *e)
+{
+    return (e->kind == EXPRESSION_set || e->kind == EXPRESSION_list) && e->count > 0;
+}
+
+/* One thing on one side, on the other a set or list of nothing else: {5}, "3/4 or 0.75". */
+static bool
+same_single(struct expressions *all, const struct expression *gold,
+            const struct expression *answer)
+{
+    const struct expression *many = is_plain_set(gold) ? gold : answer;
+
+    for (const struct expression *item = many->first; item; item = item->next)
+        if (!(many == gold ? same(all, item, answer) : same(all, gold, item)))
+            return false;
+    return true;
+}
+
+static bool
 same_sets(struct expressions *all, const struct expression *gold, const struct expression *answer)
 {
+    if (is_plain_set(gold) != is_plain_set(answer) && same_single(all, gold, answer))
+        return true;
     if (region_is(gold) || region_is(answer))
         return same_region(all, gold, answer) || same_parts(all, gold, answer);
     if (is_items(gold) && is_items(answer))
         return same_items(all, gold, answer);
-    if (is_items(gold)) {
-        if ((gold->kind == EXPRESSION_set || gold->kind == EXPRESSION_list) && gold->count == 1)
-            return same(all, gold->first, answer);
-        return same_ratio(all, gold, answer);
-    }
-    if ((answer->kind == EXPRESSION_set || answer->kind == EXPRESSION_list) && answer->count == 1)
-        return same(all, gold, answer->first);
-    return same_ratio(all, answer, gold);
+    return is_items(gold) ? same_ratio(all, gold, answer) : same_ratio(all, answer, gold);
 }
 
 static bool

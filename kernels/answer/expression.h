@@ -31,7 +31,7 @@ enum expression_kind {
     EXPRESSION_call,     /* op: enum function; its arguments */
     EXPRESSION_apply,    /* name: an unknown function, f(x); its arguments */
     EXPRESSION_quantity, /* one item and its unit */
-    EXPRESSION_list,     /* 1, 2, 3: items without brackets */
+    EXPRESSION_list,     /* 1, 2, 3: items without brackets; op 1: with "or" */
     EXPRESSION_set,      /* {1, 2, 3} */
     EXPRESSION_tuple,    /* op: BRACKET_ bits; of two items it may be an interval */
     EXPRESSION_matrix,   /* op: columns; items row by row */

@@ -8,6 +8,7 @@
 #define GAP_MAX       10   /* bytes between boxes that make one answer */
 #define GAP_WORDS_MAX 70   /* the same with "and", "or", "," or ";" in between */
 #define ANCHOR_GAP    60   /* bytes from "answer" to its "is" */
+#define COLON_GAP     16   /* the same to its colon */
 #define ANCHORS_MAX   8    /* places where "answer" is tried */
 #define FORMULA_MAX   4096 /* bytes of a formula */
 #define SENTENCE_MAX  1024
@@ -376,7 +377,7 @@ after_anchor(struct span text, size_t at)
     size_t i = at + 6, limit = i + ANCHOR_GAP;
 
     for (; i < text.length && i < limit; i++) {
-        if (text.at[i] == ':' || text.at[i] == '=')
+        if ((text.at[i] == ':' || text.at[i] == '=') && i - at < 6 + COLON_GAP)
             return i + 1;
         if (starts_word(text, i, " is ") || starts_word(text, i, " is:"))
             return i + 3;

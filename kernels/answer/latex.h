@@ -42,7 +42,7 @@ enum token_kind {
     TOKEN_finish,
     TOKEN_row,          /* \\ */
     TOKEN_ellipsis,
-    TOKEN_and,          /* "and", "or" between items */
+    TOKEN_and,          /* "and" or (value 1) "or" between items */
     TOKEN_such,         /* \mid, \colon: "such that" */
     TOKEN_currency,     /* text: its sign */
     TOKEN_unknown,

@@ -5,6 +5,8 @@
 
 #include "kernels/answer/parser.h"
 
+#define SUBSCRIPT_MAX 7 /* tokens of a subscript; below LATEX_AHEAD */
+
 /* A group deeper: false beyond the bound. */
 static bool
 deeper(struct parser *p)
@@ -161,18 +163,23 @@ parse_power(struct parser *p, struct expression *base)
 static struct expression *
 parse_subscript(struct parser *p, struct expression *base)
 {
-    int braced = parser_takes(p, '{');
+    bool braced = parser_takes(p, '{');
     const struct token *t = parser_token(p);
     struct buffer name = {0};
     struct expression *e = NULL;
     char *kept;
+    int count = 1;
 
-    if (t->kind == TOKEN_end || (braced && t[1].kind != '}'))
+    while (braced && count < SUBSCRIPT_MAX && t[count - 1].kind != TOKEN_end && t[count].kind != '}')
+        count++;
+    if (t->kind == TOKEN_end || t[count - 1].kind == TOKEN_end || (braced && t[count].kind != '}'))
         return NULL;
-    p->at += 1 + braced;
+    p->at += count + braced;
     if (base->kind == EXPRESSION_number) {
         struct unit *u = arena_take(&p->all->arena, sizeof(*u));
 
+        if (count > 1)
+            return NULL;
         unit_start(u);
         for (size_t i = 0; i < t->text.length && i < 4 && t->kind == TOKEN_number; i++)
             u->base = u->base * 10 + (t->text.at[i] - '0');
@@ -183,8 +190,9 @@ parse_subscript(struct parser *p, struct expression *base)
     }
     if (base->kind != EXPRESSION_symbol)
         return NULL;
-    buffer_print(&name, "%.*s_%.*s", (int)base->name.length, base->name.at, (int)t->text.length,
-                 t->text.at ? t->text.at : "");
+    buffer_print(&name, "%.*s_", (int)base->name.length, base->name.at);
+    for (int i = 0; i < count; i++)
+        buffer_add(&name, t[i].text.at ? t[i].text.at : "?", t[i].text.at ? t[i].text.length : 1);
     kept = arena_take(&p->all->arena, name.length + 1);
     memcpy(kept, name.at, name.length);
     e = symbol(p, span_of(kept, name.length));
@@ -402,7 +410,7 @@ parse_sets(struct parser *p)
     return NULL;
 }
 
-static struct expression *
+struct expression *
 parse_relation(struct parser *p)
 {
     struct expression *e = parse_words(p), *chain = NULL;
@@ -450,10 +458,10 @@ parse_list(struct parser *p)
     while (e && (parser_sees(p, ',') || parser_sees(p, ';') || parser_sees(p, TOKEN_and))) {
         struct parser before = *p;
         struct expression *next;
+        int either = 0;
 
-        p->at++;
-        while (parser_sees(p, TOKEN_and) || parser_sees(p, ','))
-            p->at++;
+        for (; parser_sees(p, TOKEN_and) || parser_sees(p, ',') || parser_sees(p, ';'); p->at++)
+            either |= parser_sees(p, TOKEN_and) && parser_token(p)->value;
         next = parse_item(p);
         if (!next) {
             *p = before;
@@ -463,6 +471,8 @@ parse_list(struct parser *p)
             e = NULL;
         else
             expression_add(list, next);
+        if (list)
+            list->op |= either;
     }
     p->depth--;
     p->brackets--;

@@ -20,6 +20,7 @@
 
 #define PARSE_DEPTH_MAX 60 /* groups in groups */
 #define PARSE_RATIO     4  /* a tuple's op: a:b:c */
+#define PARSE_SYSTEM    2  /* a list's op: equations in rows */
 
 /* The longest answer that the tokens begin with; NULL: none, or a bound was met. *TAKEN: how many
  * tokens it is. Fractions written \frac12 split their token, so `l` is used up. */

@@ -370,7 +370,17 @@ bracketed(struct parser *p, int open)
     return arguments(tuple, list);
 }
 
-/* {1, 2}, {x | x > 1}, {} */
+/* What meets a condition: the part of the reals that solves it. */
+static struct expression *
+such_that(struct parser *p)
+{
+    struct expression *condition = parse_list(p);
+    struct expression *reals = expression_new(p->all, EXPRESSION_constant, CONSTANT_reals);
+
+    return condition && reals ? expression_of(p->all, EXPRESSION_meet, 0, reals, condition) : NULL;
+}
+
+/* {1, 2}, {x | x > 1}, {}, and the brace before a system of equations. */
 static struct expression *
 set(struct parser *p)
 {
@@ -383,13 +393,13 @@ set(struct parser *p)
     list = parse_list(p);
     p->bars = 0;
     if (list && (parser_takes(p, '|') || parser_takes(p, TOKEN_such) || parser_takes(p, ':')))
-        list = parse_list(p);
+        e = such_that(p);
+    else if (list && list->kind == EXPRESSION_list && list->op == PARSE_SYSTEM)
+        return list;
     else
         e = arguments(e, list);
     p->bars = bars;
-    if (!list || !parser_takes(p, TOKEN_close_set))
-        return NULL;
-    return e && e->count ? e : list;
+    return list && e && parser_takes(p, TOKEN_close_set) ? e : NULL;
 }
 
 static struct expression *
@@ -406,33 +416,42 @@ enclosed(struct parser *p, enum function f, int close)
     return e && parser_takes(p, close) ? call(p, f, e, NULL) : NULL;
 }
 
+/* Past the columns of an array: {ccc}. */
+static bool
+skip_columns(struct parser *p)
+{
+    if (!parser_takes(p, '{'))
+        return true;
+    while (!parser_sees(p, '}') && !parser_sees(p, TOKEN_end))
+        p->at++;
+    return parser_takes(p, '}');
+}
+
+/* Rows of cells. One column of relations is a system: a list. */
 static struct expression *
 matrix(struct parser *p)
 {
+    static const char *const names[] = {"pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix",
+                                        "array", "cases", "aligned"};
     struct span name = parser_token(p)->text;
     struct expression *e = expression_new(p->all, EXPRESSION_matrix, 0), *cell;
-    int columns = 0;
+    int columns = 0, known = 0;
 
     p->at++;
-    if (!e || !(span_is(name, "pmatrix") || span_is(name, "bmatrix") || span_is(name, "matrix") ||
-                span_is(name, "Bmatrix") || span_is(name, "smallmatrix") ||
-                span_is(name, "array")))
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        known |= span_is(name, names[i]);
+    if (!e || !known || (span_is(name, "array") && !skip_columns(p)))
         return NULL;
-    if (span_is(name, "array") && parser_takes(p, '{')) {
-        while (!parser_sees(p, '}') && !parser_sees(p, TOKEN_end))
-            p->at++;
-        if (!parser_takes(p, '}'))
-            return NULL;
-    }
     for (;;) {
         if (parser_takes(p, TOKEN_finish))
-            return e->count && columns == 0 && e->op ? e : NULL;
-        cell = parse_sum(p);
+            break;
+        cell = parse_relation(p);
         if (!cell || ++columns > COLUMNS_MAX)
             return NULL;
         expression_add(e, cell);
         if (parser_takes(p, '&'))
             continue;
+        parser_takes(p, ',');
         if (!parser_takes(p, TOKEN_row) && !parser_sees(p, TOKEN_finish))
             return NULL;
         if (e->op && e->op != columns)
@@ -440,6 +459,13 @@ matrix(struct parser *p)
         e->op = columns;
         columns = 0;
     }
+    if (e->count == 0 || columns != 0 || e->op == 0)
+        return NULL;
+    if (e->op == 1 && e->first->kind == EXPRESSION_relation) {
+        e->kind = EXPRESSION_list;
+        e->op = PARSE_SYSTEM;
+    }
+    return e;
 }
 
 static struct expression *

@@ -37,6 +37,7 @@ parser_takes(struct parser *p, int kind)
 }
 
 struct expression *parse_list(struct parser *p);
+struct expression *parse_relation(struct parser *p);
 struct expression *parse_sum(struct parser *p);
 struct expression *parse_product(struct parser *p);
 struct expression *parse_unary(struct parser *p);

@@ -244,6 +244,23 @@ solved(struct expressions *all, const struct expression *e, struct region *r)
     return true;
 }
 
+/* Relations in a row: "or" joins them; else what meets them all, or where nothing does (x < 1, x > 3)
+ * they are joined too. */
+static bool
+conditions(struct expressions *all, const struct expression *e, struct region *r)
+{
+    struct region other, both = {.count = 1};
+
+    both.at[0] = (struct region_piece){NULL, NULL, false, false};
+    for (const struct expression *item = e->first; item; item = item->next)
+        if (item->kind != EXPRESSION_relation || !region_of(all, item, &other) ||
+            !join(all, r, &other) || !meet(all, &both, &other))
+            return false;
+    if (e->op != 1 && both.count > 0)
+        *r = both;
+    return true;
+}
+
 bool
 region_is(const struct expression *e)
 {
@@ -267,12 +284,7 @@ region_of(struct expressions *all, const struct expression *e, struct region *r)
     case EXPRESSION_tuple: return e->count == 2 && e->op <= 3 && interval(all, e, r);
     case EXPRESSION_set:   return points(all, e, r);
     case EXPRESSION_relation: return solved(all, e, r);
-    case EXPRESSION_list:
-        for (const struct expression *item = e->first; item; item = item->next)
-            if (item->kind != EXPRESSION_relation || !region_of(all, item, &other) ||
-                !join(all, r, &other))
-                return false;
-        return true;
+    case EXPRESSION_list: return conditions(all, e, r);
     case EXPRESSION_join:
         return region_of(all, e->first, r) && region_of(all, e->first->next, &other) &&
                join(all, r, &other);

@@ -19,7 +19,7 @@ struct region {
 };
 
 /* Reads a tuple of two, set, union, intersection, difference, the reals, a relation or list of
- * relations (joined) that are solved for one symbol. false: it is none, or its ends have no order. */
+ * relations that are solved for one symbol. false: it is none, or its ends have no order. */
 bool region_of(struct expressions *all, const struct expression *e, struct region *r);
 
 /* Whether e is of a kind that only a region can compare. */
