@@ -143,7 +143,7 @@ check-layers:
 FUZZ ?= 10000000
 fuzz-verifier: setup
 	@$(MAKE) --no-print-directory SAN=1 CFLAGS="-O1 -g" build/san/tests/test_answer_fuzz
-	@ANSWER_FUZZ=$(FUZZ) ANSWER_FUZZ_SEED=$(SEED) build/san/tests/test_answer_fuzz
+	@ASAN_OPTIONS=quarantine_size_mb=16 ANSWER_FUZZ=$(FUZZ) ANSWER_FUZZ_SEED=$(SEED) build/san/tests/test_answer_fuzz
 
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice

@@ -1,7 +1,7 @@
 /* Random answers against the math verifier: nothing may crash, and a verdict asked for twice is the
- * same. A third of the strings is grown from a grammar of answers, a third is cut and glued from the
- * pieces that such a grammar is made of, a third is bytes. 20 000 here; `make fuzz-verifier` runs ten
- * million under sanitizers (ANSWER_FUZZ, ANSWER_FUZZ_SEED). */
+ * same. A third of the strings is grown from a grammar of answers, a third is cut and glued from
+ * the pieces that such a grammar is made of, a third is bytes. 20 000 here; `make fuzz-verifier`
+ * runs ten million under sanitizers (ANSWER_FUZZ, ANSWER_FUZZ_SEED). */
 #include "kernels/verify.h"
 
 #include <setjmp.h>

@@ -56,13 +56,22 @@ same_words(struct span a, struct span b)
     return a.length > 0 && a.length == b.length && memcmp(a.at, b.at, a.length) == 0;
 }
 
+/* A gold that is mathematics is its own text to the byte, another in its words. */
+static bool
+same_text(struct reading *r, struct span text)
+{
+    if (r->tree)
+        return same_words(r->gold, text);
+    return same_words(r->words, words_of(text, &r->all.arena));
+}
+
 /* 1: the same, 0: another answer, -1: no answer was found here. */
 static int
 try_place(struct reading *r, const struct extract_place *place)
 {
     struct expression *e;
 
-    if (same_words(r->words, words_of(place->text, &r->all.arena)))
+    if (same_text(r, place->text))
         return 1;
     if (r->choice) {
         char c = words_choice(place->text, false, &r->all.arena);
@@ -109,7 +118,7 @@ answer_same(struct span response, struct span gold)
     if (verdict < 0 && r.choice)
         verdict = words_last_choice(response, &r.all.arena) == r.choice;
     if (verdict < 0 && r.words.length && response.length <= ANSWER_BYTES_MAX)
-        verdict = same_words(r.words, words_of(response, &r.all.arena));
+        verdict = same_text(&r, extract_bare(response));
     expressions_free(&r.all);
     return verdict > 0;
 }

@@ -1,13 +1,15 @@
 /* compare: by kinds, from relations down to scalars. */
 #include "kernels/answer/compare.h"
 
+#include <math.h>
+
 #include "kernels/answer/evaluate.h"
 #include "kernels/answer/parse.h"
 #include "kernels/answer/region.h"
 #include "kernels/answer/scalar.h"
 #include "kernels/answer/value.h"
 
-#define ABOUT_TOLERANCE 0.05 /* how far the sides of \approx may be apart, of the smaller of 1 and them */
+#define ABOUT_SHARE 0.05 /* how far the sides of \approx may be apart, of the larger */
 
 static bool
 is_items(const struct expression *e)
@@ -295,7 +297,7 @@ about(struct expressions *all, const struct expression *a, const struct expressi
         return true;
     value_init(&x);
     value_init(&y);
-    near = evaluate(&v, a, &x) && evaluate(&v, b, &y) && value_near(&x, &y, ABOUT_TOLERANCE);
+    near = evaluate(&v, a, &x) && evaluate(&v, b, &y) && value_near(&x, &y, ABOUT_SHARE, INFINITY);
     value_fini(&x);
     value_fini(&y);
     return near;

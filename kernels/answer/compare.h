@@ -6,9 +6,9 @@
  *   gold x = value, answer a value       the value counts
  *   gold an inequality, answer a set     the inequality's solution counts
  *   gold a set, answer an inequality     false: it may only restate the problem
- *   both equations                       equal up to a constant factor; inequalities up to a positive
+ *   both equations                       equal up to a constant factor (inequalities: positive)
  *   1, 2 and {1, 2}                      unordered; 1, 2 and (1, 2): in this order
- *   (1, 2) and (1, 2)                    item by item, ends by their brackets: a point or an interval
+ *   (1, 2) and (1, 2)                    item by item, with their brackets: point or interval
  *   unions, intersections, \mathbb{R}    as subsets of the line (region.h)
  *   a column or row and a tuple          item by item; matrices: shape and items
  *   \pm                                  both values */

@@ -1,53 +1,12 @@
-/* extract: backward for boxes and marks, forward over the tail for formulas. Every search is linear
+/* extract: backward for marks, forward over the tail for formulas. Every search is linear
  * in the tail: what was not found from one place on is remembered. */
-#include "kernels/answer/extract.h"
+#include "kernels/answer/extract_parts.h"
 
-#include <string.h>
-#include <strings.h>
-
-#define GAP_MAX       10   /* bytes between boxes that make one answer */
-#define GAP_WORDS_MAX 70   /* the same with "and", "or", "," or ";" in between */
 #define ANCHOR_GAP    60   /* bytes from "answer" to its "is" */
 #define COLON_GAP     16   /* the same to its colon */
 #define ANCHORS_MAX   8    /* places where "answer" is tried */
 #define FORMULA_MAX   4096 /* bytes of a formula */
 #define SENTENCE_MAX  1024
-
-static bool
-is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool
-is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool
-is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool
-starts(struct span text, size_t at, const char *with)
-{
-    size_t length = strlen(with);
-
-    return at <= text.length && text.length - at >= length &&
-           memcmp(text.at + at, with, length) == 0;
-}
-
-static bool
-starts_word(struct span text, size_t at, const char *with)
-{
-    size_t length = strlen(with);
-
-    return at <= text.length && text.length - at >= length &&
-           strncasecmp(text.at + at, with, length) == 0;
-}
 
 /* The last occurrence that begins before END; text.length: none. */
 static size_t
@@ -66,22 +25,6 @@ find_first(struct span text, size_t from, const char *word)
         if (starts(text, i, word))
             return i;
     return text.length;
-}
-
-static struct span
-part(struct span text, size_t from, size_t to)
-{
-    return span_of(text.at + from, to - from);
-}
-
-static struct span
-trim(struct span s)
-{
-    while (s.length && is_space(s.at[0]))
-        s.at++, s.length--;
-    while (s.length && is_space(s.at[s.length - 1]))
-        s.length--;
-    return s;
 }
 
 static bool
@@ -114,125 +57,6 @@ extract_bare(struct span text)
         }
     }
     return text;
-}
-
-struct box {
-    size_t start, end; /* of all of it */
-    struct span content;
-};
-
-/* The box that begins at AT: \boxed{...} with its braces matched before LIMIT, or \boxed 7. */
-static bool
-box_at(struct span text, size_t at, size_t limit, struct box *b)
-{
-    size_t i = at + (text.at[at + 1] == 'b' ? 6 : 5), start;
-    int depth = 0;
-
-    while (i < text.length && text.at[i] == ' ')
-        i++;
-    if (i == text.length || is_letter(text.at[i]) || is_space(text.at[i]))
-        return false;
-    start = i;
-    if (text.at[i] != '{') {
-        while (i < text.length && !is_space(text.at[i]) && !strchr("$,;", text.at[i]))
-            i++;
-        *b = (struct box){at, i, extract_bare(part(text, start, i))};
-        return i > start;
-    }
-    for (; i < limit && i < text.length; i++) {
-        bool escaped = i > start && text.at[i - 1] == '\\' && (i < 2 || text.at[i - 2] != '\\');
-
-        if (escaped) /* \{ and \} come in pairs of their own, or one of an interval's */
-            continue;
-        depth += text.at[i] == '{';
-        depth -= text.at[i] == '}';
-        if (depth == 0) {
-            *b = (struct box){at, i + 1, part(text, start + 1, i)};
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The last closed box that begins before END. Braces are matched up to the box tried before, so
- * that hostile nesting stays linear. */
-static bool
-last_box(struct span text, size_t end, struct box *b)
-{
-    size_t limit = text.length;
-
-    for (;;) {
-        size_t at = end;
-
-        while (at > 0 && !(text.at[at - 1] == '\\' &&
-                           (starts(text, at, "boxed") || starts(text, at, "fbox"))))
-            at--;
-        if (at == 0)
-            return false;
-        at--;
-        if (box_at(text, at, limit, b))
-            return true;
-        end = at;
-        limit = at + 8 < text.length ? at + 8 : text.length;
-    }
-}
-
-static bool
-joins(struct span gap)
-{
-    if (gap.length < GAP_MAX)
-        return true;
-    if (gap.length >= GAP_WORDS_MAX)
-        return false;
-    for (size_t i = 0; i < gap.length; i++) {
-        bool begins = i == 0 || !is_letter(gap.at[i - 1]);
-
-        if (gap.at[i] == ',' || gap.at[i] == ';' ||
-            (begins && (starts_word(gap, i, "and ") || starts_word(gap, i, "or "))))
-            return true;
-    }
-    return false;
-}
-
-static bool
-same_text(struct span a, struct span b)
-{
-    a = trim(a);
-    b = trim(b);
-    return a.length == b.length && (a.length == 0 || memcmp(a.at, b.at, a.length) == 0);
-}
-
-/* The last box and those it is one answer with, joined by commas. */
-static bool
-boxed(struct span text, struct span *content, struct arena *arena)
-{
-    struct box boxes[EXTRACT_BOXES_MAX], before;
-    size_t length = 0, at = 0, start;
-    int count = 1;
-    char *joined;
-
-    if (!last_box(text, text.length, &boxes[0]))
-        return false;
-    *content = boxes[0].content;
-    start = boxes[0].start;
-    while (count < EXTRACT_BOXES_MAX && last_box(text, start, &before) && before.end <= start &&
-           joins(part(text, before.end, start))) {
-        start = before.start;
-        if (!same_text(before.content, boxes[count - 1].content))
-            boxes[count++] = before;
-    }
-    if (count == 1)
-        return true;
-    for (int i = 0; i < count; i++)
-        length += boxes[i].content.length + 1;
-    joined = arena_take(arena, length);
-    for (int i = count - 1; i >= 0; i--) {
-        memcpy(joined + at, boxes[i].content.at, boxes[i].content.length);
-        at += boxes[i].content.length;
-        joined[at++] = ',';
-    }
-    *content = span_of(joined, at - 1);
-    return true;
 }
 
 /* A formula in a text, and what surrounds it. */
@@ -302,7 +126,8 @@ next_formula(struct search *s, struct formula *f)
                 continue;
             end = closing(s, k, s->at + 2, closes[k]);
             found = end < s->text.length;
-            *f = (struct formula){s->at, end + 2, part(s->text, s->at + 2, found ? end : s->at + 2)};
+            if (found)
+                *f = (struct formula){s->at, end + 2, part(s->text, s->at + 2, end)};
         }
         if (found || (c == '$' && dollars(s, f))) {
             s->at = f->end;
@@ -360,7 +185,8 @@ formula_of(struct span text, bool last, struct formula *out, struct arena *arena
     after = group.end;
     while (after < text.length && text.at[after] == ' ')
         after++;
-    if (starts(text, after, "%") || starts(text, after, "\\%") || starts_word(text, after, "percent")) {
+    if (starts(text, after, "%") || starts(text, after, "\\%") ||
+        starts_word(text, after, "percent")) {
         joined = arena_take(arena, out->content.length + 1);
         memcpy(joined, out->content.at, out->content.length);
         joined[out->content.length] = '%';
@@ -586,7 +412,7 @@ extract_answer(struct extract *x, struct span response, struct arena *arena)
     x->count = 0;
     if (text.length > EXTRACT_TAIL)
         text = part(text, text.length - EXTRACT_TAIL, text.length);
-    if (boxed(text, &found, arena)) {
+    if (extract_boxed(text, &found, arena)) {
         add_place(x, found, true, true);
         return;
     }
@@ -619,7 +445,7 @@ extract_gold(struct span gold, struct arena *arena)
 
     if (gold.length > EXTRACT_TAIL)
         gold = part(gold, gold.length - EXTRACT_TAIL, gold.length);
-    if (boxed(gold, &found, arena))
+    if (extract_boxed(gold, &found, arena))
         return extract_bare(found);
     mark = find_last(gold, gold.length, "####");
     if (mark < gold.length)

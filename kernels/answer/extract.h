@@ -1,6 +1,6 @@
 /* extract: where in a response its answer stands. The places, most explicit first; the first that
- * exists is the only one that counts, except that an announced or last expression which turns out to
- * be no mathematics gives way to the next:
+ * exists is the only one that counts, except that an announced or last expression which turns out
+ * to be no mathematics gives way to the next:
  *
  *   1. the last closed \boxed{} or \fbox{}; boxes right before it, or parted from it by a few words
  *      with "and", "or", a comma, are one list with it, so that naming many answers names a set

@@ -1,4 +1,4 @@
-/* parse: the levels of the grammar from a list down to a postfix; parse_primary.c holds the rest. */
+/* parse: the grammar from a list down to a postfix; parse_primary.c holds the rest. */
 #include "kernels/answer/parse.h"
 
 #include <string.h>
@@ -170,7 +170,8 @@ parse_subscript(struct parser *p, struct expression *base)
     char *kept;
     int count = 1;
 
-    while (braced && count < SUBSCRIPT_MAX && t[count - 1].kind != TOKEN_end && t[count].kind != '}')
+    while (braced && count < SUBSCRIPT_MAX && t[count - 1].kind != TOKEN_end &&
+           t[count].kind != '}')
         count++;
     if (t->kind == TOKEN_end || t[count - 1].kind == TOKEN_end || (braced && t[count].kind != '}'))
         return NULL;

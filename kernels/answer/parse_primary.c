@@ -396,8 +396,10 @@ set(struct parser *p)
         e = such_that(p);
     else if (list && list->kind == EXPRESSION_list && list->op == PARSE_SYSTEM)
         return list;
-    else
+    else if (list && list->kind == EXPRESSION_list)
         e = arguments(e, list);
+    else if (list && e)
+        expression_add(e, list);
     p->bars = bars;
     return list && e && parser_takes(p, TOKEN_close_set) ? e : NULL;
 }

@@ -11,7 +11,7 @@ struct parser {
     struct latex *l;
     int at;
     int depth;    /* of groups */
-    int brackets; /* of those, the ones that are no { } of LaTeX: no unit stands inside a fraction */
+    int brackets; /* of those, the ones without braces: no unit stands inside a fraction */
     int bars;     /* open | */
 };
 

@@ -244,8 +244,8 @@ solved(struct expressions *all, const struct expression *e, struct region *r)
     return true;
 }
 
-/* Relations in a row: "or" joins them; else what meets them all, or where nothing does (x < 1, x > 3)
- * they are joined too. */
+/* Relations in a row: "or" joins them; else what meets them all, or where nothing does (x < 1,
+ * x > 3) they are joined too. */
 static bool
 conditions(struct expressions *all, const struct expression *e, struct region *r)
 {

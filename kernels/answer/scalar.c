@@ -48,7 +48,7 @@ values_near(const mpq_t a, const mpq_t b)
     value_init(&y);
     value_set_exact(&x, a);
     value_set_exact(&y, b);
-    near = value_near(&x, &y, SCALAR_TOLERANCE);
+    near = value_near(&x, &y, SCALAR_SHARE, SCALAR_TOLERANCE);
     value_fini(&x);
     value_fini(&y);
     return near;
@@ -86,7 +86,7 @@ same_at(struct evaluation *v, const struct expression *a, const struct expressio
     value_init(&x);
     value_init(&y);
     if (evaluate(v, a, &x) && evaluate(v, b, &y))
-        same = value_same(&x, &y) || (decimal && value_near(&x, &y, SCALAR_TOLERANCE));
+        same = value_same(&x, &y) || (decimal && value_near(&x, &y, SCALAR_SHARE, SCALAR_TOLERANCE));
     value_fini(&x);
     value_fini(&y);
     return same;

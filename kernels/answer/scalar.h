@@ -4,13 +4,14 @@
 
 #include "kernels/answer/expression.h"
 
-/* A decimal stands for a number that no short decimal is (1/3, pi, another decimal) when they
- * differ by at most this times min(1, the larger size): a unit in the seventh place, halved. */
+/* A decimal stands for a number that no short decimal is (1/3, pi) or for another decimal when they
+ * differ by at most half a unit of the sixth place, and of the sixth significant digit. */
 #define SCALAR_TOLERANCE 5e-7
+#define SCALAR_SHARE     5e-6
 
 /* Exactly where both are rational, else by value at every point where both are defined (at least
- * two). 28% is 0.28, and 28 where only one side has the sign; 45 degrees are 45, and pi/4 where only
- * one side has the sign; known units must agree (unit.h). Infinities are the same by sign. */
+ * two). 28% is 0.28, and 28 where only one side has the sign; 45 degrees are 45, and pi/4 where
+ * only one side has the sign; known units must agree (unit.h). Infinities are the same by sign. */
 bool scalar_same(struct expressions *all, const struct expression *a, const struct expression *b);
 
 /* a = c b for one real constant c, not zero, at every point; positive: c > 0 too. */

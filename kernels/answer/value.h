@@ -1,7 +1,7 @@
 /* value: a complex number with a bound on its error. MPFR rounds every operation correctly, so a
  * value has the same bits on every machine and with every C library; the bound tells "equal" from
  * "not told apart": two values are equal when they differ by no more than their bounds and the
- * bounds are tiny. A sum that swallows a term whole (1 + 1e-200) is marked lossy and equals nothing.
+ * bounds are tiny. A sum that swallows a term (1 + 1e-200) is marked lossy and equals nothing.
  *
  * Every function sets *R, which may be an operand, and is false where the result is undefined or
  * beyond a bound. err is absolute, at least 0. */
@@ -60,7 +60,7 @@ int value_order(const struct value *a, const struct value *b);
 
 bool value_same(const struct value *a, const struct value *b);
 
-/* |a - b| <= tolerance * min(1, max(|a|, |b|)). */
-bool value_near(const struct value *a, const struct value *b, double tolerance);
+/* |a - b| <= min(most, share * max(|a|, |b|)). */
+bool value_near(const struct value *a, const struct value *b, double share, double most);
 
 #endif

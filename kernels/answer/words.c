@@ -1,8 +1,11 @@
 /* words: a copy with the wrappers left out. */
 #include "kernels/answer/words.h"
 
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
+
+#define DEPTH_MAX 60 /* braces in braces that are looked at */
 
 static bool
 is_space(char c)
@@ -43,19 +46,36 @@ unwrapped(struct span text, struct arena *arena)
 {
     char *to = arena_take(arena, text.length + 1);
     size_t length = 0;
+    uint64_t wraps = 0; /* a bit for each open brace: it is a wrapper's and left out */
+    int depth = 0;
+    bool wrapper = false;
 
     for (size_t i = 0; i < text.length;) {
         size_t next = text.at[i] == '\\' ? skip_command(text, i) : i;
         char c = text.at[i];
 
         if (next > i) {
+            wrapper = true;
             i = next;
             continue;
         }
         i++;
-        if (c == '{' || c == '}' || c == '$' || c == '"' || c == '*' || c == '`')
+        if (c == '{' && depth < DEPTH_MAX) {
+            wraps = wraps << 1 | wrapper;
+            depth++;
+        }
+        if ((c == '{' && wrapper) || (c == '}' && depth && wraps & 1) || c == '$' || c == '"' ||
+            c == '`' || (c == '*' && i < text.length && text.at[i] == '*') ||
+            (c == '*' && i > 1 && text.at[i - 2] == '*')) {
+            wrapper = false;
+            if (c == '}')
+                wraps >>= 1, depth--;
             continue;
-        if (is_space(c) || c == '~' || c == '\\') {
+        }
+        wrapper = false;
+        if (c == '}' && depth)
+            wraps >>= 1, depth--;
+        if (is_space(c) || c == '~' || (c == '\\' && i < text.length && is_space(text.at[i]))) {
             if (length && to[length - 1] != ' ')
                 to[length++] = ' ';
             continue;
