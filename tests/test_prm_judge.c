@@ -92,7 +92,7 @@ static struct vote
 ask(struct bench *b, const struct steps *steps, uint64_t ordinal)
 {
     struct harness_message m;
-    struct vote v;
+    struct vote v = {0};
     struct error e = {0};
 
     harness_give(b->h, 0, ordinal, ordinal, 1, steps);

@@ -14,6 +14,7 @@
 #define LABELS        2
 #define SLICE_SECONDS 0.05 /* pump() begins no further response after so long */
 #define UNITS_IN_HAND 64
+#define VECTORS_MAX   (1 << 20) /* numbers of one vote: a message has a bound of its own */
 
 struct prm_local {
     struct node *node;
@@ -105,13 +106,20 @@ encode(struct prm_local *l, const struct steps *steps, int64_t *places, struct e
     return rc;
 }
 
-/* The final hidden states of the steps that are spoken of; zeros for the others. */
+/* The final hidden states of the steps that are spoken of; zeros for the others. A response of so
+ * many steps that they would not fit goes without. */
 static void
 embed(struct prm_local *l, const int64_t *places, struct vote *vote, struct arena *arena)
 {
     int64_t count = vote->said.count, width = l->scorer.model.config.hidden_size, asked = 0;
     size_t row = (size_t)width * sizeof(float);
 
+    if (count > VECTORS_MAX / width) {
+        node_log(l->node, LOG_warning,
+                 "%" PRId64 " steps of %" PRId64 " numbers are too many: no embeddings", count,
+                 width);
+        return;
+    }
     vote->embeddings = (struct f32s){count * width, arena_take(arena, (size_t)count * row + 1)};
     for (int64_t i = 0; i < count; i++) {
         float *at = vote->embeddings.at + i * width;
