@@ -163,7 +163,7 @@ logit(const struct scorer *s, const float *hidden, int64_t class)
 void
 scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
 {
-    struct batch batch = {s->tokens, s->ids, s->sequences, s->starts};
+    struct batch batch = {s->tokens, s->ids, s->sequences, s->starts, NULL};
 
     assert(class_0 >= 0 && class_0 < s->model.head_rows && class_1 >= 0 &&
            class_1 < s->model.head_rows);

@@ -21,6 +21,7 @@ pack_reserve(struct pack *p, int64_t tokens, int64_t samples)
     if (samples + 1 > p->sample_room) {
         p->sample_room = samples + 1 + samples / 4;
         p->starts = xresize(p->starts, (size_t)p->sample_room * sizeof(*p->starts));
+        p->from = xresize(p->from, (size_t)p->sample_room * sizeof(*p->from));
         p->samples = xresize(p->samples, (size_t)p->sample_room * sizeof(*p->samples));
     }
 }
@@ -126,6 +127,18 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
     }
 }
 
+/* The first token of sample i whose hidden state is read: it has a target or named logits. */
+static int64_t
+first_read(const struct pack *p, int64_t i)
+{
+    const struct objective_sample *s = &p->samples[i];
+    int64_t row = s->first;
+
+    while (row < p->starts[i + 1] && p->targets[row] < 0 && row != s->named_row)
+        row++;
+    return row - p->starts[i];
+}
+
 /* With `whole` the contexts and ids too. */
 static void
 lay_out(struct pack *p, const struct pack_rules *rules, const struct sample *samples, int64_t count,
@@ -157,8 +170,13 @@ lay_out(struct pack *p, const struct pack_rules *rules, const struct sample *sam
         p->starts[i + 1] = at;
     }
     fill_rows(p, rules, samples, count, tokens);
-    p->batch =
-        (struct batch){.tokens = tokens, .ids = p->ids, .sequences = count, .starts = p->starts};
+    for (int64_t i = 0; whole && i < count; i++)
+        p->from[i] = first_read(p, i);
+    p->batch = (struct batch){.tokens = tokens,
+                              .ids = p->ids,
+                              .sequences = count,
+                              .starts = p->starts,
+                              .from = p->from};
 }
 
 void
@@ -180,6 +198,7 @@ pack_free(struct pack *p)
 {
     free(p->ids);
     free(p->starts);
+    free(p->from);
     free(p->targets);
     free(p->weight);
     free(p->reference);

@@ -37,7 +37,7 @@ struct pack {
      * and advantage where all samples have them */
     struct objective_batch rows;
     int32_t *ids;
-    int64_t *starts;
+    int64_t *starts, *from;
     int32_t *targets; /* (tokens): -1 where nothing is learnt */
     float *weight, *reference, *behaviour, *advantage;
     uint8_t *mask, *begins;

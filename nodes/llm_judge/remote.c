@@ -8,6 +8,7 @@
 #include "nodes/judge.h"
 #include "nodes/llm_judge/chat.h"
 #include "nodes/llm_judge/verdict.h"
+#include "nodes/remote/purse.h"
 
 struct judging {
     struct judging *next, **link;
@@ -41,7 +42,7 @@ remote_check(struct check *c, const struct llm_options *o, struct error *e)
                           "'%s' is a folder beside the topology, and backend http needs the"
                           " name of a model that the server knows",
                           o->model);
-    return 0;
+    return purse_check(c, &o->remote, o->model, o->max_tokens, e);
 }
 
 struct remote *
@@ -227,6 +228,12 @@ remote_ready(struct remote *r, struct error *e)
     while (rc == 0 && calls_next(r->calls, &a))
         use_answer(r, &a);
     return rc ? rc : calls_send(r->calls, e);
+}
+
+int
+remote_flush(struct remote *r, struct error *e)
+{
+    return calls_flush(r->calls, e);
 }
 
 int

@@ -476,17 +476,45 @@ http_step(struct http *h, struct error *e)
 
 /* ---- answers ---- */
 
-/* A server that echoes the key must not get it into a log or a store. */
+static void
+star_out_form(char *text, size_t length, const char *form)
+{
+    size_t n = strlen(form);
+    char *at = text;
+
+    while ((at = memmem(at, length - (size_t)(at - text), form, n)) != NULL)
+        memset(at, '*', n);
+}
+
+/* A server that echoes the key must not get it into a log or a store; some write / as \/. */
 static void
 star_out(char *text, size_t length, const char *secret)
 {
-    size_t n = strlen(secret);
-    char *at = text;
+    char *form, *to;
 
-    if (n < SECRET_MIN || !length)
+    if (strlen(secret) < SECRET_MIN || !length)
         return;
-    while ((at = memmem(at, length - (size_t)(at - text), secret, n)) != NULL)
-        memset(at, '*', n);
+    star_out_form(text, length, secret);
+    if (!strchr(secret, '/'))
+        return;
+    to = form = xalloc(2 * strlen(secret) + 1);
+    for (const char *at = secret; *at; *to++ = *at++)
+        if (*at == '/')
+            *to++ = '\\';
+    star_out_form(text, length, form);
+    explicit_bzero(form, strlen(form));
+    free(form);
+}
+
+/* A value that was cut may end in the beginning of the key. */
+static void
+star_out_cut(char *value, size_t room, const char *secret)
+{
+    size_t length = strlen(value), n = strlen(secret);
+
+    star_out(value, length, secret);
+    if (length + 1 == room && n >= SECRET_MIN)
+        memset(value + length - (n < length ? n : length), '*', n < length ? n : length);
 }
 
 /* Faults that trying again does not pass: the server is not who it says, or the URL is no URL. */
@@ -503,10 +531,24 @@ is_broken(const struct request *r, CURLcode code)
            code == CURLE_URL_MALFORMAT;
 }
 
+static bool
+is_open_ended(const struct request *r)
+{
+    struct curl_header *coding;
+    curl_off_t length = -1;
+    long version = 0;
+
+    curl_easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    curl_easy_getinfo(r->easy, CURLINFO_HTTP_VERSION, &version);
+    return length < 0 && version < CURL_HTTP_VERSION_2_0 &&
+           curl_easy_header(r->easy, "transfer-encoding", 0, CURLH_HEADER, -1, &coding) !=
+               CURLHE_OK;
+}
+
 static void
 read_fault(const struct request *r, CURLcode code, struct http_answer *a)
 {
-    curl_off_t connected = 0;
+    curl_off_t connected = 0, uploaded = 0;
 
     curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
     snprintf(a->failure, sizeof(a->failure), "%s",
@@ -514,6 +556,8 @@ read_fault(const struct request *r, CURLcode code, struct http_answer *a)
              : r->fault[0]                        ? r->fault
                                                   : curl_easy_strerror(code));
     a->broken = is_broken(r, code);
+    curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    a->sent = uploaded > 0;
     a->timed_out = code == CURLE_OPERATION_TIMEDOUT && connected > 0;
 }
 
@@ -541,9 +585,10 @@ http_next(struct http *h, struct http_answer *a)
         read_fault(r, m->data.result, a);
     else
         a->status = (int)status;
+    a->open_ended = is_open_ended(r);
     http_headers_read(r->easy, a);
-    star_out(a->location, strlen(a->location), h->secret);
-    star_out(a->failure, strlen(a->failure), h->secret);
+    star_out_cut(a->location, sizeof(a->location), h->secret);
+    star_out_cut(a->failure, sizeof(a->failure), h->secret);
     if (r->too_big)
         buffer_clear(&r->got);
     star_out(r->got.at, r->got.length, h->secret);

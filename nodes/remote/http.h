@@ -51,7 +51,9 @@ struct http_answer {
     void *own;          /* as given to http_post() */
     int status;         /* 0: no answer, see failure */
     bool too_big;       /* the body passed answer_bytes_max and was dropped; the status stands */
+    bool sent;          /* of a failure: the request, or a part of it, had left */
     bool broken;        /* no answer can come until a person mends it: certificate, URL, proxy */
+    bool open_ended;    /* only the end of the connection said that the body was whole */
     bool timed_out;     /* the failure is that time ran out after the server was reached */
     char failure[256];  /* "Connection refused"; empty when a whole answer came */
     struct span body;   /* whole, when failure is empty */
