@@ -50,7 +50,7 @@ prm_local_check(struct check *c, const struct prm_options *o, struct error *e)
     if (model_config_read(&config, o->model, &why) != 0 ||
         scorer_check(o->model, labels_of(&config), &t, &why) != 0)
         return check_fail(c, "model", e, "%s", why.text);
-    int rc = convention_resolve(&convention, &config, t, &why);
+    int rc = convention_resolve(&convention, o->model, &config, t, &why);
     tokenizer_close(t);
     return rc != 0 ? check_fail(c, o->convention ? "convention" : "model", e, "%s", why.text) : 0;
 }
@@ -72,8 +72,8 @@ prm_local_open(struct node *n, struct error *e)
     if (rc == 0)
         rc = scorer_open(&l->scorer, o->model, labels_of(&config), e);
     if (rc == 0)
-        rc = convention_resolve(&judge->convention, &l->scorer.model.config, l->scorer.tokenizer,
-                                e);
+        rc = convention_resolve(&judge->convention, o->model, &l->scorer.model.config,
+                                l->scorer.tokenizer, e);
     if (rc != 0) {
         prm_local_close(l);
         return NULL;
