@@ -333,6 +333,13 @@ what_cannot_be_asked_costs_no_call(void **state)
     assert_true(!v.said.at[0] && !v.said.at[1] && v.response.count == 0);
     assert_int_equal(judge_server_calls(b.server), 0);
     bench_close(&b);
+    bench_open(&b, "context", "ok", "", options); /* one call tells that none can be answered */
+    forged = steps_of("1 + 1?");
+    v = ask(&b, &forged, 0);
+    assert_true(v.abstain.length > 0);
+    assert_int_equal(harness_dead_count(b.h), 1);
+    assert_int_equal(judge_server_calls(b.server), 1);
+    bench_close(&b);
 }
 
 /* The numbers that vLLM's own test expects of Qwen2.5-Math-PRM on its example. */
