@@ -92,7 +92,7 @@ $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
 # The tests' scripted judge, as a program for test scripts.
-$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/libsluice.a
+$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/tests/pooling_answer.o $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
 
