@@ -7,6 +7,7 @@
 
 #include "graph/account.h"
 #include "graph/letter.h"
+#include "graph/look.h"
 #include "graph/metrics.h"
 #include "graph/trace.h"
 
@@ -79,6 +80,7 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     json_object_set_new(reply, "draining", json_boolean(n->draining));
     json_object_set_new(reply, "upstream_finished", json_boolean(n->upstream_finished));
     json_object_set_new(reply, "metrics", metrics);
+    look_report(n->store, reply);
     return 0;
 }
 

@@ -389,6 +389,8 @@ node_state_name(struct node *n)
         return "draining";
     if (n->ended)
         return "running";
+    if (strncmp(n->why, "over budget", 11) == 0)
+        return "paused";
     if (strncmp(n->why, "computing", 9) == 0)
         return "computing";
     if (n->kind->source && n->may_emit_refused)

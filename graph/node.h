@@ -99,6 +99,10 @@ struct node_kind {
      * starts nothing. Called by `sluice check`, by `run` before anything else, never by the process. May be NULL. */
     int (*check)(struct check *c, struct error *e);
 
+    /* Does what the node will call outside answer? For `sluice check --online` alone: may take seconds, costs nothing,
+     * starts nothing. Appends a line for each thing asked; returns the first error. May be NULL. */
+    int (*probe)(const void *options, struct buffer *told, struct error *e);
+
     /* Options are filled, the store is open, no message was given yet. Load state with node_get(). */
     int (*start)(struct node *n, struct error *e);
 
@@ -199,8 +203,14 @@ double node_now(struct node *n);                /* seconds, monotonic; tests tur
 /* ---- telling ---- */
 enum log_level { LOG_debug, LOG_info, LOG_warning, LOG_error };
 void node_log(struct node *n, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. */
+/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. What
+ * begins with "computing" or "over budget" is also the state shown: computing, paused. */
 void node_why(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What else `sluice status` shows of this process, as one JSON object of at most NODE_TELL_MAX bytes (longer, or
+ * no object: nothing is shown); each replaces the last. Durable, part of the transaction: the store of a process that
+ * is down tells it too. */
+#define NODE_TELL_MAX (64 << 10)
+void node_tell(struct node *n, struct span json);
 enum metric {
 #define METRIC(name, unit, kind, meaning) METRIC_##name,
 #include "schemas/metrics.def"

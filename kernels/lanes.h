@@ -89,11 +89,15 @@ lanes_choose(lanes_int mask, lanes yes, lanes no)
     return (lanes)((mask & (lanes_int)yes) | (~mask & (lanes_int)no));
 }
 
-/* b where a is not a number. */
+/* a > b ? a : b, so b where one is not a number, and where both are zeros: what maxps gives. */
 LANES_INLINE lanes
 lanes_larger(lanes a, lanes b)
 {
+#ifdef LANES_MASKED
+    return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
+#else
     return lanes_choose(a > b, a, b);
+#endif
 }
 
 /* Lane i with lane i xor 8, then 4, 2, 1: the tree that ends in lane 0. */

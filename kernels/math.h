@@ -17,11 +17,9 @@ LANES_INLINE lanes
 math_exp(lanes x)
 {
     const lanes shift = lanes_all(0x1.8p23f);
-    lanes_int   small = x < MATH_EXP_LOW, large = x > MATH_EXP_HIGH;
-    lanes       y = lanes_choose(small | large, lanes_all(0.0f), x);
-    lanes       t = y * 1.44269504088896341f + shift;
+    lanes       t = x * 1.44269504088896341f + shift;
     lanes       n = t - shift;
-    lanes       r = (y - n * 0.693359375f) - n * -2.12194440e-4f;
+    lanes       r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     lanes       p = lanes_all(1.9875691500e-4f);
 
     p = p * r + 1.3981999507e-3f;
@@ -31,8 +29,9 @@ math_exp(lanes x)
     p = p * r + 5.0000001201e-1f;
     p = (p * r) * r + r + 1.0f;
     p = (lanes)((lanes_uint)p + (((lanes_uint)t - (lanes_uint)shift) << 23));
-    p = lanes_choose(large, lanes_all(__builtin_inff()), p);
-    return lanes_choose(small, lanes_all(0.0f), p);
+    /* what came of a number too small or too large is not looked at */
+    p = lanes_choose(x > MATH_EXP_HIGH, lanes_all(__builtin_inff()), p);
+    return lanes_choose(x < MATH_EXP_LOW, lanes_all(0.0f), p);
 }
 
 LANES_INLINE float

@@ -1,7 +1,7 @@
 /* Products by tiles. The right factor is packed into panels: isa->columns wide, `inner` long, zero
- * beyond the last column, so a tile reads it in a straight line. The left one has a stride of 1,
- * so a tile can read it where it lies; only where every step of the sum would touch another page
- * is it packed. Blocks of MATMUL_INNER along the sum keep a panel in the first cache; a tile then
+ * beyond the last column, so a tile reads it in a straight line; one whose rows are contiguous and
+ * near each other is read where it lies. The left one has a stride of 1, so a tile can read it
+ * where it lies; only where every step of the sum would touch another page is it packed. Blocks of MATMUL_INNER along the sum keep a panel in the first cache; a tile then
  * goes on from what the last block left in c, which does not change the chain. */
 #include "kernels/matmul.h"
 
@@ -17,6 +17,7 @@
 #define MATMUL_COLUMNS 512 /* columns packed at a time: 512 KiB of panels, half a second cache */
 #define MATMUL_ROWS    96  /* rows that go over a panel before the next: a multiple of every tile */
 #define MATMUL_DIRECT  24       /* with fewer rows, a right factor that lies well is not packed */
+#define MATMUL_NEAR    1024     /* a right factor with b_inner up to this is read where it lies */
 #define MATMUL_FAR     128 /* a left factor with a_row 1 is packed where a_inner is longer ... */
 #define MATMUL_REUSE   96  /* ... and so many columns share the work */
 
@@ -153,16 +154,17 @@ run_panel(const struct isa *isa, struct isa_tile *t, int64_t rows, int64_t colum
     }
 }
 
-/* Rows times packed panels. Rows go in blocks, so that a block of a stays near while the panels
- * pass over it. strips: room to pack such a block, or NULL to read it where it lies. */
+/* Rows times panels. Rows go in blocks, so that a block of a stays near while the panels pass over
+ * it. b: packed panels; or, with in_place, the right factor's rows, b_inner apart. strips: room to
+ * pack such a block, or NULL to read it where it lies. */
 static void
 run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start start,
-           int64_t columns, int64_t inner, const float *a, const float *panels, float *strips,
-           const float *bias, float *c)
+           int64_t columns, int64_t inner, const float *a, const float *right, int in_place,
+           float *strips, const float *bias, float *c)
 {
     for (int64_t i = 0; i < q->rows; i += MATMUL_ROWS) {
         int64_t rows = least(q->rows - i, MATMUL_ROWS), stride = strips == NULL ? q->a_row : inner;
-        const float *b = panels, *left = strips == NULL ? a + i * q->a_row : strips;
+        const float *b = right, *left = strips == NULL ? a + i * q->a_row : strips;
 
         if (strips != NULL)
             isa->strips(rows, inner, isa->rows, a + i, q->a_inner, strips);
@@ -171,13 +173,14 @@ run_panels(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
             int     beyond = j + isa->columns < columns;
             struct isa_tile t = {
                 .columns = wide, .inner = inner, .a_row = q->a_row,
-                .a_inner = strips == NULL ? q->a_inner : isa->rows, .b = b, .b_inner = wide,
-                .c_row = q->c_row, .bias = bias + (start == ISA_START_bias ? j : 0), .start = start,
+                .a_inner = strips == NULL ? q->a_inner : isa->rows, .b = b,
+                .b_inner = in_place ? q->b_inner : wide, .c_row = q->c_row,
+                .bias = bias + (start == ISA_START_bias ? j : 0), .start = start,
             };
 
-            b += wide * inner;
+            b += in_place ? wide : wide * inner;
             t.soon = b;     /* each of the tiles over this panel fetches its part of the next */
-            t.soon_step = beyond ? wide * isa->rows / MATMUL_ROWS : 0;
+            t.soon_step = beyond && !in_place ? wide * isa->rows / MATMUL_ROWS : 0;
             run_panel(isa, &t, rows, here, left, stride, beyond, c + i * q->c_row + j);
         }
     }
@@ -208,6 +211,23 @@ run_direct(const struct isa *isa, const struct matmul_shape *q, enum isa_start s
     }
 }
 
+/* Can whole tiles read the right factor in place? */
+static int
+lies_well(const struct matmul_shape *q)
+{
+    return q->b_column == 1 && q->columns % LANES == 0;
+}
+
+static const float *
+packed_right(struct matmul *s, const struct isa *isa, const struct matmul_shape *q, int64_t columns,
+             int64_t inner, const float *b)
+{
+    float *panels = grown(&s->panels, &s->panels_room, round_up(columns, LANES) * inner);
+
+    pack_panels(isa, columns, inner, b, q->b_inner, q->b_column, panels);
+    return panels;
+}
+
 static void
 run_alone(struct matmul *s, const struct matmul_shape *q, const float *a, const float *b, float *c)
 {
@@ -218,12 +238,13 @@ run_alone(struct matmul *s, const struct matmul_shape *q, const float *a, const 
 
     if (q->rows <= 0 || q->columns <= 0)
         return;
-    if (q->rows <= MATMUL_DIRECT && q->b_column == 1 && q->columns % LANES == 0) {
+    if (q->rows <= MATMUL_DIRECT && lies_well(q)) {
         run_direct(isa, q, start, a, b, c);
         return;
     }
     for (int64_t j = 0; j < q->columns; j += MATMUL_COLUMNS) {
         int64_t columns = least(q->columns - j, MATMUL_COLUMNS), p = 0;
+        int     in_place = lies_well(q) && q->b_inner <= MATMUL_NEAR;
         float  *strips = NULL;
 
         if (q->a_row == 1 && q->a_inner > MATMUL_FAR && columns >= MATMUL_REUSE)
@@ -231,13 +252,12 @@ run_alone(struct matmul *s, const struct matmul_shape *q, const float *a, const 
 
         do {    /* once even where inner is 0: c still gets its start */
             int64_t inner = least(q->inner - p, MATMUL_INNER);
-            float  *panels = grown(&s->panels, &s->panels_room, round_up(columns, LANES) * inner);
+            const float *right = b + p * q->b_inner + j * q->b_column;
 
-            if (inner > 0)
-                pack_panels(isa, columns, inner, b + p * q->b_inner + j * q->b_column, q->b_inner,
-                            q->b_column, panels);
+            if (!in_place && inner > 0)
+                right = packed_right(s, isa, q, columns, inner, right);
             run_panels(isa, q, p == 0 ? start : ISA_START_add, columns, inner, a + p * q->a_inner,
-                       panels, strips, q->bias == NULL ? c : q->bias + j, c + j);
+                       right, in_place, strips, q->bias == NULL ? c : q->bias + j, c + j);
             p += inner;
         } while (p < q->inner);
     }
@@ -402,7 +422,7 @@ packed_part(void *context, int64_t part, int who)
     (void)who;
     q.rows = least(q.rows - i, MATMUL_PART_ROWS);
     run_panels(isa_now(), &q, m->start, least(q.columns - j, MATMUL_PART_COLUMNS), q.inner,
-               m->a + i * q.a_row, m->b + j * q.inner, NULL,
+               m->a + i * q.a_row, m->b + j * q.inner, 0, NULL,
                m->bias + (m->start == ISA_START_bias ? j : 0), m->c + i * q.c_row + j);
 }
 
@@ -423,7 +443,7 @@ packed(int64_t n, const struct matmul_weight *p, enum isa_start start, const flo
 
         threads_run(p->threads, m.across * blocks(n, MATMUL_PART_ROWS), packed_part, &m);
     } else if (n > 0 && p->columns > 0) {
-        run_panels(isa_now(), &q, start, p->columns, p->inner, x, p->panels, NULL, bias, y);
+        run_panels(isa_now(), &q, start, p->columns, p->inner, x, p->panels, 0, NULL, bias, y);
     }
 }
 

@@ -309,6 +309,7 @@ segment_cut(const struct segment *s, struct span text, struct buffer *ends, stru
     case SEGMENT_paragraph: cut_paragraphs(text, &raw); break;
     case SEGMENT_sentence:  cut_sentences(text, &raw); break;
     case SEGMENT_marker:    rc = cut_markers(s, text, &raw, e); break;
+    case SEGMENT_given:     return error_set(e, ERROR_internal, "given steps are not cut");
     }
     if (rc != 0)
         goto done;

@@ -25,7 +25,13 @@
 /* Backtracking steps of one search: a hostile response cannot hang a node. */
 #define SEGMENT_MATCH_LIMIT 1000000
 
-enum segment_method { SEGMENT_line, SEGMENT_paragraph, SEGMENT_sentence, SEGMENT_marker };
+enum segment_method {
+    SEGMENT_line,
+    SEGMENT_paragraph,
+    SEGMENT_sentence,
+    SEGMENT_marker,
+    SEGMENT_given, /* not cut here: the steps came with the rollout */
+};
 
 struct segment {
     enum segment_method method;

@@ -1,6 +1,7 @@
 /* segmenter: cuts wrong responses into steps for the judges; correct ones go straight on. */
 #include "graph/node.h"
 #include "nodes/segment.h"
+#include "nodes/spans.h"
 
 enum { PORT_in, PORT_steps, PORT_passed };
 
@@ -18,12 +19,12 @@ struct segmenter {
     struct buffer  ends, body;
 };
 
-static const char *const method_names[] = {"line", "paragraph", "sentence", "marker", NULL};
+static const char *const method_names[] = {"line", "paragraph", "sentence", "marker", "given", NULL};
 
 static const struct option segmenter_options[] = {
     OPT_CHOICE(struct segmenter_options, method, FIXED, "paragraph", method_names,
                "where a step ends: after a line, a blank line or a sentence, or before a match of "
-               "`patterns`"),
+               "`patterns`; given: as the input gives them (the reader's steps_field)"),
     OPT_TEXTS(struct segmenter_options, patterns, FIXED, "",
               "method marker: regular expressions (PCRE2); each match begins a step"),
     OPT_SIZE(struct segmenter_options, min_bytes, FIXED, "0", 0, 1e9,
@@ -71,6 +72,9 @@ segmenter_check(struct check *c, struct error *e)
     if (o->method != SEGMENT_marker && o->patterns.count > 0)
         return check_fail(c, "patterns", e, "only method marker uses patterns; the method is %s",
                           method_names[o->method]);
+    if (o->method == SEGMENT_given && (o->min_bytes > 0 || o->max_bytes > 0))
+        return check_fail(c, o->min_bytes > 0 ? "min_bytes" : "max_bytes", e,
+                          "method given takes the steps as they are");
     if (segment_of(o, &s, &why) != 0)
         return check_fail(c, "patterns", e, "%s", why.text);
     segment_fini(&s);
@@ -84,6 +88,17 @@ segmenter_start(struct node *n, struct error *e)
     return segment_of(node_options(n), &s->segment, e);
 }
 
+/* The steps that came with the rollout. */
+static int
+take_given(const struct rollout *r, struct buffer *ends, struct error *e)
+{
+    if (r->given_ends.count == 0 && r->response.length > 0)
+        return error_set(e, ERROR_input, "the rollout came without steps; see the reader's "
+                                         "steps_field");
+    buffer_add(ends, r->given_ends.at, sizeof(uint64_t) * (size_t)r->given_ends.count);
+    return spans_check(r->given_ends.at, r->given_ends.count, r->response.length, e);
+}
+
 static int
 segmenter_take(struct node *n, struct unit *u, struct error *e)
 {
@@ -91,6 +106,7 @@ segmenter_take(struct node *n, struct unit *u, struct error *e)
     const struct segmenter_options *o = node_options(n);
     struct steps                    steps = {0};
     struct error                    why;
+    int                             rc;
 
     (void)e;
     arena_clear(&s->arena);
@@ -108,7 +124,10 @@ segmenter_take(struct node *n, struct unit *u, struct error *e)
         unit_done(n, u);
         return 0;
     }
-    if (segment_cut(&s->segment, steps.rollout.response, &s->ends, &why) != 0) {
+    rc = o->method == SEGMENT_given
+             ? take_given(&steps.rollout, &s->ends, &why)
+             : segment_cut(&s->segment, steps.rollout.response, &s->ends, &why);
+    if (rc != 0) {
         unit_dead(n, u, "%s", why.text);
         return 0;
     }

@@ -7,6 +7,7 @@
 #include "nodes/judge.h"
 #include "nodes/llm_judge/chat.h"
 #include "nodes/origin.h"
+#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"http", "local", NULL};
 static const char *const scoring_names[] = {"verdict", "expected", "rank", NULL};
@@ -156,6 +157,14 @@ llm_check(struct check *c, struct error *e)
 }
 
 static int
+llm_probe(const void *options, struct buffer *told, struct error *e)
+{
+    const struct llm_options *o = options;
+
+    return o->backend == LLM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
+}
+
+static int
 llm_start(struct node *n, struct error *e)
 {
     struct llm_judge *judge = node_state(n);
@@ -215,6 +224,14 @@ llm_pump(struct node *n, struct error *e)
 }
 
 static int
+llm_flush(struct node *n, struct error *e)
+{
+    struct llm_judge *judge = node_state(n);
+
+    return judge->remote ? remote_flush(judge->remote, e) : 0;
+}
+
+static int
 llm_changed(struct node *n, const char *option, struct error *e)
 {
     struct llm_judge *judge = node_state(n);
@@ -244,12 +261,14 @@ const struct node_kind node_llm_judge = {
     .ports = judge_ports,
     .options = llm_judge_options,
     .check = llm_check,
+    .probe = llm_probe,
     .start = llm_start,
     .take = llm_take,
     .whole_groups = llm_whole_groups,
     .take_group = llm_take_group,
     .pump = llm_pump,
     .ready = llm_ready,
+    .flush = llm_flush,
     .changed = llm_changed,
     .stop = llm_stop,
 };

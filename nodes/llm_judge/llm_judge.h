@@ -41,6 +41,7 @@ int remote_check(struct check *c, const struct llm_options *o, struct error *e);
 struct remote *remote_open(struct node *n, struct error *e);
 int remote_take(struct remote *r, struct unit *const *units, int count, struct error *e);
 int remote_ready(struct remote *r, struct error *e);
+int remote_flush(struct remote *r, struct error *e);
 int remote_changed(struct remote *r, struct error *e);
 void remote_close(struct remote *r);
 

@@ -10,6 +10,7 @@
 
 #include "nodes/judge.h"
 #include "nodes/llm_judge/interview.h"
+#include "nodes/remote/purse.h"
 
 /* One response, or those of a group that are to be ranked. */
 struct judging {
@@ -54,7 +55,7 @@ remote_check(struct check *c, const struct llm_options *o, struct error *e)
                           "'%s' is a folder beside the topology, and backend http needs the"
                           " name of a model that the server knows",
                           o->model);
-    return 0;
+    return purse_check(c, &o->remote, o->model, o->max_tokens, e);
 }
 
 /* A unit costs `votes` calls or more, a group to rank as many for all of its units. */
@@ -312,6 +313,12 @@ remote_ready(struct remote *r, struct error *e)
     while (rc == 0 && calls_next(r->calls, &a))
         use_answer(r, &a);
     return rc ? rc : calls_send(r->calls, e);
+}
+
+int
+remote_flush(struct remote *r, struct error *e)
+{
+    return calls_flush(r->calls, e);
 }
 
 int

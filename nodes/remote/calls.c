@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,21 +12,29 @@
 
 #include <xxhash.h>
 
-#include "nodes/remote/budget.h"
 #include "nodes/remote/endpoints.h"
+#include "nodes/remote/purse.h"
 #include "nodes/remote/url.h"
 
 #define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
 #define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
+#define ADMIT_later     (INT_MIN)
+#define ESTIMATE_IN_HAND 1024 /* units at a time where calls are only counted */
 #define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
-enum call_state { CALL_idle, CALL_cleared, CALL_flying, CALL_held };
+enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
 
 struct call {
     struct call *next, *before; /* in the list of its state */
     void *own;
     const char *path;
     struct buffer body, cache_key;
+    struct buffer answer; /* of CALL_found, and of CALL_held while a cache is kept */
+    struct cache_key key; /* of the body at hand */
+    bool keyed, looked;   /* the key is made; the cache was asked */
+    bool doubled;         /* an identical call is out: its answer is worth waiting for */
+    bool cached;          /* the answer is the cache's */
+    bool blamed;          /* the answer was no use */
     uint64_t ordinal;
     int variation;
     enum call_state state;
@@ -39,10 +48,10 @@ struct call {
     uint64_t tokens_in_most, tokens_out_most;
     uint64_t tokens_in, tokens_out;
     double charged;  /* tokens, to the pace, for the try at hand */
-    int64_t aside;   /* of the budget, for the try at hand */
-    int64_t settled; /* what earlier tries cost */
-    json_t *json;    /* of CALL_held */
-    char *why;       /* of CALL_held, given up */
+    struct amount aside; /* of the budget, for the try at hand */
+    int64_t money;       /* what all tries cost */
+    json_t *json;        /* of CALL_held */
+    char *why;           /* of CALL_held, given up */
 };
 
 struct list {
@@ -55,13 +64,13 @@ struct calls {
     const struct remote_options *options;
     struct http *http;
     struct endpoints endpoints;
-    struct list idle, busy;
+    struct list idle, found, busy;
     json_t *fields;    /* of every request; NULL: none */
     XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
     struct rate requests, tokens;
     bool key_refused;
-    struct budget budget;
-    bool over_budget, paced;
+    struct purse *purse;
+    bool paced;
     double paced_until;
     char why[REPLY_WHY_MAX]; /* the last trouble */
 };
@@ -126,17 +135,16 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
     struct calls *c = xalloc(sizeof(*c));
     struct http_settings bare = remote_http(o, NULL);
 
-    (void)model; /* prices are options */
     c->node = n;
     c->options = o;
     if (endpoints_set(&c->endpoints, &o->url, (int)o->in_flight, NULL, e) != 0 ||
-        remote_body(o, &c->fields, e) != 0 || !(c->http = http_open(&bare, e))) {
+        remote_body(o, &c->fields, e) != 0 || !(c->http = http_open(&bare, e)) ||
+        !(c->purse = purse_open(n, o, model, e))) {
         calls_close(c);
         return NULL;
     }
     apply_settings(c, true);
-    budget_load(&c->budget, n);
-    node_set_in_flight(n, (int)o->in_flight);
+    node_set_in_flight(n, purse_estimates(c->purse) ? ESTIMATE_IN_HAND : (int)o->in_flight);
     node_watch(n, http_fd(c->http));
     return c;
 }
@@ -148,6 +156,7 @@ call_free(struct list *l, struct call *call)
     json_decref(call->json);
     buffer_free(&call->body);
     buffer_free(&call->cache_key);
+    buffer_free(&call->answer);
     free(call->why);
     free(call);
 }
@@ -160,8 +169,11 @@ calls_close(struct calls *c)
     http_close(c->http);
     while (c->idle.first)
         call_free(&c->idle, c->idle.first);
+    while (c->found.first)
+        call_free(&c->found, c->found.first);
     while (c->busy.first)
         call_free(&c->busy, c->busy.first);
+    purse_close(c->purse);
     endpoints_free(&c->endpoints);
     json_decref(c->fields);
     free(c);
@@ -183,6 +195,8 @@ calls_changed(struct calls *c, struct error *e)
     }
     apply_settings(c, true);
     node_set_in_flight(c->node, in_flight);
+    if (purse_changed(c->purse, e) != 0)
+        return e->code;
     return calls_send(c, e);
 }
 
@@ -210,17 +224,15 @@ tell_why(struct calls *c)
 {
     double now = node_now(c->node), limited = endpoints_limited(&c->endpoints, now);
     int flying = http_flying(c->http), waiting = c->idle.count;
-    char servers[200];
+    char servers[200], money[200];
 
     tell_servers(c, servers, sizeof(servers));
+    purse_words(c->purse, money, sizeof(money));
     if (endpoints_refuse(&c->endpoints))
         node_why(c->node, "the server refuses (%s); trying one call every %.0f s at most", c->why,
                  ENDPOINT_REFUSED_MAX);
-    else if (c->over_budget)
-        node_why(
-            c->node,
-            "over budget: %.4f of %.4f USD are spent or set aside; a higher budget_usd goes on",
-            (double)c->budget.spent / 1e6, c->options->budget_usd);
+    else if (purse_empty(c->purse))
+        node_why(c->node, "%s", money);
     else if (limited > now && waiting)
         node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(limited - now), c->why);
     else if (c->paced && waiting)
@@ -232,7 +244,8 @@ tell_why(struct calls *c)
     else if (waiting)
         node_why(c->node, "%d judge calls to be tried again (%s)%s", waiting, c->why, servers);
     else if (flying)
-        node_why(c->node, "waiting for %d judge calls%s", flying, servers);
+        node_why(c->node, "waiting for %d judge calls%s%s%s", flying, servers,
+                 money[0] ? "; " : "", money);
     else
         node_why(c->node, NULL);
 }
@@ -306,60 +319,112 @@ post(struct calls *c, struct call *call, struct error *e)
     return rc;
 }
 
-static int64_t
-millionths(const struct remote_options *o, uint64_t tokens_in, uint64_t tokens_out)
-{
-    return (int64_t)ceil((double)tokens_in * o->price_in + (double)tokens_out * o->price_out);
-}
-
-/* May this call be paid for? What it may cost at most is set aside: no tokenizer gives more tokens
- * than bytes. */
+/* Is the same asked just now by another call? */
 static bool
-afford(struct calls *c, struct call *call)
+is_asked(const struct calls *c, const struct call *call)
 {
-    const struct remote_options *o = c->options;
-    int64_t most = millionths(o, call->tokens_in_most, call->tokens_out_most);
-
-    if (o->budget_usd <= 0 || call->aside > 0)
-        return true;
-    c->over_budget = !budget_reserve(&c->budget, most, (int64_t)(o->budget_usd * 1e6));
-    if (!c->over_budget)
-        call->aside = most;
-    return !c->over_budget;
+    for (const struct call *other = c->busy.first; other; other = other->next)
+        if (other->keyed && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
+            return true;
+    return false;
 }
 
-/* The try at hand ended with an answer: its share of the budget becomes what it cost. */
+/* Looks for answers in the cache, once for each call. */
 static void
-settle(struct calls *c, struct call *call)
+look_up(struct calls *c)
 {
-    int64_t cost = millionths(c->options, call->tokens_in, call->tokens_out) - call->settled;
+    struct cache_answer found;
 
-    if (c->options->budget_usd > 0 || call->aside > 0)
-        budget_settle(&c->budget, call->aside, cost);
-    call->settled += cost;
-    call->aside = 0;
+    for (struct call *call = c->idle.first, *after; call; call = after) {
+        after = call->next;
+        call->doubled = false;
+        if (call->looked || !purse_caches(c->purse))
+            continue;
+        if (!call->keyed)
+            cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
+                      buffer_span(&call->body), &call->key);
+        call->keyed = true;
+        call->doubled = is_asked(c, call);
+        call->looked = !call->doubled;
+        if (call->doubled || !purse_find(c->purse, &call->key, call->ordinal, &found))
+            continue;
+        buffer_clear(&call->answer);
+        buffer_add(&call->answer, found.body.at, found.body.length);
+        call->tokens_in += found.tokens_in;
+        call->tokens_out += found.tokens_out;
+        call->money += found.money;
+        call->cached = true;
+        list_remove(&c->idle, call);
+        list_add(&c->found, call, false);
+        call->state = CALL_found;
+    }
 }
 
-/* A server for the call, if pace, servers and budget let it go now; else -1, and *next gets the
- * time at which to see again. */
+static const char estimate_why[] = "no call was made: this is an estimate";
+
+/* Counts what would be asked; each call is given up. */
+static void
+count_all(struct calls *c)
+{
+    for (struct call *call; (call = c->idle.first);) {
+        cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
+                  buffer_span(&call->body), &call->key);
+        purse_count(c->purse, &call->key, call->body.length, call->tokens_in_most,
+                    call->tokens_out_most);
+        list_remove(&c->idle, call);
+        list_add(&c->found, call, false);
+        call->state = CALL_found;
+    }
+}
+
+/* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
+ * the answer does not say, or where a server that was reached gave none. */
+static void
+settle(struct calls *c, struct call *call, const struct http_answer *got, const struct reply *r)
+{
+    bool again = r->outcome == REPLY_again || r->outcome == REPLY_refused;
+
+    if (again && (!got->failure[0] || !got->sent))
+        return; /* nothing was charged: it serves for the next try */
+    if (r->tokens_in || r->tokens_out)
+        call->money += purse_settle(c->purse, &call->aside, r->tokens_in, r->tokens_cached,
+                                    r->tokens_out);
+    else if (got->status >= 400)
+        purse_return(c->purse, &call->aside);
+    else
+        purse_lose(c->purse, &call->aside);
+    call->aside = (struct amount){0};
+}
+
+/* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next gets
+ * the time at which to see again. */
 static int
-admit(struct calls *c, struct call *call, double now, double *next)
+admit(struct calls *c, struct call *call, double now, double *next, struct error *e)
 {
     const struct remote_options *o = c->options;
     double pace = fmax(rate_when(&c->requests, o->rpm), rate_when(&c->tokens, o->tpm));
     double tokens =
         (double)(call->tokens_in_most / BYTES_PER_TOKEN) + (double)call->tokens_out_most;
-    int which;
+    int which, rc;
+    bool may;
 
     c->paced = pace > now;
     c->paced_until = pace;
     if (c->paced) {
         *next = fmin(*next, pace);
-        return -1;
+        return ADMIT_later;
     }
     which = endpoints_choose(&c->endpoints, tokens, call->avoid, now, next);
-    if (which < 0 || !afford(c, call))
-        return -1;
+    if (which < 0)
+        return ADMIT_later;
+    if (!call->aside.money && !call->aside.tokens) { /* else a server turned it away: it is paid */
+        rc = purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside,
+                           &may, e);
+        if (rc != 0)
+            return rc;
+        if (!may)
+            return ADMIT_later;
+    }
     rate_take(&c->requests, o->rpm, 1, now);
     rate_take(&c->tokens, o->tpm, tokens, now);
     call->charged = tokens;
@@ -367,25 +432,34 @@ admit(struct calls *c, struct call *call, double now, double *next)
     return which;
 }
 
-/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked.
- */
+/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked,
+ * or an error. */
 static int
-clear_calls(struct calls *c, double now, double *next)
+clear_calls(struct calls *c, double now, double *next, struct error *e)
 {
     int out = http_flying(c->http), cleared = 0;
 
-    c->over_budget = c->paced = false;
+    purse_begin(c->purse);
+    c->paced = false;
     for (struct call *call = c->idle.first, *after; call; call = after) {
         after = call->next;
-        if (call->not_before > now) {
+        if (call->not_before > now)
             *next = fmin(*next, call->not_before);
+        if (call->not_before > now || call->doubled)
             continue;
-        }
         if (out + cleared >= c->options->in_flight)
             break; /* the end of a call in flight brings us here again */
-        call->endpoint = admit(c, call, now, next);
-        if (call->endpoint < 0)
+        if (purse_caches(c->purse) && is_asked(c, call)) {
+            call->doubled = true;
+            call->looked = false;
+            continue;
+        }
+        int which = admit(c, call, now, next, e);
+        if (which == ADMIT_later)
             break;
+        if (which < 0)
+            return which;
+        call->endpoint = which;
         list_remove(&c->idle, call);
         list_add(&c->busy, call, true);
         call->state = CALL_cleared;
@@ -399,20 +473,38 @@ int
 calls_send(struct calls *c, struct error *e)
 {
     double now = node_now(c->node), next = INFINITY;
-    int cleared = clear_calls(c, now, &next), rc = 0;
+    int cleared, rc;
 
-    if (cleared && c->key_refused && c->options->api_key_file[0])
+    if (purse_estimates(c->purse))
+        count_all(c);
+    look_up(c);
+    rc = cleared = clear_calls(c, now, &next, e);
+    if (cleared > 0 && c->key_refused && c->options->api_key_file[0])
         apply_settings(c, false);
-    if (cleared && c->options->budget_usd > 0)
-        rc = node_commit(c->node, e); /* what is set aside must outlive a kill */
-    for (struct call *call = c->busy.first; cleared && call && rc == 0; call = call->next)
+    if (rc >= 0)
+        rc = purse_commit(c->purse, e); /* what is set aside must outlive a kill */
+    for (struct call *call = c->busy.first; cleared > 0 && call && rc == 0; call = call->next)
         if (call->state == CALL_cleared) {
             rc = post(c, call, e);
             cleared--;
         }
+    if (rc == 0)
+        rc = http_begin(c->http, e);
+    if (rc == 0)
+        rc = purse_keep_up(c->purse, e);
+    if (c->found.count)
+        next = now;
+    if (purse_empty(c->purse))
+        next = fmin(next, now + PURSE_LOOK_SECONDS);
     node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
     tell_why(c);
     return rc;
+}
+
+int
+calls_flush(struct calls *c, struct error *e)
+{
+    return purse_flush(c->purse, e);
 }
 
 int
@@ -476,8 +568,10 @@ static void
 hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
      struct calls_answer *a)
 {
-    const struct remote_options *o = c->options;
-
+    if (call->state == CALL_found) {
+        list_remove(&c->found, call);
+        list_add(&c->busy, call, true);
+    }
     call->state = CALL_held;
     call->json = r->json;
     call->why = xtext(r->why);
@@ -488,8 +582,8 @@ hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
                                .why = call->why,
                                .spoiled = call->spoiled,
                                .tokens_in = call->tokens_in,
-                               .tokens_out = call->tokens_out};
-    a->usd = ((double)a->tokens_in * o->price_in + (double)a->tokens_out * o->price_out) / 1e6;
+                               .tokens_out = call->tokens_out,
+                               .usd = (double)call->money / (double)PRICE_USD};
 }
 
 /* What the answer says of the server. */
@@ -518,10 +612,12 @@ learn(struct calls *c, const struct call *call, const struct reply *r, bool time
 
 /* What an answer is to its call. True: the call ended, and *a says how. */
 static bool
-use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answer *a)
+use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struct calls_answer *a)
 {
+    struct call *call = got->own;
     double used = (double)(r->tokens_in + r->tokens_out);
 
+    settle(c, call, got, r);
     call->tokens_in += r->tokens_in;
     call->tokens_out += r->tokens_out;
     if (r->why[0])
@@ -530,8 +626,6 @@ use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answ
         rate_give_back(&c->tokens, c->options->tpm, call->charged - used);
     if (r->outcome == REPLY_again || r->outcome == REPLY_refused)
         node_count(c->node, METRIC_calls_failed, 1);
-    else
-        settle(c, call);
     switch (r->outcome) {
     case REPLY_json:
         hold(c, call, CALLS_answered, r, a);
@@ -558,17 +652,53 @@ use_reply(struct calls *c, struct call *call, struct reply *r, struct calls_answ
     return false;
 }
 
+/* The next call that the cache answered. A damaged row is none. */
+static bool
+next_found(struct calls *c, struct calls_answer *a)
+{
+    struct call *call;
+    struct reply reply;
+
+    while ((call = c->found.first)) {
+        if (purse_estimates(c->purse)) {
+            reply = (struct reply){.outcome = REPLY_spoiled};
+            snprintf(reply.why, sizeof(reply.why), "%s", estimate_why);
+            hold(c, call, CALLS_given_up, &reply, a);
+            return true;
+        }
+        reply_body(buffer_span(&call->answer), &reply);
+        if (reply.outcome == REPLY_json) {
+            hold(c, call, CALLS_answered, &reply, a);
+            return true;
+        }
+        purse_forget(c->purse, &call->key);
+        call->cached = false;
+        list_remove(&c->found, call);
+        list_add(&c->idle, call, true);
+        call->state = CALL_idle;
+    }
+    return false;
+}
+
 bool
 calls_next(struct calls *c, struct calls_answer *a)
 {
     struct http_answer got;
     struct reply reply;
 
+    if (next_found(c, a))
+        return true;
     while (http_next(c->http, &got)) {
+        struct call *call = got.own;
         reply_read(&got, &reply);
-        learn(c, got.own, &reply, got.timed_out);
-        if (use_reply(c, got.own, &reply, a))
-            return true;
+        learn(c, call, &reply, got.timed_out);
+        if (!use_reply(c, &got, &reply, a))
+            continue;
+        if (a->end == CALLS_answered && call->keyed) {
+            buffer_clear(&call->answer);
+            buffer_add(&call->answer, got.body.at, got.body.length);
+        }
+        return true;
     }
     return false;
 }
@@ -576,10 +706,16 @@ calls_next(struct calls *c, struct calls_answer *a)
 void
 calls_done(struct calls *c, struct calls_answer *a)
 {
-    assert(a->call && a->call->state == CALL_held);
-    node_count(c->node, METRIC_calls, 1);
-    node_urgent(c->node);
-    call_free(&c->busy, a->call);
+    struct call *call = a->call;
+
+    assert(call && call->state == CALL_held);
+    if (a->end == CALLS_answered && call->keyed && !call->blamed && !call->cached)
+        purse_keep(c->purse, &call->key, call->ordinal, buffer_span(&call->answer),
+                   call->tokens_in, call->tokens_out, call->money);
+    node_count(c->node, call->cached ? METRIC_calls_cached : METRIC_calls, 1);
+    if (!call->cached && !purse_estimates(c->purse))
+        node_urgent(c->node);
+    call_free(&c->busy, call);
     a->call = NULL;
 }
 
@@ -589,14 +725,21 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     struct call *call = a->call;
 
     assert(call && call->state == CALL_held && a->end == CALLS_answered);
+    call->blamed = true;
+    if (call->cached)
+        purse_forget(c->purse, &call->key);
+    call->cached = false;
     if (!spoil(c, call, why))
         return false;
+    call->blamed = false;
     json_decref(call->json);
     call->json = NULL;
     free(call->why);
     call->why = NULL;
-    if (body.length)
+    if (body.length) {
         write_body(c, body, &call->body);
+        call->keyed = call->looked = false;
+    }
     a->call = NULL;
     return true;
 }

@@ -5,14 +5,15 @@
  * trouble is tried again for ever, each call with its own back-off; what a person must mend holds
  * the whole stage, which then sends one call at a time to see; an answer that cannot be used is
  * asked for again, `tries` times in all. Servers share the calls (endpoints.h), at the pace that the
- * user and they allow (limits.h). Money is set aside before a call and settled with its answer
- * (budget.h). Whatever the trouble, status says it.
+ * user and they allow (limits.h). Money is set aside before a call and settled with its answer,
+ * and what was asked before costs nothing (purse.h). Whatever the trouble, status says it.
  *
  *   take():     calls_ask(c, &ask); return calls_send(c, e);
  *   ready():    rc = calls_step(c, e);
  *               while (rc == 0 && calls_next(c, &answer))
  *                   ... calls_done(c, &answer) or calls_again(c, &answer, ...) ...
  *               return rc ? rc : calls_send(c, e);
+ *   flush():    return calls_flush(c, e);
  *
  * calls_open() lets the runtime have `in_flight` units in hand, one call each; a node with several
  * calls for a unit sets fewer (node_set_in_flight), since a kill repeats what was not committed. */
@@ -33,7 +34,7 @@ struct calls;
 struct ask {
     const char *path;      /* added to the url unless it ends so: "/chat/completions", "/pooling" */
     struct span body;      /* JSON; the same bytes for the same question */
-    struct span cache_key; /* names the question across runs; empty: its answer is not kept */
+    struct span cache_key; /* beside path, variation and body: what else names the question */
     uint64_t ordinal;      /* for logs and the Idempotency-Key ... */
     int variation;         /* ... with what tells the asks of one ordinal apart, 0 .. 999 */
     int64_t tokens_in;     /* the body holds at most so many; 0: as many as bytes */
@@ -79,12 +80,15 @@ int calls_step(struct calls *c, struct error *e);
 bool calls_next(struct calls *c, struct calls_answer *a);
 
 /* The answer was used (or its giving up taken note of): counted and committed soon, with the unit
- * that is done in the same callback. */
+ * that is done in the same callback. One that calls_again() never blamed is kept in the cache. */
 void calls_done(struct calls *c, struct calls_answer *a);
 
 /* The answer was no use: asks again, with another body unless it is empty. False: the tries are
  * used up, and the answer is still there to be ended by calls_done(). */
 bool calls_again(struct calls *c, struct calls_answer *a, struct span body, const char *why);
+
+/* Before the node's commit (node_kind.flush): the ledger and the cache are committed first. */
+int calls_flush(struct calls *c, struct error *e);
 
 /* Live options changed: they hold from the next call on. */
 int calls_changed(struct calls *c, struct error *e);

@@ -7,7 +7,9 @@
 
 #include "nodes/remote/url.h"
 
-#define GROWTH 32 /* windows of answers from one call in flight to in_flight */
+#define GROWTH     32   /* windows of answers from one call in flight to in_flight */
+#define STRAIN_MAX 3    /* in a row, or ... */
+#define STRAIN_OFF 0.25 /* ... so many more than four times as many good answers take off */
 
 /* ---- the list ---- */
 
@@ -189,13 +191,15 @@ endpoint_sent(struct endpoint *p, double tokens)
     allowance_take(&p->tokens, tokens);
 }
 
-/* More than the server can take: half the window, once for all calls that were out together. */
+/* More than the server can take: half the window, once for all calls that were out together. A few
+ * that fail among many that do not are no reason. */
 static void
-cut_window(struct endpoint *p, double sent_at, double now)
+strain(struct endpoint *p, double sent_at, double now)
 {
-    if (sent_at <= p->cut_at)
+    if (sent_at <= p->cut_at || ++p->strain < STRAIN_MAX)
         return;
     p->window = fmax(1, p->window / 2);
+    p->strain = 0;
     p->cut_at = now;
 }
 
@@ -213,7 +217,7 @@ static void
 failure(struct endpoint *p, const struct reply *r, bool timed_out, double sent_at, double now)
 {
     if (r->limited || timed_out)
-        cut_window(p, sent_at, now);
+        strain(p, sent_at, now);
     if (r->limited && r->wait_seconds >= 0)
         p->limited_until = fmax(p->limited_until, now + r->wait_seconds);
     if (r->limited)
@@ -238,6 +242,7 @@ endpoint_answered(struct endpoints *s, int which, const struct reply *r, bool ti
         failure(p, r, timed_out, sent_at, now);
     } else {
         p->failures = p->downs = 0;
+        p->strain = fmax(0, p->strain - STRAIN_OFF);
         p->refused = 0;
         p->window =
             fmin(s->in_flight, p->window + fmax(1, s->in_flight / (double)GROWTH) / p->window);

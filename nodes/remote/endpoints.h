@@ -2,8 +2,8 @@
  *
  * A call goes to the server with the fewest calls in flight for its window, the first named where
  * they are equal. The window is how many calls may fly to a server: it begins at the node's
- * in_flight, is halved when the server says that it is too much (429, a time-out), once for all calls
- * that were out together, and grows by a 32nd of in_flight for each window of answers.
+ * in_flight, is halved when a fifth of the answers say that it is too much (429, a time-out), once
+ * for all calls that were out together, and grows by a 32nd of in_flight for each window of answers.
  * A server that failed three times in a row is left alone while another one is there, and tried
  * with single calls after 1, 2, 4 ... 30 s. One that refuses us gets one call at a time, after 1,
  * 2, 4 ... 60 s. One that asks for rest gets it. Times are node_now()'s. */
@@ -26,6 +26,7 @@ struct endpoint {
     char *url; /* as the user wrote it */
     int flying;
     double window, cut_at;
+    double strain; /* answers of late that said it was too much, each worth four good ones */
     int failures;
     int downs; /* times in a row that it was found down */
     double down_until;

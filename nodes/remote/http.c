@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -40,6 +41,7 @@ struct request {
 struct http {
     CURLM *multi;
     int epoll, timer;
+    double due, armed; /* when libcurl and the timer want to be woken; INFINITY: never */
     struct http_settings settings; /* its texts are not kept */
     char *secret;
     struct curl_slist *headers; /* of every request from now on */
@@ -50,6 +52,15 @@ struct http {
     struct request *handed; /* its answer is with the caller */
     int flying;
 };
+
+static double
+clock_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 /* ---- what libcurl tells ---- */
 
@@ -73,20 +84,15 @@ told_socket(CURL *easy, curl_socket_t fd, int what, void *own, void *known)
     return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
 }
 
+/* A timer set for every request would cost more than the request: it is armed when a step ends. */
 static int
 told_timer(CURLM *multi, long milliseconds, void *own)
 {
     struct http *h = own;
-    struct itimerspec when = {{0}, {0}};
 
     (void)multi;
-    if (milliseconds > 0) {
-        when.it_value.tv_sec = milliseconds / 1000;
-        when.it_value.tv_nsec = milliseconds % 1000 * 1000000;
-    } else if (milliseconds == 0) {
-        when.it_value.tv_nsec = 1; /* at once; zero would disarm it */
-    }
-    return timerfd_settime(h->timer, 0, &when, NULL) == 0 ? 0 : -1;
+    h->due = milliseconds < 0 ? INFINITY : clock_now() + (double)milliseconds / 1000;
+    return 0;
 }
 
 static size_t
@@ -196,6 +202,7 @@ http_open(const struct http_settings *s, struct error *e)
     ready = true;
     h = xalloc(sizeof(*h));
     h->multi = curl_multi_init();
+    h->due = h->armed = INFINITY;
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
     h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     event.data.fd = h->timer;
@@ -390,54 +397,124 @@ http_get(struct http *h, const char *url, void *own, struct error *e)
     return fly(h, r, e);
 }
 
+/* libcurl's time has come: requests begin, time-outs end. */
+static CURLMcode
+run_due(struct http *h, int *running)
+{
+    CURLMcode rc = CURLM_OK;
+
+    for (int round = 0; round < ROUNDS_MAX && rc == CURLM_OK && h->due <= clock_now(); round++) {
+        h->due = INFINITY;
+        rc = curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, running);
+    }
+    return rc;
+}
+
+/* The timer wakes the owner in time; at once where an answer waits to be taken. Waking too early
+ * does no harm, so a timer that is set earlier stays. */
+static void
+arm(struct http *h, int running)
+{
+    double now = clock_now(), when = running < h->flying ? now : h->due, wait;
+    struct itimerspec spec = {{0}, {0}};
+
+    if (!isfinite(when) || h->armed <= when)
+        return;
+    wait = fmin(fmax(when - now, 1e-9), 1e9);
+    spec.it_value.tv_sec = (time_t)wait;
+    spec.it_value.tv_nsec = (long)((wait - floor(wait)) * 1e9) + 1;
+    h->armed = timerfd_settime(h->timer, 0, &spec, NULL) == 0 ? when : INFINITY;
+}
+
+int
+http_begin(struct http *h, struct error *e)
+{
+    int running = h->flying;
+    CURLMcode rc = run_due(h, &running);
+
+    arm(h, running);
+    return rc == CURLM_OK ? 0 : error_set(e, ERROR_remote, "libcurl: %s", curl_multi_strerror(rc));
+}
+
 /* One descriptor of the epoll set is ready. */
 static CURLMcode
-stir(struct http *h, const struct epoll_event *event)
+stir(struct http *h, const struct epoll_event *event, int *running)
 {
-    int running, what = 0;
+    int what = 0;
     uint64_t times;
 
     if (event->data.fd == h->timer) {
-        if (read(h->timer, &times, sizeof(times)) < 0)
-            return CURLM_OK; /* disarmed meanwhile */
-        return curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        if (read(h->timer, &times, sizeof(times)) >= 0)
+            h->armed = INFINITY;
+        return CURLM_OK;
     }
     what |= event->events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0;
     what |= event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
     what |= event->events & EPOLLERR ? CURL_CSELECT_ERR : 0;
-    return curl_multi_socket_action(h->multi, event->data.fd, what, &running);
+    return curl_multi_socket_action(h->multi, event->data.fd, what, running);
 }
 
 int
 http_step(struct http *h, struct error *e)
 {
     struct epoll_event events[EVENTS_MAX];
-    int count = EVENTS_MAX;
-    CURLMcode rc = CURLM_OK;
+    int count = EVENTS_MAX, running = h->flying;
+    CURLMcode rc = run_due(h, &running);
 
-    for (int round = 0; round < ROUNDS_MAX && count > 0 && rc == CURLM_OK; round++) {
+    for (int round = 0; round < ROUNDS_MAX && count == EVENTS_MAX && rc == CURLM_OK; round++) {
         count = epoll_wait(h->epoll, events, EVENTS_MAX, 0);
         for (int i = 0; i < count && rc == CURLM_OK; i++)
-            rc = stir(h, &events[i]);
+            rc = stir(h, &events[i], &running);
+        if (rc == CURLM_OK)
+            rc = run_due(h, &running);
     }
     if (rc != CURLM_OK)
         return error_set(e, ERROR_remote, "libcurl: %s", curl_multi_strerror(rc));
+    arm(h, h->flying);
     return 0;
 }
 
 /* ---- answers ---- */
 
-/* A server that echoes the key must not get it into a log or a store. */
+static void
+star_out_form(char *text, size_t length, const char *form)
+{
+    size_t n = strlen(form);
+    char *at = text;
+
+    while ((at = memmem(at, length - (size_t)(at - text), form, n)) != NULL)
+        memset(at, '*', n);
+}
+
+/* A server that echoes the key must not get it into a log or a store; some write / as \/. */
 static void
 star_out(char *text, size_t length, const char *secret)
 {
-    size_t n = strlen(secret);
-    char *at = text;
+    char *form, *to;
 
-    if (n < SECRET_MIN || !length)
+    if (strlen(secret) < SECRET_MIN || !length)
         return;
-    while ((at = memmem(at, length - (size_t)(at - text), secret, n)) != NULL)
-        memset(at, '*', n);
+    star_out_form(text, length, secret);
+    if (!strchr(secret, '/'))
+        return;
+    to = form = xalloc(2 * strlen(secret) + 1);
+    for (const char *at = secret; *at; *to++ = *at++)
+        if (*at == '/')
+            *to++ = '\\';
+    star_out_form(text, length, form);
+    explicit_bzero(form, strlen(form));
+    free(form);
+}
+
+/* A value that was cut may end in the beginning of the key. */
+static void
+star_out_cut(char *value, size_t room, const char *secret)
+{
+    size_t length = strlen(value), n = strlen(secret);
+
+    star_out(value, length, secret);
+    if (length + 1 == room && n >= SECRET_MIN)
+        memset(value + length - (n < length ? n : length), '*', n < length ? n : length);
 }
 
 /* Faults that trying again does not pass: the server is not who it says, or the URL is no URL. */
@@ -454,10 +531,24 @@ is_broken(const struct request *r, CURLcode code)
            code == CURLE_URL_MALFORMAT;
 }
 
+static bool
+is_open_ended(const struct request *r)
+{
+    struct curl_header *coding;
+    curl_off_t length = -1;
+    long version = 0;
+
+    curl_easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    curl_easy_getinfo(r->easy, CURLINFO_HTTP_VERSION, &version);
+    return length < 0 && version < CURL_HTTP_VERSION_2_0 &&
+           curl_easy_header(r->easy, "transfer-encoding", 0, CURLH_HEADER, -1, &coding) !=
+               CURLHE_OK;
+}
+
 static void
 read_fault(const struct request *r, CURLcode code, struct http_answer *a)
 {
-    curl_off_t connected = 0;
+    curl_off_t connected = 0, uploaded = 0;
 
     curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
     snprintf(a->failure, sizeof(a->failure), "%s",
@@ -465,6 +556,8 @@ read_fault(const struct request *r, CURLcode code, struct http_answer *a)
              : r->fault[0]                        ? r->fault
                                                   : curl_easy_strerror(code));
     a->broken = is_broken(r, code);
+    curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    a->sent = uploaded > 0;
     a->timed_out = code == CURLE_OPERATION_TIMEDOUT && connected > 0;
 }
 
@@ -492,9 +585,10 @@ http_next(struct http *h, struct http_answer *a)
         read_fault(r, m->data.result, a);
     else
         a->status = (int)status;
+    a->open_ended = is_open_ended(r);
     http_headers_read(r->easy, a);
-    star_out(a->location, strlen(a->location), h->secret);
-    star_out(a->failure, strlen(a->failure), h->secret);
+    star_out_cut(a->location, sizeof(a->location), h->secret);
+    star_out_cut(a->failure, sizeof(a->failure), h->secret);
     if (r->too_big)
         buffer_clear(&r->got);
     star_out(r->got.at, r->got.length, h->secret);

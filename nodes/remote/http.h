@@ -51,7 +51,9 @@ struct http_answer {
     void *own;          /* as given to http_post() */
     int status;         /* 0: no answer, see failure */
     bool too_big;       /* the body passed answer_bytes_max and was dropped; the status stands */
+    bool sent;          /* of a failure: the request, or a part of it, had left */
     bool broken;        /* no answer can come until a person mends it: certificate, URL, proxy */
+    bool open_ended;    /* only the end of the connection said that the body was whole */
     bool timed_out;     /* the failure is that time ran out after the server was reached */
     char failure[256];  /* "Connection refused"; empty when a whole answer came */
     struct span body;   /* whole, when failure is empty */
@@ -75,7 +77,11 @@ int http_post(struct http *h, const char *url, struct span body, const char *ide
               struct error *e);
 int http_get(struct http *h, const char *url, void *own, struct error *e);
 
-/* Moves what can be moved. -> ERROR_remote only when the machinery itself is broken. */
+/* After one or more of these two: what was given begins, and http_fd() tells of its progress. */
+int http_begin(struct http *h, struct error *e);
+
+/* Moves what can be moved; http_next() then wants to be called until it is false.
+ * -> ERROR_remote only when the machinery itself is broken. */
 int http_step(struct http *h, struct error *e);
 
 /* The next request that ended; false: none. The answer is valid until the next call of http_next.

@@ -19,9 +19,9 @@
 
 struct remote_options {
     struct texts url, headers;
-    const char *api_key_env, *api_key_file, *api_key_header, *body;
+    const char *api_key_env, *api_key_file, *api_key_header, *body, *prices, *cache;
     int http_version;
-    int64_t in_flight, tries, max_response_bytes, rpm, tpm;
+    int64_t in_flight, tries, max_response_bytes, rpm, tpm, budget_tokens, cache_bytes;
     double timeout, connect_timeout, price_in, price_out, budget_usd;
 };
 
@@ -75,7 +75,18 @@ extern const char *const remote_http_versions[];
     REMOTE_ROW(float, S, price_out, double, LIVE, "0", 0, 1e6, NULL,                               \
         "US dollars for 1e6 tokens written"),                                                      \
     REMOTE_ROW(float, S, budget_usd, double, LIVE, "0", 0, 1e9, NULL,                              \
-        "US dollars that each replica may spend; then the stream pauses; 0: no bound")
+        "US dollars that all replicas together may spend; then the stream pauses, and goes on"     \
+        " when it is raised; 0: no bound"),                                                        \
+    REMOTE_ROW(int, S, budget_tokens, int64_t, LIVE, "0", 0, 1e15, NULL,                           \
+        "the same in tokens, read and written; 0: no bound"),                                      \
+    REMOTE_ROW(path, S, prices, const char *, LIVE, "", 0, 0, NULL,                                \
+        "price table instead of price_in and price_out: a JSON object, from a model's name to"     \
+        " {\"in\": 0.15, \"out\": 0.6, \"cached_in\": 0.075}, US dollars for 1e6 tokens"),   \
+    REMOTE_ROW(path, S, cache, const char *, LIVE, "", 0, 0, NULL,                                 \
+        "folder of the answers that were paid for, to be shared by runs; default: inside the run," \
+        " and a replay takes it along"),                                                           \
+    REMOTE_ROW(size, S, cache_bytes, int64_t, LIVE, "1GiB", 0, 34359738368, NULL,                  \
+        "kept of such answers at most, the oldest go first; 0: none is kept or looked up")
 /* clang-format on */
 
 /* Is everything right with these options? As node_kind.check(). */

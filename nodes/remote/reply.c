@@ -122,6 +122,8 @@ read_body(struct span body, struct reply *out)
     usage = json_object_get(out->json, "usage");
     out->tokens_in = whole(json_object_get(usage, "prompt_tokens"));
     out->tokens_out = whole(json_object_get(usage, "completion_tokens"));
+    out->tokens_cached = whole(json_object_get(json_object_get(usage, "prompt_tokens_details"),
+                                               "cached_tokens"));
 }
 
 void
@@ -142,6 +144,10 @@ reply_read(const struct http_answer *a, struct reply *out)
         spoil(out, "the answer is larger than max_response_bytes");
     } else if (a->status >= 200 && a->status < 300) {
         read_body(a->body, out);
+        if (out->outcome == REPLY_spoiled && a->open_ended) {
+            out->outcome = REPLY_again;
+            snprintf(out->why, sizeof(out->why), "the connection closed within the answer");
+        }
     } else {
         read_status(a, out);
     }

@@ -35,6 +35,7 @@ struct reply {
     char why[REPLY_WHY_MAX]; /* one line: "429: Rate limit reached"; empty for REPLY_json */
     json_t *json;            /* of REPLY_json, owned by who reads it; else NULL */
     uint64_t tokens_in, tokens_out; /* of its usage; 0: it does not say */
+    uint64_t tokens_cached;         /* of tokens_in, those that the server had cached */
     struct http_allowance requests, tokens; /* what may still be sent, by its headers */
 };
 
