@@ -326,8 +326,8 @@ static void
 mutated_answers_never_give_a_score_out_of_range(void **state)
 {
     static const char *const good[] = {
-        "Sure: ```json\n{\"steps\":[{\"i\":0,\"label\":\"correct\",\"score\":0.97,\"reason\":\"caf\xc3\xa9\"},"
-        "{\"i\":1,\"label\":\"incorrect\",\"score\":\"0.1\"}]}\n```",
+        ("Sure: ```json\n{\"steps\":[{\"i\":0,\"label\":\"correct\",\"score\":0.97,\"reason\":\"caf\xc3\xa9\"},"
+         "{\"i\":1,\"label\":\"incorrect\",\"score\":\"0.1\"}]}\n```"),
         "the first is \\boxed{1} or {\"analysis\":\"x\",\"first_error\":-1} or \\boxed{\\text{p 0}}",
         "Conclusion: yes\nError Section Number: 1\nExplanation: x\nError Section Number: 2",
         "{\"step_labels\": {\"0\": 1, \"1\": -1}, \"final_label\": -1, \"explanations\": {\"steps\": {}}}",
