@@ -272,26 +272,51 @@ too_long_a_question_is_shortened_in_order(void **state)
     interview_lose(&b.iv, interview_next(&b.iv), "x");
     q = interview_next(&b.iv); /* [4, 8) with four steps before it */
     assert_int_equal(q->shown, 0);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_int_equal(q->shown, 2);
-    assert_true(interview_shorten(&b.iv, q));
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_int_equal(q->shown, 4);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     rest = interview_next(&b.iv);
     assert_true(q->from == 4 && q->to == 6 && rest->from == 6 && rest->to == 8);
     assert_int_equal(rest->shown, 2);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     must(&b, interview_next(&b.iv), "{\"steps\":[{\"label\":1}]}");
     assert_true(q->to == 5 && strlen(request(&b, q)) > 2000);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_true(strlen(request(&b, q)) < 3000 && strstr(b.body.at, "p [...] p"));
-    while (interview_shorten(&b.iv, q))
+    while (interview_shorten(&b.iv, q, "too long"))
         assert_true(q->problem_max >= INTERVIEW_TEXT_MIN);
     assert_int_equal(q->problem_max, INTERVIEW_TEXT_MIN);
     interview_lose(&b.iv, q, "still too long");
     must(&b, rest, "{\"steps\":[{\"label\":0},{\"label\":1}]}");
     expect(&b, 0, "- x;- x;- x;- x;- still too long;1;0;1;");
+    bench_close(&b);
+}
+
+static void
+an_answer_gets_the_tokens_that_are_left(void **state)
+{
+    static const char some[] = "400: This model's maximum context length is 900 tokens. However, you "
+                               "requested 1000 tokens (600 in the messages, 400 in the completion).";
+    static const char none[] = "400: 'max_tokens' is too large: 400. This model's maximum context length "
+                               "is 900 tokens and your request has 800 input tokens";
+    struct bench b;
+    struct question *q;
+
+    (void)state;
+    bench_open(&b, "bcpg", 2);
+    b.options.max_tokens = 400;
+    begin(&b, 1);
+    q = interview_next(&b.iv);
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":400"));
+    assert_true(interview_shorten(&b.iv, q, some));
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":300"));
+    assert_int_equal(q->to, 2);
+    assert_true(interview_shorten(&b.iv, q, none)); /* too few: fewer steps */
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":300"));
+    assert_int_equal(q->to, 1);
     bench_close(&b);
 }
 
@@ -461,10 +486,10 @@ rankings_that_cannot_be(void **state)
     begin(&b, 2);
     q = interview_next(&b.iv);
     assert_true(strlen(request(&b, q)) > 2000);
-    assert_true(interview_shorten(&b.iv, q));
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_true(strlen(request(&b, q)) < 1500);
-    while (interview_shorten(&b.iv, q))
+    while (interview_shorten(&b.iv, q, "too long"))
         continue;
     interview_lose(&b.iv, q, "no room");
     expect(&b, 0, "abstains: no room");
@@ -482,6 +507,7 @@ main(void)
         cmocka_unit_test(windows_show_their_context),
         cmocka_unit_test(the_first_error_of_all_windows),
         cmocka_unit_test(too_long_a_question_is_shortened_in_order),
+        cmocka_unit_test(an_answer_gets_the_tokens_that_are_left),
         cmocka_unit_test(a_server_without_schemas_is_asked_in_words),
         cmocka_unit_test(expected_marks_say_what_lies_outside),
         cmocka_unit_test(a_group_is_ranked_in_both_directions),

@@ -38,6 +38,7 @@
 
 #define INTERVIEW_SHORTER_MAX 40  /* times that one question is shortened */
 #define INTERVIEW_TEXT_MIN    256 /* bytes that are left of a problem or a ranked response */
+#define INTERVIEW_TOKENS_MIN  256 /* that an answer should have; else the question is shortened */
 
 enum question_state { QUESTION_new, QUESTION_asked, QUESTION_answered, QUESTION_lost };
 
@@ -48,6 +49,7 @@ struct question {
     int64_t from, to, shown;    /* steps: prompt.h */
     int64_t problem_max;        /* bytes shown of the problem ... */
     int64_t response_max;       /* ... and of each ranked response */
+    int64_t tokens_max;         /* of its answer */
     enum chat_format format;    /* of the answer, as the server may be asked for it */
     int shorter;                /* times it was shortened, or what it was cut from */
     struct verdict verdict;     /* of [from, to) */
@@ -81,16 +83,17 @@ int interview_write(const struct interview *iv, const struct question *q,
                     struct prompt_messages *messages, struct buffer *body, struct error *e);
 
 /* The most tokens its answer may have; 0: unknown. */
-int64_t interview_tokens_out(const struct interview *iv);
+int64_t interview_tokens_out(const struct interview *iv, const struct question *q);
 
 /* A completion came. -> ERROR_input: it is no use, the question is still open. */
 int interview_answer(struct interview *iv, struct question *q, const json_t *completion,
                      struct error *e);
 
-/* The question passes the model's context. True: it is shorter now (and a second one may be new):
- * write it again. Fewer steps before those asked about come first, then a window cut in two, then
- * the middle of the problem left out. */
-bool interview_shorten(struct interview *iv, struct question *q);
+/* The question passes the model's context; `why` is what the server says. True: it is shorter now
+ * (and a second one may be new): write it again. Where only max_tokens is too large, the answer gets
+ * the tokens that are left; else fewer steps before those asked about come first, then a window cut
+ * in two, then the middle of the problem left out. */
+bool interview_shorten(struct interview *iv, struct question *q, const char *why);
 
 /* The server does not know the question's response_format. True: it has a simpler one now, or none. */
 bool interview_simplify(struct interview *iv, struct question *q);

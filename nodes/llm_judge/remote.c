@@ -178,7 +178,7 @@ ask(struct remote *r, struct judging *j, struct question *q)
                                       .body = buffer_span(&r->body),
                                       .ordinal = j->units[0]->ordinal,
                                       .variation = q->vote,
-                                      .tokens_out = interview_tokens_out(&j->interview),
+                                      .tokens_out = interview_tokens_out(&j->interview, q),
                                       .own = asked});
 }
 
@@ -272,7 +272,7 @@ take_answer(struct remote *r, struct calls_answer *a, bool *open)
             return true;
         break;
     case CALLS_too_long:
-        if (interview_shorten(iv, asked->question))
+        if (interview_shorten(iv, asked->question, a->why))
             return true;
         break;
     case CALLS_given_up:
