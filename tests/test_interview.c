@@ -257,6 +257,27 @@ the_first_error_of_all_windows(void **state)
 }
 
 static void
+k_votes_on_the_first_error(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_open(&b, "first_error", 5);
+    b.options.votes = 3;
+    begin(&b, 1);
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    must(&b, interview_next(&b.iv), "\\boxed{3}");
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    expect(&b, 0, "1/1;0.333/0.667;-;-;-;");
+    begin(&b, 1);
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    must(&b, interview_next(&b.iv), "\\boxed{3}");
+    must(&b, interview_next(&b.iv), "\\boxed{-1}");
+    expect(&b, 0, "1/1;0.667/0.667;1/1;0.5/0.5;1/1;");
+    bench_close(&b);
+}
+
+static void
 too_long_a_question_is_shortened_in_order(void **state)
 {
     struct bench b;
@@ -506,6 +527,7 @@ main(void)
         cmocka_unit_test(a_vote_that_never_came_does_not_count),
         cmocka_unit_test(windows_show_their_context),
         cmocka_unit_test(the_first_error_of_all_windows),
+        cmocka_unit_test(k_votes_on_the_first_error),
         cmocka_unit_test(too_long_a_question_is_shortened_in_order),
         cmocka_unit_test(an_answer_gets_the_tokens_that_are_left),
         cmocka_unit_test(a_server_without_schemas_is_asked_in_words),

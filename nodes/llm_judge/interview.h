@@ -18,8 +18,9 @@
  *
  * What a vote says: per step the mean score over the votes that scored it, and in `agreement` the
  * share of those on the same side of the threshold as the mean; a reason comes from the first vote
- * on that side. In the form first_error nothing is said of steps after the first wrong one, so with
- * k votes each step is decided by those that came so far. The response's score is the mean over votes
+ * on that side. In the form first_error a vote says nothing of the steps after the first one that it
+ * calls wrong, so each step is decided by the votes that came so far, up to the first that they call
+ * wrong. The response's score is the mean over votes
  * and windows, these weighed by their steps. In a ranking of n it is the mean over the votes of
  * 1 - place/(n - 1). */
 #ifndef NODES_LLM_JUDGE_INTERVIEW_H
