@@ -235,6 +235,9 @@ consensus_start(struct node *n, struct error *e)
     if (how_of(node_options(n), &values, &s->how, &option, e) != 0)
         return error_wrap(e, "option '%s'", option);
     load_agreement(n, s);
+    if (s->voter_count > AGREEMENT_VOTERS_MAX)
+        node_log(n, LOG_info, "status tells how far the first %d of %d voters agree",
+                 AGREEMENT_VOTERS_MAX, s->voter_count);
     return 0;
 }
 
@@ -382,7 +385,8 @@ consensus_take(struct node *n, struct unit *u, struct error *e)
     }
     node_count(n, METRIC_abstained, abstained);
 
-    struct labelled out = {.rollout = steps.rollout, .ends = steps.ends};
+    struct labelled out = {
+        .rollout = steps.rollout, .ends = steps.ends, .kinds = steps.kinds};
     struct consensus_votes said = votes_of(s, votes, voted, steps.ends.count);
     label_steps(n, s, &said, &out, !(steps.rollout.reward > o->correct_above));
     join_extras(s, votes, voted, &out);

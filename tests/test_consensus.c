@@ -455,6 +455,33 @@ bad_options_are_refused(void **state)
     }
 }
 
+static void
+kinds_of_steps_pass_through(void **state)
+{
+    static const char *const options[] = {"rule", "any", "quorum", "1", NULL};
+    static uint8_t           kinds[] = {0, 2};
+    const float              scores[] = {1, 0};
+    struct harness          *h = harness_open("consensus", links, options, NULL);
+    struct steps             s = two_steps();
+    struct harness_message   m;
+    struct arena             arena = {0};
+    struct labelled          l;
+
+    (void)state;
+    s.kinds.at = kinds;
+    s.kinds.count = 2;
+    harness_give(h, 0, 0, 0, 1, &s);
+    give_vote(h, 1, 0, scores, "\1\1", 2);
+    give_vote(h, 2, 0, scores, "\1\1", 2);
+    harness_run(h, 5, NULL);
+    assert_true(harness_take(h, "out", &m));
+    assert_int_equal(message_read(MESSAGE_labelled, m.body, &l, &arena, NULL), 0);
+    assert_int_equal(l.kinds.count, 2);
+    assert_memory_equal(l.kinds.at, kinds, 2);
+    arena_free(&arena);
+    harness_close(h);
+}
+
 int
 main(void)
 {
@@ -472,6 +499,7 @@ main(void)
         cmocka_unit_test(responses_and_vectors_are_joined),
         cmocka_unit_test(agreement_is_counted_once_whatever_crashes),
         cmocka_unit_test(what_every_input_closed_stays_closed),
+        cmocka_unit_test(kinds_of_steps_pass_through),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,6 +317,8 @@ read_source(struct learner *l, const struct unit *u, struct labelled *labelled,
     source->ends = labelled->ends.at;
     source->labels = labelled->labels.at;
     source->steps = labelled->ends.count;
+    if (labelled->kinds.count == labelled->ends.count)
+        source->kinds = labelled->kinds.at;
     return 0;
 }
 

@@ -93,6 +93,7 @@ struct sample_source {
     const uint64_t *ends; /* NULL: no steps */
     const uint8_t *labels;
     int64_t steps;
+    const uint8_t *kinds; /* as the segmenter told them apart; NULL: it did not */
 };
 
 /* Appends the record to `out`. *gems: steps labelled correct in a wrong response. ERROR_input with
