@@ -36,13 +36,19 @@ bench_open(struct bench *b, const char *template, int64_t count)
     size_t length = 0;
 
     memset(b, 0, sizeof(*b));
-    b->options = (struct llm_options){.model = "m", .votes = 1, .window_context = 4, .threshold = 0.5,
-                                      .seed = -1, .top_logprobs = 20, .max_tokens = 100};
+    b->options = (struct llm_options){.model = "m",
+                                      .votes = 1,
+                                      .window_context = 4,
+                                      .threshold = 0.5,
+                                      .seed = -1,
+                                      .top_logprobs = 20,
+                                      .max_tokens = 100};
     b->prompt = prompt_new(text.at ? text : span_text(template), PROMPT_all, &e);
     if (!b->prompt)
         fail_msg("%s", e.text);
     for (int64_t i = 0; i < count; i++) {
-        length += (size_t)snprintf(b->response + length, sizeof(b->response) - length, "s%d;", (int)i);
+        length +=
+            (size_t)snprintf(b->response + length, sizeof(b->response) - length, "s%d;", (int)i);
         b->ends[i] = length;
     }
     snprintf(b->problem, sizeof(b->problem), "why?");
@@ -135,8 +141,8 @@ expect(struct bench *b, int which, const char *wanted)
 }
 
 #define LABELS3(a, b, c)                                                                           \
-    "{\"steps\":[{\"label\":" #a ",\"reason\":\"a" #a "\"},{\"label\":" #b                         \
-    ",\"reason\":\"b" #b "\"},{\"label\":" #c "}]}"
+    "{\"steps\":[{\"label\":" #a ",\"reason\":\"a" #a "\"},{\"label\":" #b ",\"reason\":\"b" #b    \
+    "\"},{\"label\":" #c "}]}"
 
 static void
 one_question_for_all_steps(void **state)
@@ -230,7 +236,8 @@ windows_show_their_context(void **state)
     assert_non_null(strstr(b.body.at, "<step_5>"));
     assert_null(strstr(b.body.at, "<step_6>"));
     assert_non_null(strstr(request(&b, q[2]), "exactly 2 entries"));
-    must(&b, q[1], "{\"steps\":[{\"i\":3,\"label\":0},{\"i\":4,\"label\":1},{\"i\":5,\"label\":1}]}");
+    must(&b, q[1],
+         "{\"steps\":[{\"i\":3,\"label\":0},{\"i\":4,\"label\":1},{\"i\":5,\"label\":1}]}");
     interview_lose(&b.iv, q[0], "lost");
     must(&b, q[2], "{\"steps\":[{\"i\":7,\"label\":0},{\"i\":6,\"label\":1}]}");
     expect(&b, 0, "- lost;- lost;- lost;0;1;1;1;0;");
@@ -319,10 +326,12 @@ too_long_a_question_is_shortened_in_order(void **state)
 static void
 an_answer_gets_the_tokens_that_are_left(void **state)
 {
-    static const char some[] = "400: This model's maximum context length is 900 tokens. However, you "
-                               "requested 1000 tokens (600 in the messages, 400 in the completion).";
-    static const char none[] = "400: 'max_tokens' is too large: 400. This model's maximum context length "
-                               "is 900 tokens and your request has 800 input tokens";
+    static const char some[] =
+        "400: This model's maximum context length is 900 tokens. However, you "
+        "requested 1000 tokens (600 in the messages, 400 in the completion).";
+    static const char none[] =
+        "400: 'max_tokens' is too large: 400. This model's maximum context length "
+        "is 900 tokens and your request has 800 input tokens";
     struct bench b;
     struct question *q;
 
@@ -382,8 +391,8 @@ completion(const char *const *tokens)
         json_t *top = json_array();
         for (const char *at = colon; at; at = strchr(at + 1, ',')) {
             char text[8] = {at[1]};
-            json_array_append_new(top, json_pack("{s:s, s:f}", "token", text, "logprob",
-                                                 log(strtod(at + 2, NULL))));
+            json_array_append_new(
+                top, json_pack("{s:s, s:f}", "token", text, "logprob", log(strtod(at + 2, NULL))));
         }
         json_array_append_new(content, json_pack("{s:s%, s:f, s:o}", "token", *tokens, length,
                                                  "logprob", 0.0, "top_logprobs", top));
@@ -405,8 +414,13 @@ answer_tokens(struct bench *b, struct question *q, const char *const *tokens, st
 static void
 expected_marks_say_what_lies_outside(void **state)
 {
-    static const char *const good[] = {"Score of step 0: ", "4|4 0.5,5 0.25,x 0.25", "\nScore of step 1: ",
-                                       "1|1 1", "\nOverall score: ", "3|3 0.5,1 0.5", NULL};
+    static const char *const good[] = {"Score of step 0: ",
+                                       "4|4 0.5,5 0.25,x 0.25",
+                                       "\nScore of step 1: ",
+                                       "1|1 1",
+                                       "\nOverall score: ",
+                                       "3|3 0.5,1 0.5",
+                                       NULL};
     static const char *const bad[] = {"Score of step 0: ", "4|4 0.5", "\nScore of step 1:", NULL};
     struct bench b;
     struct question *q;

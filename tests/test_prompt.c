@@ -182,7 +182,8 @@ static void
 broken_templates_name_their_line(void **state)
 {
     (void)state;
-    refuse("a\nb {{setp}}", PROMPT_all, "line 2, column 3: {{setp}} is unknown; did you mean {{step}}?");
+    refuse("a\nb {{setp}}", PROMPT_all,
+           "line 2, column 3: {{setp}} is unknown; did you mean {{step}}?");
     refuse("a\n{{problem", PROMPT_all, "line 2, column 1: {{ without }}");
     refuse("{{#steps}}\n\n{{step}}", PROMPT_all, "line 1, column 1: {{#steps}} is never closed");
     refuse("x\n{{/steps}}", PROMPT_all, "line 2, column 1: {{/steps}} closes nothing");
@@ -206,7 +207,8 @@ broken_templates_name_their_line(void **state)
     refuse("{{@form rank}}", PROMPT_step, "asks about several responses");
     refuse("{{#responses}}{{/responses}}", PROMPT_all, "needs {{@form rank}}");
     refuse("{{letter}}", PROMPT_step, "needs {{@form rank}}");
-    refuse("{{@form rank}}\n{{#steps}}{{/steps}}", PROMPT_all, "line 2, column 1: {{#steps}} speaks");
+    refuse("{{@form rank}}\n{{#steps}}{{/steps}}", PROMPT_all,
+           "line 2, column 1: {{#steps}} speaks");
     refuse("{{@form rank}}{{response}}", PROMPT_all, "only inside {{#responses}}");
 }
 
@@ -336,7 +338,8 @@ mutated_templates_are_refused_or_rendered(void **state)
             copy[x % text.length] = (x >> 32) % 3 ? more[(x >> 40) % (sizeof(more) - 1)]
                                                   : text.at[(x >> 40) % text.length];
         }
-        struct prompt *p = prompt_new(span_of(copy, text.length), round % 5 ? PROMPT_all : PROMPT_step, &e);
+        struct prompt *p =
+            prompt_new(span_of(copy, text.length), round % 5 ? PROMPT_all : PROMPT_step, &e);
         v.responses = responses;
         v.response_count = 2;
         if (p) {

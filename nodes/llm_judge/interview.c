@@ -167,16 +167,16 @@ interview_write(const struct interview *iv, const struct question *q,
 {
     const struct llm_options *o = iv->options;
     const struct steps *steps = &iv->steps[0];
-    struct prompt_values values = {
-        .problem = middle_out(steps->rollout.prompt, q->problem_max, iv->arena),
-        .response = steps->rollout.response,
-        .answer = steps->rollout.answer,
-        .ends = steps->ends.at,
-        .count = steps->ends.count,
-        .from = q->from,
-        .to = q->to,
-        .shown = q->shown,
-        .json = q->format != CHAT_text};
+    struct prompt_values values = {.problem =
+                                       middle_out(steps->rollout.prompt, q->problem_max, iv->arena),
+                                   .response = steps->rollout.response,
+                                   .answer = steps->rollout.answer,
+                                   .ends = steps->ends.at,
+                                   .count = steps->ends.count,
+                                   .from = q->from,
+                                   .to = q->to,
+                                   .shown = q->shown,
+                                   .json = q->format != CHAT_text};
     struct chat_request request = {.model = o->model,
                                    .messages = messages,
                                    .temperature = o->temperature,
@@ -294,16 +294,18 @@ expect_marks(struct interview *iv, struct question *q, const json_t *completion,
     int rc = scoring_read(completion, &tokens, iv->arena, e);
 
     if (rc == 0 && count == 1 && tokens.count == 1) {
-        places = arena_take(iv->arena, 2 * sizeof(*places)); /* whatever was drawn, this is its place */
+        places =
+            arena_take(iv->arena, 2 * sizeof(*places)); /* whatever was drawn, this is its place */
         places[1] = -1;
     } else if (rc == 0) {
         rc = verdict_marks(tokens.words, ask, &places, iv->arena, e);
     }
     if (rc != 0)
         return rc;
-    *v = (struct verdict){.scores = arena_take(iv->arena, (size_t)count * sizeof(float) + 1),
-                          .said = arena_take(iv->arena, (size_t)count + 1),
-                          .reasons = arena_take(iv->arena, (size_t)count * sizeof(struct span) + 1)};
+    *v =
+        (struct verdict){.scores = arena_take(iv->arena, (size_t)count * sizeof(float) + 1),
+                         .said = arena_take(iv->arena, (size_t)count + 1),
+                         .reasons = arena_take(iv->arena, (size_t)count * sizeof(struct span) + 1)};
     q->outside = arena_take(iv->arena, (size_t)count * sizeof(float) + 1);
     for (int64_t i = 0; i <= count; i++) {
         double score, outside;

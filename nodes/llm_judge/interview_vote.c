@@ -1,5 +1,5 @@
-/* interview_vote: what k votes in windows say together. Sums go in the order of the questions, which
- * is that of votes and then of steps, whatever was answered first. */
+/* interview_vote: what k votes in windows say together. Sums go in the order of the questions,
+ * which is that of votes and then of steps, whatever was answered first. */
 #include <string.h>
 
 #include "nodes/llm_judge/interview.h"
@@ -24,7 +24,8 @@ first_wrong(const struct interview *iv, int vote)
     int64_t first = iv->steps[0].ends.count;
 
     for (const struct question *q = iv->first; q; q = q->next)
-        for (int64_t i = q->from; q->state == QUESTION_answered && q->vote == vote && i < q->to; i++)
+        for (int64_t i = q->from; q->state == QUESTION_answered && q->vote == vote && i < q->to;
+             i++)
             if (i < first && q->verdict.said[i - q->from] && q->verdict.scores[i - q->from] < 0.5f)
                 first = i;
     return first;
@@ -191,8 +192,7 @@ interview_vote(const struct interview *iv, int which, struct vote *vote, const c
 {
     size_t count = (size_t)iv->steps[which].ends.count;
 
-    vote->scores =
-        (struct f32s){(int64_t)count, arena_take(iv->arena, count * sizeof(float) + 1)};
+    vote->scores = (struct f32s){(int64_t)count, arena_take(iv->arena, count * sizeof(float) + 1)};
     vote->said = (struct u8s){(int64_t)count, arena_take(iv->arena, count + 1)};
     vote->reasons =
         (struct spans){(int64_t)count, arena_take(iv->arena, count * sizeof(struct span) + 1)};

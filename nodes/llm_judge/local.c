@@ -86,7 +86,8 @@ find_marks(struct tokenizer *t, struct marks *m, struct error *e)
             m->marks[m->count++] = mark;
         }
         if (m->count == before)
-            return error_set(e, ERROR_model, "the mark %d is not one token of the model's tokenizer",
+            return error_set(e, ERROR_model,
+                             "the mark %d is not one token of the model's tokenizer",
                              VERDICT_MARK_MIN + mark);
     }
     return 0;
@@ -152,7 +153,8 @@ local_open(struct node *n, struct error *e)
     l->options = node_options(n);
     l->prompt = judge->prompt;
     l->last = &l->jobs;
-    if (origin_check(n, l->options->model, e) != 0 || scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
+    if (origin_check(n, l->options->model, e) != 0 ||
+        scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
         free(l);
         return NULL;
     }

@@ -1,6 +1,6 @@
 /* remote: judging over HTTP. The questions of an interview become calls (nodes/remote), answers go
- * back to it, and when the last has come it gives the votes. Each answer is counted, and kept in the
- * cache, when it comes; the votes follow in the callback of the last one. */
+ * back to it, and when the last has come it gives the votes. Each answer is counted, and kept in
+ * the cache, when it comes; the votes follow in the callback of the last one. */
 #include "nodes/llm_judge/llm_judge.h"
 
 #include <inttypes.h>
@@ -127,7 +127,8 @@ tell_lost(struct remote *r, const struct judging *j)
         char where[120];
         if (q->state != QUESTION_lost)
             continue;
-        snprintf(where, sizeof(where), "ordinal %" PRIu64 ", vote %d, steps %" PRId64 " to %" PRId64,
+        snprintf(where, sizeof(where),
+                 "ordinal %" PRIu64 ", vote %d, steps %" PRId64 " to %" PRId64,
                  j->units[0]->ordinal, q->vote, q->from, q->to - 1);
         node_dead(r->node, where, j->units[0]->inputs[0].body, "not answered: %s", q->why.at);
         node_log(r->node, LOG_warning, "%s: not answered: %s", where, q->why.at);
