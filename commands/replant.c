@@ -8,6 +8,8 @@
 
 #include "graph/core.h"
 #include "graph/interval.h"
+#include "nodes/remote/purse.h"
+#include "nodes/remote/shared.h"
 
 #define COPY_TRIES 200      /* looks at a process between living and not */
 
@@ -235,6 +237,29 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
     return rc;
 }
 
+void
+replant_part(const struct plan *old, const bool *keep, struct plan *made)
+{
+    int renamed[PLAN_NODES_MAX];
+    memset(made, 0, sizeof *made);
+    made->name = xtext(old->name);
+    made->seed = old->seed;
+    made->run_id = xtext("");
+    made->file = xtext(old->file);
+    made->folder = xtext(old->folder);
+    made->max_lead = old->max_lead;
+    made->nodes = xarray((size_t)old->node_count + 1, sizeof *made->nodes);
+    for (int n = 0; n < old->node_count; n++) {
+        if (!keep[n])
+            continue;
+        struct plan_node *node = &made->nodes[made->node_count];
+        renamed[n] = made->node_count++;
+        node_copy(&old->nodes[n], node, false, 0, renamed);
+        node->rows[0].count = 1;
+        node->listen[0] = 0;
+    }
+}
+
 /* ---- the stores ---- */
 
 /* One store into an empty folder: by its process while it lives, from the file under its lock when
@@ -363,6 +388,31 @@ cut_find(const struct place *place, struct plan *p, struct error *e)
     return rc;
 }
 
+/* What the judges that run anew were answered before: a call with the same prompt costs nothing
+ * again. A cache that lies outside the run is there anyhow. */
+static int
+caches_copy(struct talk *from, const struct plan *made, const struct place *to, struct error *e)
+{
+    int rc = 0;
+    for (int n = 0; n < made->node_count && rc == 0; n++) {
+        const struct plan_node *node = &made->nodes[n];
+        if (node->serve || option_find(node->kind->options, "cache") == NULL)
+            continue;
+        char *old = purse_cache_folder(from->dir, node->id, "");
+        char *folder = purse_cache_folder(to->run, node->id, "");
+        char *data = xprint("%s/data.mdb", folder);
+        unlink(data);
+        if (shared_exists(old))
+            rc = shared_copy(old, folder, e);
+        if (rc != 0)
+            error_wrap(e, "copy of the cache of '%s'", node->id);
+        free(old);
+        free(folder);
+        free(data);
+    }
+    return rc;
+}
+
 int
 replant_stores(struct talk *from, struct plan *made, const char *dir, struct error *e)
 {
@@ -378,6 +428,8 @@ replant_stores(struct talk *from, struct plan *made, const char *dir, struct err
             free(data);
             free(folder);
         }
+    if (rc == 0)
+        rc = caches_copy(from, made, &place, e);
     if (rc == 0)
         rc = cut_find(&place, made, e);
     for (int n = 0; n < made->node_count && rc == 0; n++)

@@ -4,13 +4,15 @@
 #include <string.h>
 
 #include "commands/flags.h"
+#include "commands/jury.h"
 #include "commands/progress.h"
 #include "commands/talk.h"
 #include "graph/look.h"
 
 static const char about[] =
-    "Shows each process of a run: its state, why it waits, what went in and out. Works with the\n"
-    "supervisor dead and on a finished run. RUN defaults to the newest run under runs/.";
+    "Shows each process of a run: its state, why it waits, what went in and out, and how far the\n"
+    "voters of a consensus agree. Works with the supervisor dead and on a finished run. RUN defaults\n"
+    "to the newest run under runs/.";
 
 static void
 show(const json_t *status)
@@ -28,6 +30,7 @@ show(const json_t *status)
                  ? ""
                  : " (no supervisor lives)");
     progress_table(status, talk_colour());
+    jury_print(status);
 }
 
 int

@@ -277,6 +277,7 @@ static const struct kind {
     [OPTION_rule] = {"rule", read_text, true},
     [OPTION_model] = {"model", read_text, true},
     [OPTION_pairs] = {"map", read_pair, false},
+    [OPTION_named] = {"name", read_text, true},
 };
 
 const char *

@@ -12,6 +12,7 @@
 
 #include "nodes/judge.h"
 #include "nodes/llm_judge/verdict.h"
+#include "nodes/one_line.h"
 #include "nodes/origin.h"
 #include "nodes/scorer.h"
 #include "nodes/spans.h"
@@ -226,7 +227,7 @@ ask_batch(struct local *l, struct job *j)
     while (j->step < j->vote.said.count && asked < SCORER_TOKENS) {
         if (ask(l, j, j->step, &why) != 0) {
             j->vote.reasons.at[j->step] =
-                verdict_line(span_text(why.text), VERDICT_REASON_MAX, &j->arena);
+                one_line(span_text(why.text), VERDICT_REASON_MAX, &j->arena);
             j->step++;
             continue;
         }

@@ -17,6 +17,7 @@ reader_how(const struct reader_options *o)
         .weight_field = o->weight_field,
         .finish_field = o->finish_field,
         .injected_field = o->injected_field,
+        .steps_field = o->steps_field,
         .verify = (enum line_verify)o->verify,
         .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
                  : strcmp(o->group_by, "none") == 0 ? LINE_group_none

@@ -78,6 +78,9 @@ static const struct option reader_options[] = {
     OPT_TEXT(struct reader_options, injected_field, FIXED, "",
              "name of the field that is true where a rollout was not sampled by the policy; none: "
              "not read"),
+    OPT_TEXT(struct reader_options, steps_field, FIXED, "",
+             "name of the field that gives the response as steps, a list of texts, for a segmenter "
+             "with method given; the standard is steps where there is no response; none: not read"),
     OPT_PATH(struct reader_options, inject_path, FIXED, "",
              "file of JSON lines (plain) whose correct rollouts stand in for wrong ones of groups "
              "that are nearly all wrong (offline sample injection, 2506.04913)"),
@@ -373,6 +376,8 @@ read_some(struct reader *r, struct node *n, const struct reader_options *o, stru
         struct file       *file;
         int                rc = emit(r, n, o, e);
 
+        if (rc > 0 && r->grader)
+            wait_graded(r, n, o);
         if (rc != 0)
             return rc < 0 ? rc : PUMP_IDLE;
         if (r->read_all) {

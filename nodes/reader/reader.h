@@ -27,6 +27,7 @@ struct reader_options {
     bool         verify_network;
     const char *prompt_field, *response_field, *answer_field, *reward_field, *id_field;
     const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
+    const char *steps_field;
     const char *inject_path;
     double      inject_accuracy, inject_above;
     int64_t     inject_most;
