@@ -455,8 +455,8 @@ a_program_that_cannot_start_pauses_the_node(void **state)
         struct harness_message m;
 
         give(h, 0, "GOOD");
-        for (int k = 0; k < 8; k++)
-            harness_run(h, 0.1, NULL);
+        for (int k = 0; k < 200 && !strstr(harness_node(h)->why, whys[i]); k++)
+            harness_run(h, 0.05, NULL);
         assert_false(harness_take(h, "votes", &m));
         assert_int_equal(harness_dead_count(h), 0);
         if (!strstr(harness_node(h)->why, whys[i]))
