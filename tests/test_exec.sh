@@ -53,6 +53,11 @@ check "an absent one takes its links away" "$SLUICE" check absent.yaml
 sed 's/out: {votes: vote}/out: {}/; /consensus/d; /sink/d' flow.yaml >terminal.yaml
 said=$("$SLUICE" check terminal.yaml 2>&1)
 check "without outputs it is an end of the graph, with one replica" "$SLUICE" check terminal.yaml
+sed 's/"response":"[A-Z]*"/"response":"NOTHING"/' words.jsonl >nothing.jsonl
+sed -i 's/words.jsonl/nothing.jsonl/' terminal.yaml
+"$SLUICE" run terminal.yaml --run terminal >/dev/null 2>&1
+same "... and runs to it" done "$(run_state terminal)"
+check "... with everything accounted for" audit_ok terminal
 words 60 >words.jsonl
 flow steps vote 2 >flow.yaml
 
