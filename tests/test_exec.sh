@@ -34,6 +34,11 @@ cd "$work" || exit 2
 words 10 >words.jsonl
 flow steps vote >flow.yaml
 check "declared ports are accepted" "$SLUICE" check flow.yaml
+said=$("$SLUICE" check flow.yaml --online)
+check "check --online starts the program and hears that it is ready" grep -q "critic: program '.*test_exec': ready after [0-9.]* s" <<<"$said"
+sed 's/actor, ""/actor, stillborn/' flow.yaml >wrong.yaml
+said=$("$SLUICE" check wrong.yaml --online 2>&1)
+check "... or what it says instead" grep -q "node 'critic': its program ended (exit code 1): no model here" <<<"$said"
 flow steps labelled >wrong.yaml
 said=$("$SLUICE" check wrong.yaml 2>&1)
 check "an output is checked against the input it feeds" grep -q "wrong.yaml:11:.*input 'votes' takes 'vote', but 'critic/votes' sends 'labelled'" <<<"$said"

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nodes/exec/probe.h"
 #include "nodes/exec/program.h"
 #include "nodes/exec/talk.h"
 #include "nodes/origin.h"
@@ -226,6 +227,27 @@ exec_check(struct check *c, struct error *e)
             return rc;
     }
     return 0;
+}
+
+#define PROBE_SECONDS 60.0      /* `sluice check --online` waits for a program, whatever start_timeout is */
+
+static int
+exec_probe(const void *options, struct buffer *told, struct error *e)
+{
+    const struct exec_options *o = options;
+    struct check               c = {.node = "probe", .options = o};
+    struct child_how           how = child_of(o);
+    struct port               *ports = NULL;
+    int                        rc = exec_declare(&c, &ports, e);
+
+    if (rc == 0) {
+        struct talk_self self = {"probe", 0, (int)o->in_flight, 0, ports};
+        double           seconds = o->start_timeout < PROBE_SECONDS ? o->start_timeout : PROBE_SECONDS;
+
+        rc = program_probe(&how, (enum talk_format)o->protocol, &self, seconds, told, e);
+    }
+    free(ports);
+    return rc;
 }
 
 static int
@@ -733,6 +755,7 @@ const struct node_kind node_exec = {
     .options = exec_options,
     .declare = exec_declare,
     .check = exec_check,
+    .probe = exec_probe,
     .start = exec_start,
     .take = exec_take,
     .ready = exec_ready,
