@@ -314,6 +314,9 @@ verify(const struct line_how *how, struct line *line, bool has_answer)
         struct line_item *item = &line->items[i];
         if (item->why)
             continue;
+        item->grade = how->verify == LINE_verify_exec;
+        if (item->grade)
+            continue;
         if (how->verify == LINE_verify_none)
             item->why = "no reward; name its field with reward_field, or compute it with verify";
         else if (!has_answer)

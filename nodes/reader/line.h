@@ -45,7 +45,7 @@
 #define LINE_RESPONSES_MAX 65536        /* on one line */
 #define LINE_ID_BYTES_MAX  4096
 
-enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric };
+enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric, LINE_verify_exec };
 enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 
 struct line_how {
@@ -65,6 +65,7 @@ struct line_key {
 struct line_item {
     struct rollout rollout;     /* borrowed from the line and the arena */
     const char    *why;         /* this response cannot be used, and why; else NULL */
+    bool           grade;       /* LINE_verify_exec: its reward is still to come from a program (grade.h) */
 };
 
 struct line {
