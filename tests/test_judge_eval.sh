@@ -41,6 +41,9 @@ check "the rule is told" grep -q '"rule":"majority"' both.json
 "$SLUICE" "${both[@]}" >again.json 2>again.err
 same "repeated, it prints the same" "$(cat again.json)" "$(cat both.json)"
 same "and calls nobody" "$(calls)" 48
+"$SLUICE" "${both[@]/both/estimated}" --estimate >estimate.json 2>estimate.err
+check "an estimate tells the calls" grep -q '"calls":48,' estimate.json
+same "and makes none" "$(calls)" 48
 "$SLUICE" replay both/run consensus --set consensus.rule=any --into any >any.out 2>&1
 check "a replay with another consensus rule ends" [ $? = 0 ]
 same "and calls nobody" "$(calls)" 48
@@ -62,8 +65,7 @@ slow_calls() { grep -c '"call"' slow_calls; }
 many() { [ "$(slow_calls)" -ge 10 ]; }
 wait_for 20 many
 pids=$("$SLUICE" status slow/run --json | grep -o '"pid":[0-9]*' | cut -d: -f2)
-kill -9 $eval_pid $pids 2>/dev/null
-{ wait $eval_pid; } 2>/dev/null
+{ kill -9 $eval_pid $pids; wait $eval_pid; } 2>/dev/null
 "$SLUICE" "${slow[@]}" >slow.json 2>slow.err
 check "killed with all its processes, the same command goes on" [ $? = 0 ]
 same "and prints what an undisturbed one prints" "$(cat slow.json)" "$(cat both.json)"
