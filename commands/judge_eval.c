@@ -127,6 +127,7 @@ judge(const struct request *r, const char *dir, struct error *e)
         "sluice", "run", flow, "--run", run, "--on-pause", (char *)(uintptr_t)r->on_pause, NULL};
     int rc;
 
+    fprintf(stderr, "sluice judge-eval: judging; to look: sluice status %s\n", run);
     stage_signals();
     rc = stage_self(words, log, e);
     if (rc > 0 && !stage_signal() && run_exists(run))
@@ -329,7 +330,7 @@ evaluate(struct request *r, struct error *e)
         rc = r->estimate ? estimate(r, dir, e) : judge(r, dir, e);
     if (rc == 0 && !r->estimate)
         rc = report(r, &c, dir, e);
-    if (dir && !r->run && (rc == 0 || !has_run(dir)))
+    if (dir && !r->run && (rc == 0 || stage_signal() || !has_run(dir)))
         nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(dir);
     cases_free(&c);
