@@ -92,7 +92,8 @@ $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
 # The tests' scripted judge, as a program for test scripts.
-$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/tests/pooling_answer.o $(BUILD)/libsluice.a
+JUDGE    := judge_server judge_marks pooling_answer
+$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(JUDGE:%=$(BUILD)/tests/%.o) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
 

@@ -374,6 +374,46 @@ rows_become_scores_and_a_score_of_the_response(void **state)
     arena_free(&arena);
 }
 
+/* `check --online`: the list of models lies under /v1, wherever the calls go. */
+static void
+a_probe_looks_where_the_models_are_listed(void **state)
+{
+    static const char *const paths[] = {"", "/", "/pooling", "/v1", "/v1/embeddings"};
+    struct judge_server_options so = {0};
+    struct judge_server *s = judge_server_start(&so, NULL);
+    struct buffer told = {0};
+    struct error e = {0};
+
+    (void)state;
+    assert_non_null(s);
+    for (int i = 0; i < 5; i++) {
+        char *url = xprint("http://127.0.0.1:%d%s", judge_server_port(s), paths[i]);
+        const char *urls[] = {url};
+        struct prm_options o = {.backend = PRM_http,
+                                .api = i < 3 ? POOLING_pooling : POOLING_embeddings,
+                                .model = "m",
+                                .remote = {.url = {1, urls},
+                                           .api_key_env = "",
+                                           .api_key_file = "",
+                                           .api_key_header = "Authorization",
+                                           .body = "",
+                                           .in_flight = 1,
+                                           .max_response_bytes = 1 << 20,
+                                           .timeout = 5,
+                                           .connect_timeout = 5}};
+
+        buffer_clear(&told);
+        if (prm_server_probe(&o, &told, &e) != 0)
+            fail_msg("%s", e.text);
+        buffer_add(&told, "", 1);
+        if (!strstr(told.at, "knows 'm'"))
+            fail_msg("%s: %s", url, told.at);
+        free(url);
+    }
+    buffer_free(&told);
+    judge_server_stop(s);
+}
+
 static void
 bad_options_are_refused(void **state)
 {
@@ -382,6 +422,7 @@ bad_options_are_refused(void **state)
     } rows[] = {
         {{"url", "http://h:1", "convention", "auto", NULL}, "cannot look into the model"},
         {{"url", "http://h:1/v1", "convention", "qwen", NULL}, "not lie under /v1"},
+        {{"url", "http://h:1 http://h:2/v1/", "convention", "qwen", NULL}, "not lie under /v1"},
         {{"url", "http://h:1", "convention", "skywork", NULL}, "needs the folder"},
         {{"url", "http://h:1", "convention", "plain", NULL}, "needs the folder"},
         {{"url", "http://h:1", "convention", "qwen", "request", "ids", NULL}, "needed"},
@@ -417,6 +458,7 @@ main(void)
         cmocka_unit_test(what_passes_by_itself_is_tried_again),
         cmocka_unit_test(what_cannot_be_asked_costs_no_call),
         cmocka_unit_test(rows_become_scores_and_a_score_of_the_response),
+        cmocka_unit_test(a_probe_looks_where_the_models_are_listed),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, find_tokenizer, free_tokenizer);
