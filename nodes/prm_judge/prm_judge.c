@@ -156,6 +156,15 @@ prm_pump(struct node *n, struct error *e)
     return judge->local ? prm_local_pump(judge->local, e) : PUMP_IDLE;
 }
 
+/* What was paid for is written down before the vote is. */
+static int
+prm_flush(struct node *n, struct error *e)
+{
+    struct prm_judge *judge = node_state(n);
+
+    return judge->server ? prm_server_flush(judge->server, e) : 0;
+}
+
 static int
 prm_changed(struct node *n, const char *option, struct error *e)
 {
@@ -189,6 +198,7 @@ const struct node_kind node_prm_judge = {
     .take = prm_take,
     .pump = prm_pump,
     .ready = prm_ready,
+    .flush = prm_flush,
     .changed = prm_changed,
     .stop = prm_stop,
 };

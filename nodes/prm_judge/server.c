@@ -360,6 +360,12 @@ prm_server_ready(struct prm_server *s, struct error *e)
 }
 
 int
+prm_server_flush(struct prm_server *s, struct error *e)
+{
+    return calls_flush(s->calls, e);
+}
+
+int
 prm_server_changed(struct prm_server *s, struct error *e)
 {
     return calls_changed(s->calls, e);
