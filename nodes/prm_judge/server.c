@@ -284,6 +284,7 @@ prm_server_take(struct prm_server *s, struct unit *u, struct error *e)
                             .body = buffer_span(&s->body),
                             .ordinal = u->ordinal,
                             .tokens_in = j->tokens,
+                            .tokens_out = 1, /* a model of rewards writes none; 0: not known */
                             .own = j});
     return calls_send(s->calls, e);
 }
