@@ -11,6 +11,7 @@
 
 #include "nodes/remote/shared.h"
 
+#define GATHER_SECONDS  0.01 /* between two reservations */
 #define FLUSH_SECONDS   1.0 /* without a budget the ledger is written so often at most */
 #define BYTES_PER_TOKEN 4   /* of a request, in an estimate */
 #define ANSWER_SHARE    4   /* one part in so many of what an answer may have, in an estimate */
@@ -27,7 +28,7 @@ struct purse {
     bool empty;
     bool warned;         /* that the cache cannot be written */
     uint64_t payer;
-    double flushed;
+    double flushed, committed;
     struct counted *counted; /* NULL: calls go out */
 };
 
@@ -357,6 +358,12 @@ purse_reserve(struct purse *p, uint64_t tokens_in, uint64_t tokens_out, struct a
     return 0;
 }
 
+double
+purse_when(const struct purse *p)
+{
+    return has_budget(p) ? p->committed + GATHER_SECONDS : 0;
+}
+
 int
 purse_commit(struct purse *p, struct error *e)
 {
@@ -366,6 +373,7 @@ purse_commit(struct purse *p, struct error *e)
         return 0;
     p->begun = false;
     rc = ledger_commit(p->ledger, e);
+    p->committed = node_now(p->node);
     return rc == 0 ? 0 : error_wrap(e, "ledger");
 }
 
