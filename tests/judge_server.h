@@ -8,6 +8,9 @@
  * within a call leaves no "answered".
  *
  * An answer is a word:
+ *   marks     marks of the steps in the request, with log-probabilities (tests/judge_marks.h)
+ *   letters   one letter of those listed in the request, likewise
+ *   format    500 with a validator's words where the request has a response_format, else ok
  *   ok        a verdict on the steps in the request: arithmetic is computed, and one step in
  * sixteen (by hash) is judged wrongly. A function of the request alone. fenced    the same, within
  * chatter and a code fence few many  a verdict with one step too few, too many       prose    words
@@ -21,6 +24,8 @@
  *   headers   a completion whose content is the request's headers, names in small letters
  *
  * GET /v1/models lists the model m, and is no call.
+ * POST /pooling and /v1/embeddings are answered too (tests/pooling_answer.h).
+ *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
 #define TESTS_JUDGE_SERVER_H

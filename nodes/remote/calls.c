@@ -646,6 +646,9 @@ use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struc
             return false;
         hold(c, call, CALLS_given_up, r, a);
         return true;
+    case REPLY_unsupported:
+        hold(c, call, CALLS_unsupported, r, a);
+        return true;
     case REPLY_too_long:
         hold(c, call, CALLS_too_long, r, a);
         return true;
