@@ -149,6 +149,14 @@ prm_pump(struct node *n, struct error *e)
 }
 
 static int
+prm_flush(struct node *n, struct error *e)
+{
+    struct prm_judge *judge = node_state(n);
+
+    return judge->server ? prm_server_flush(judge->server, e) : 0;
+}
+
+static int
 prm_changed(struct node *n, const char *option, struct error *e)
 {
     struct prm_judge *judge = node_state(n);
@@ -180,6 +188,7 @@ const struct node_kind node_prm_judge = {
     .take = prm_take,
     .pump = prm_pump,
     .ready = prm_ready,
+    .flush = prm_flush,
     .changed = prm_changed,
     .stop = prm_stop,
 };

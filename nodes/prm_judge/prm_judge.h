@@ -54,6 +54,7 @@ int prm_server_check(struct check *c, const struct prm_options *o, struct error 
 struct prm_server *prm_server_open(struct node *n, struct error *e);
 int prm_server_take(struct prm_server *s, struct unit *u, struct error *e);
 int prm_server_ready(struct prm_server *s, struct error *e);
+int prm_server_flush(struct prm_server *s, struct error *e);
 int prm_server_changed(struct prm_server *s, struct error *e);
 void prm_server_close(struct prm_server *s);
 

@@ -7,6 +7,9 @@
 #include "nodes/judge.h"
 #include "nodes/origin.h"
 #include "nodes/prm_judge/prm_judge.h"
+#include "nodes/remote/purse.h"
+
+#define TOKENS_WRITTEN 1 /* a scoring model writes none, and 0 would mean that no bound is known */
 
 struct judging {
     struct judging *next, **link;
@@ -107,7 +110,7 @@ prm_server_check(struct check *c, const struct prm_options *o, struct error *e)
         rc = check_fail(c, "tokenizer", e, "%s", why.text);
     if (t)
         tokenizer_close(t);
-    return rc;
+    return rc == 0 ? purse_check(c, &o->remote, o->model, TOKENS_WRITTEN, e) : rc;
 }
 
 struct prm_server *
@@ -235,6 +238,7 @@ prm_server_take(struct prm_server *s, struct unit *u, struct error *e)
                             .body = buffer_span(&s->body),
                             .ordinal = u->ordinal,
                             .tokens_in = j->tokens,
+                            .tokens_out = TOKENS_WRITTEN,
                             .own = j});
     return calls_send(s->calls, e);
 }
@@ -308,6 +312,12 @@ prm_server_ready(struct prm_server *s, struct error *e)
     while (rc == 0 && calls_next(s->calls, &a))
         use_answer(s, &a);
     return rc ? rc : calls_send(s->calls, e);
+}
+
+int
+prm_server_flush(struct prm_server *s, struct error *e)
+{
+    return calls_flush(s->calls, e);
 }
 
 int
