@@ -21,6 +21,7 @@ probe(const char *url, const char *model, struct buffer *told, struct error *e)
                                .api_key_file = "",
                                .api_key_header = "Authorization",
                                .body = "",
+                               .ca_file = "",
                                .in_flight = 4,
                                .max_response_bytes = 1 << 20,
                                .timeout = 1,

@@ -166,6 +166,14 @@ prm_flush(struct node *n, struct error *e)
 }
 
 static int
+prm_flush(struct node *n, struct error *e)
+{
+    struct prm_judge *judge = node_state(n);
+
+    return judge->server ? prm_server_flush(judge->server, e) : 0;
+}
+
+static int
 prm_changed(struct node *n, const char *option, struct error *e)
 {
     struct prm_judge *judge = node_state(n);
