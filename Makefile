@@ -52,6 +52,9 @@ $(BUILD)/%.o: %.c
 	$(SAY) "  CC   $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# The assembler reads these files into the object; no compiler says so.
+$(BUILD)/nodes/llm_judge/prompt_shipped.o: $(sort $(wildcard examples/prompts/*.txt))
+
 $(BUILD)/libsluice.a: $(LIBOBJ)
 	@rm -f $@
 	$(SAY) "  AR   $@"

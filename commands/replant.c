@@ -215,6 +215,29 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
     return rc;
 }
 
+void
+replant_part(const struct plan *old, const bool *keep, struct plan *made)
+{
+    int renamed[PLAN_NODES_MAX];
+    memset(made, 0, sizeof *made);
+    made->name = xtext(old->name);
+    made->seed = old->seed;
+    made->run_id = xtext("");
+    made->file = xtext(old->file);
+    made->folder = xtext(old->folder);
+    made->max_lead = old->max_lead;
+    made->nodes = xarray((size_t)old->node_count + 1, sizeof *made->nodes);
+    for (int n = 0; n < old->node_count; n++) {
+        if (!keep[n])
+            continue;
+        struct plan_node *node = &made->nodes[made->node_count];
+        renamed[n] = made->node_count++;
+        node_copy(&old->nodes[n], node, false, 0, renamed);
+        node->rows[0].count = 1;
+        node->listen[0] = 0;
+    }
+}
+
 /* ---- the stores ---- */
 
 /* One store into an empty folder: by its process while it lives, from the file under its lock when

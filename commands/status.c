@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "commands/flags.h"
+#include "commands/jury.h"
 #include "commands/progress.h"
 #include "commands/talk.h"
 #include "graph/look.h"
@@ -13,8 +14,9 @@
 #define TOP_MS 500
 
 static const char about[] =
-    "Shows each process of a run: its state, why it waits, what went in and out. Works with the\n"
-    "supervisor dead and on a finished run. RUN defaults to the newest run under runs/.";
+    "Shows each process of a run: its state, why it waits, what went in and out, and how far the\n"
+    "voters of a consensus agree. Works with the supervisor dead and on a finished run. RUN defaults\n"
+    "to the newest run under runs/.";
 
 static void
 show(const json_t *status)
@@ -32,6 +34,7 @@ show(const json_t *status)
                  ? ""
                  : " (no supervisor lives)");
     progress_table(status, talk_colour());
+    jury_print(status);
 }
 
 int

@@ -7,6 +7,7 @@
 
 #include "graph/account.h"
 #include "graph/letter.h"
+#include "graph/look.h"
 #include "graph/metrics.h"
 #include "graph/trace.h"
 
@@ -34,7 +35,8 @@ why_fill(struct answer_to *a, const char *state, char *why, size_t room)
     else if (n->hand.count > 0)
         snprintf(why, room, "%lld messages in hand", (long long)n->hand.count);
     else if (n->parked > 0)
-        snprintf(why, room, "%lld messages wait for another input", (long long)n->parked);
+        snprintf(why, room, "%lld messages wait for %s", (long long)n->parked,
+                 n->whole ? "the rest of their group" : "another input");
     else if (strcmp(state, "starved") == 0)
         snprintf(why, room, "waiting for input");
 }
@@ -78,6 +80,7 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     json_object_set_new(reply, "draining", json_boolean(n->draining));
     json_object_set_new(reply, "upstream_finished", json_boolean(n->upstream_finished));
     json_object_set_new(reply, "metrics", metrics);
+    look_report(n->store, reply);
     return 0;
 }
 

@@ -71,7 +71,8 @@ open_parts(struct node *n, const struct node_setup *s, struct error *e)
     if (rc != 0)
         return rc;
     feeds_open(n);
-    n->merging = n->link_count > 1;
+    n->whole = n->kind->whole_groups && n->kind->whole_groups(n->options);
+    n->merging = n->link_count > 1 || n->whole;
     n->terminal = n->lane_count == 0;
     load(n);
     rc = unit_recover(n, e);

@@ -266,6 +266,7 @@ static const struct kind {
     [OPTION_texts] = {"list", read_texts, false},
     [OPTION_rule] = {"rule", read_text, true},
     [OPTION_model] = {"model", read_text, true},
+    [OPTION_named] = {"name", read_text, true},
 };
 
 const char *

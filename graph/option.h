@@ -11,7 +11,7 @@
  *
  * FIXED: a change could change a byte of a checkpoint; refused on an existing run. LIVE: `sluice set`.
  * A row cannot lie about its field: a wrong C type does not compile. A default of NULL makes an option
- * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_TEXTS where "" means unset.
+ * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_NAMED, OPT_TEXTS where "" means unset.
  *
  * Two rows hold no value. OPT_GROUP("schedule") is a heading over the rows below it, in help and manual.
  * OPT_ALIAS("learning_rate", "lr") stands below row lr and is its name in other programs: no value may be
@@ -43,6 +43,8 @@ enum option_kind {
     OPTION_rule,        /* const char * that the kind's own check understands, e.g. "mean>=0.5" */
     OPTION_model,       /* const char *; a folder where the topology's folder has it (then resolved like a path),
                          * else a name that a server knows, as written */
+    OPTION_named,       /* const char *; a file where the topology's folder has it (then resolved like a path), else
+                         * a name that the kind knows, as written */
     OPTION_group,       /* no value: help is a heading */
     OPTION_alias,       /* no value: name is what others call the row whose name is in help */
 };
@@ -81,6 +83,7 @@ struct option {
 #define OPT_TEXTS(S, F, CH, D, H)         OPTION_ROW(texts, S, F, struct texts, CH, D, 0, 0, NULL, H)
 #define OPT_RULE(S, F, CH, D, H)          OPTION_ROW(rule, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_MODEL(S, F, CH, D, H)         OPTION_ROW(model, S, F, const char *, CH, D, 0, 0, NULL, H)
+#define OPT_NAMED(S, F, CH, D, H)         OPTION_ROW(named, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_GROUP(H)                      {.kind = OPTION_group, .name = "", .standard = "", .help = H}
 #define OPT_ALIAS(A, F)                   {.kind = OPTION_alias, .name = A, .standard = "", .help = F}
 #define OPT_END                           {.kind = OPTION_end}

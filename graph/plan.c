@@ -125,16 +125,21 @@ complete(const struct plan_node *n, const struct option *table, struct error *e)
     return rc == 0 ? 0 : error_wrap(e, "node '%s'", n->id);
 }
 
+/* Is the value the name of something else than the file or folder that would lie here? */
 static bool
-is_folder(const char *path)
+is_name(const struct option *o, const char *path)
 {
     struct stat s;
+    bool found = stat(path, &s) == 0;
 
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (o->kind == OPTION_model)
+        return !found || !S_ISDIR(s.st_mode);
+    return o->kind == OPTION_named && (!found || S_ISDIR(s.st_mode));
 }
 
 /* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay.
- * So does a model's name that is no folder there: some server knows it. */
+ * So does a model's name that is no folder there (some server knows it), and another name that is
+ * no file there (the kind knows it). */
 void
 plan_resolve_paths(const struct option *table, void *options, const char *folder)
 {
@@ -142,11 +147,11 @@ plan_resolve_paths(const struct option *table, void *options, const char *folder
         const char **path = (const char **)((char *)options + o->offset);
         char        *whole;
 
-        if ((o->kind != OPTION_path && o->kind != OPTION_model) || !*path || !**path ||
-            **path == '/' || strcmp(*path, "-") == 0)
+        if ((o->kind != OPTION_path && o->kind != OPTION_model && o->kind != OPTION_named) || !*path ||
+            !**path || **path == '/' || strcmp(*path, "-") == 0)
             continue;
         whole = xprint("%s/%s", folder, *path);
-        if (o->kind == OPTION_model && !is_folder(whole)) {
+        if (is_name(o, whole)) {
             free(whole);
             continue;
         }

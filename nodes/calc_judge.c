@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "graph/node.h"
-#include "nodes/arithmetic.h"
+#include "nodes/arithmetic/arithmetic.h"
 
 enum { PORT_in, PORT_votes };
 

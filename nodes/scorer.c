@@ -15,7 +15,8 @@ check_labels(const struct model_config *c, int64_t wants, struct error *e)
 {
     int64_t has = c->num_labels;
 
-    if (has == wants || (wants > 0 && has == 1 && c->head == MODEL_HEAD_sequence))
+    if (has == wants || (wants > 0 && has == 1 &&
+                         (c->head == MODEL_HEAD_sequence || c->head == MODEL_HEAD_value)))
         return 0;
     if (wants == 0)
         return error_set(e, ERROR_model,
@@ -91,6 +92,13 @@ scorer_close(struct scorer *s)
     memset(s, 0, sizeof(*s));
 }
 
+const float *
+scorer_hidden(const struct scorer *s, int64_t i)
+{
+    assert(s->hidden && i >= 0 && i < s->rows_count);
+    return s->hidden + s->rows[i] * s->model.config.hidden_size;
+}
+
 int64_t
 scorer_length_max(const struct scorer *s)
 {
@@ -155,8 +163,7 @@ logit(const struct scorer *s, const float *hidden, int64_t class)
 void
 scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
 {
-    struct batch batch = {s->tokens, s->ids, s->sequences, s->starts};
-    const float *hidden;
+    struct batch batch = {s->tokens, s->ids, s->sequences, s->starts, NULL};
 
     assert(class_0 >= 0 && class_0 < s->model.head_rows && class_1 >= 0 &&
            class_1 < s->model.head_rows);
@@ -168,9 +175,9 @@ scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
         s->room = s->tokens > SCORER_TOKENS ? s->tokens + s->tokens / 2 : SCORER_TOKENS;
         s->decoder = decoder_new(&s->model, s->room, 0);
     }
-    hidden = decoder_forward(s->decoder, &s->model, &batch);
+    s->hidden = decoder_forward(s->decoder, &s->model, &batch);
     for (int64_t i = 0; i < s->rows_count; i++) {
-        const float *h = hidden + s->rows[i] * s->model.config.hidden_size;
+        const float *h = scorer_hidden(s, i);
         double other = class_0 == class_1 ? 0 : (double)logit(s, h, class_0);
 
         scores[i] = (float)(1 / (1 + exp(other - (double)logit(s, h, class_1))));

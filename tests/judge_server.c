@@ -21,6 +21,8 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "tests/pooling_answer.h"
+#include "tests/judge_marks.h"
 
 #define BODY_BYTES_MAX (64 << 20)
 #define STEPS_MAX      4096
@@ -82,14 +84,17 @@ verdict_of(const char *prompt, int more)
     json_t *steps = json_array();
     int count = 0;
 
+    const char *first = strstr(prompt, "<step_");
+    int from_step = first ? atoi(first + 6) : 0; /* of a window */
+
     for (const char *at = prompt; count < STEPS_MAX; count++) {
         char open[32], close[32];
         const char *from, *to;
         double share;
         int right;
 
-        snprintf(open, sizeof(open), "<step_%d>\n", count);
-        snprintf(close, sizeof(close), "\n</step_%d>", count);
+        snprintf(open, sizeof(open), "<step_%d>\n", from_step + count);
+        snprintf(close, sizeof(close), "\n</step_%d>", from_step + count);
         from = strstr(at, open);
         to = from ? strstr(from, close) : NULL;
         if (!to)
@@ -99,14 +104,14 @@ verdict_of(const char *prompt, int more)
         share = (double)(hash(prompt, (size_t)(to - prompt)) >> 40) / (double)(1 << 24);
         if (share < 1.0 / 16)
             right = !right;
-        json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f}", "i", count, "reason",
+        json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f}", "i", from_step + count, "reason",
                                                right ? "it follows" : "it does not follow", "label",
                                                right ? "correct" : "incorrect", "score",
                                                right ? 0.75 + share / 4 : share / 4));
         at = to;
     }
     if (more > 0)
-        json_array_append_new(steps, json_pack("{s:i, s:s}", "i", count, "label", "correct"));
+        json_array_append_new(steps, json_pack("{s:i, s:s}", "i", from_step + count, "label", "correct"));
     else if (more < 0 && count > 0)
         json_array_remove(steps, (size_t)count - 1);
     return json_pack("{s:o}", "steps", steps);
@@ -143,10 +148,22 @@ static char *
 answer_text(const char *word, struct span request_text)
 {
     json_t *request = json_loadb(request_text.at, request_text.length, 0, NULL), *verdict;
+    char *text;
     const char *prompt = prompt_of(request);
-    int more = strcmp(word, "few") == 0 ? -1 : strcmp(word, "many") == 0;
-    char *json, *text, *words = NULL;
 
+    if (json_object_get(request, "encoding_format")) {
+        text = pooling_answer(word, request);
+        json_decref(request);
+        return text;
+    }
+    int more = strcmp(word, "few") == 0 ? -1 : strcmp(word, "many") == 0;
+    char *json, *words = NULL;
+
+    if (strcmp(word, "marks") == 0 || strcmp(word, "letters") == 0) {
+        text = judge_marks(prompt, word[0] == 'l');
+        json_decref(request);
+        return text;
+    }
     verdict = verdict_of(prompt, more);
     json = json_dumps(verdict, JSON_COMPACT | JSON_REAL_PRECISION(6));
     if (strcmp(word, "fenced") == 0)
@@ -166,6 +183,33 @@ answer_text(const char *word, struct span request_text)
     free(json);
     free(words);
     return text;
+}
+
+/* What a server may charge for a call that arrived whole: all that it read, and the whole answer,
+ * even where that is cut off or nobody waits for it. An error costs nothing. */
+static void
+charge_of(const char *word, struct span request, json_int_t *read, json_int_t *written)
+{
+    static const char *const cut_off[] = {"half", "nothing", "hang", NULL};
+    static const char *const errors[] = {"context", "quota", "redirect", "echo", NULL};
+    json_t *body, *usage;
+    char *text;
+
+    *read = *written = 0;
+    for (const char *const *w = errors; *w; w++)
+        if (strcmp(*w, word) == 0)
+            return;
+    if (atoi(word) >= 100)
+        return;
+    for (const char *const *w = cut_off; *w; w++)
+        word = strcmp(*w, word) == 0 ? "ok" : word;
+    text = answer_text(word, request);
+    body = json_loads(text, 0, NULL);
+    usage = json_object_get(body, "usage");
+    *read = json_integer_value(json_object_get(usage, "prompt_tokens"));
+    *written = json_integer_value(json_object_get(usage, "completion_tokens"));
+    json_decref(body);
+    free(text);
 }
 
 /* ---- answering ---- */
@@ -276,6 +320,8 @@ answer(struct MHD_Connection *connection, const char *word, struct span body)
         free(message);
         return rc;
     }
+    if (strcmp(word, "format") == 0 && memmem(body.at, body.length, "response_format", 15))
+        return reply_error(connection, 500, "", "1 validation error: body response_format type", NULL);
     if (status >= 100 && status < 600)
         return reply_error(connection, (unsigned)status, "scripted", "scripted by the test",
                            colon ? colon + 1 : NULL);
@@ -394,6 +440,7 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Idempotency-Key");
     uint64_t request = hash(body.at, body.length), key_hash;
     char key[160], *word;
+    json_int_t read, written;
     bool repeated;
     enum MHD_Result rc;
 
@@ -411,8 +458,12 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
     s->last = span_copy(body);
     word = next_word(s, authorization, key_hash, repeated);
     c->number = s->calls;
-    write_ledger(s, "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s}\n", c->number,
-                 key, word, repeated ? "true" : "false");
+    charge_of(word, body, &read, &written);
+    write_ledger(s,
+                 "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s,\"read\":%lld,"
+                 "\"written\":%lld}\n",
+                 c->number, key, word, repeated ? "true" : "false", (long long)read,
+                 (long long)written);
     pthread_cond_broadcast(&s->changed);
     linger(s, strcmp(word, "hang") == 0    ? 3600
               : strcmp(word, "stall") == 0 ? STALL_SECONDS
@@ -463,7 +514,9 @@ told(void *own, struct MHD_Connection *connection, const char *url, const char *
     }
     if (strcmp(method, "GET") == 0 && strcmp(url, "/v1/models") == 0)
         return list_models(s, connection);
-    if (strcmp(method, "POST") != 0 || strcmp(url, "/v1/chat/completions") != 0)
+    if (strcmp(method, "POST") != 0 ||
+        (strcmp(url, "/v1/chat/completions") != 0 && strcmp(url, "/pooling") != 0 &&
+         strcmp(url, "/v1/embeddings") != 0))
         return reply_error(connection, 404, "not_found", "no such path", NULL);
     return whole_call(s, connection, c);
 }

@@ -1,11 +1,16 @@
 /* judge_server: a chat-completions server for tests, with every bad manner a judge can meet and a
  * ledger of its own: an append-only file with one JSON line for each call that arrived whole, and
  * one for each answer that left whole, which no node can rewrite:
- *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false}    {"at":T,"answered":N}
+ *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false,"read":R,"written":W}
+ *   {"at":T,"answered":N}
  * T is the wall clock in microseconds, as bash's EPOCHREALTIME without its point; "repeated" says
- * that a call of the same key came before. A client that died within a call leaves no "answered".
+ * that a call of the same key came before; R and W are the tokens it charges. A client that died
+ * within a call leaves no "answered".
  *
  * An answer is a word:
+ *   marks     marks of the steps in the request, with log-probabilities (tests/judge_marks.h)
+ *   letters   one letter of those listed in the request, likewise
+ *   format    500 with a validator's words where the request has a response_format, else ok
  *   ok        a verdict on the steps in the request: arithmetic is computed, and one step in
  * sixteen (by hash) is judged wrongly. A function of the request alone. fenced    the same, within
  * chatter and a code fence few many  a verdict with one step too few, too many       prose    words
@@ -19,6 +24,8 @@
  *   headers   a completion whose content is the request's headers, names in small letters
  *
  * GET /v1/models lists the model m, and is no call.
+ * POST /pooling and /v1/embeddings are answered too (tests/pooling_answer.h).
+ *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
 #define TESTS_JUDGE_SERVER_H

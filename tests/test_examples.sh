@@ -31,7 +31,7 @@ for topology in examples/*/*.yaml; do
     fi
 done
 tell "gsm8k with an HTTP judge is accepted" env JUDGE_URL=http://127.0.0.1:9 "$sluice" check examples/gsm8k/flow.yaml
-for name in all_steps one_step; do
+for name in bcpg one_step; do
     tell "examples/prompts/$name.txt is there to be copied" test -s "examples/prompts/$name.txt"
 done
 

@@ -481,7 +481,7 @@ models_that_do_not_fit_are_refused_by_check(void **state)
     const struct {
         const char *kind, *options[10], *words;
     } rows[] = {
-        {"prm_judge", {"model", critic, NULL}, "num_labels is 0; a judge of steps has 2"},
+        {"prm_judge", {"model", critic, NULL}, "not a reward model"},
         {"prm_judge", {"model", folder, NULL}, "config.json"},
         {"llm_judge", {"backend", "local", "model", prm, NULL}, "not a language model"},
         {"llm_judge", {"backend", "local", "model", critic, NULL}, "is not one token"},

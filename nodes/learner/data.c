@@ -66,6 +66,60 @@ data_baselines(struct learner *l, struct error *e)
     return rc;
 }
 
+/* The record of an entry, copied into the arena; *there: it has one. */
+static int
+noise_record(struct learner *l, int64_t i, struct noise_record *r, bool *there, struct error *e)
+{
+    char room[LEARNER_KEY_MAX], *copy;
+    struct span value;
+
+    *there = node_get(l->node, learner_key(room, 'n', l->entries.at[i].ordinal), &value);
+    if (!*there)
+        return 0;
+    copy = arena_take(&l->arena, value.length);
+    memcpy(copy, value.at, value.length);
+    return noise_read(span_of(copy, value.length), r, e);
+}
+
+int
+data_noise(struct learner *l, struct error *e)
+{
+    const char *why;
+    int rc = 0;
+
+    noise_begin(&l->noise, (enum noise_mode)l->options->label_noise, learner_classes(l->objective));
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; rc == 0 && i < l->round_count; i++) {
+            struct noise_record r;
+            bool there;
+
+            arena_clear(&l->arena);
+            rc = noise_record(l, i, &r, &there, e);
+            if (rc == 0 && pass == 0)
+                noise_look(&l->noise, there ? &r : NULL);
+            else if (rc == 0)
+                noise_measure(&l->noise, there ? &r : NULL);
+        }
+    arena_clear(&l->arena);
+    if (rc < 0)
+        return rc;
+    if (!noise_fit(&l->noise, &why))
+        node_log(l->node, LOG_warning, "label_noise: every label is believed, for %s", why);
+    return 0;
+}
+
+int
+data_soften(struct learner *l, int64_t i, struct sample *s, struct error *e)
+{
+    struct noise_record r;
+    bool there;
+    int rc = noise_record(l, i, &r, &there, e);
+
+    if (rc == 0 && there)
+        noise_apply(&l->noise, i, &r, s, &l->arena);
+    return rc;
+}
+
 int
 data_lacks_behaviour(struct learner *l, struct error *e)
 {

@@ -7,6 +7,7 @@
 #include "graph/node.h"
 #include "kernels/schedule.h"
 #include "nodes/learner/evaluate.h"
+#include "nodes/learner/noise.h"
 #include "nodes/learner/order.h"
 #include "nodes/learner/output.h"
 #include "nodes/learner/sample.h"
@@ -104,6 +105,8 @@ struct learner {
     int64_t round_count; /* entries of the round under way */
     int64_t reference_at;
     struct select_rules select;
+    struct noise noise;         /* of the labels of the round */
+    struct buffer vectors;      /* of the unit being taken */
     struct baselines baselines; /* of the steps of the round, where advantages are of steps */
     bool lacks_behaviour;       /* a sample came without the log-probabilities that are needed */
     struct pass pass;
@@ -169,6 +172,9 @@ void round_pass(struct learner *l, struct pass *pass, int64_t which);
 /* The sample of entry i, copied into the arena. */
 int data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e);
 int data_baselines(struct learner *l, struct error *e); /* fills them from every step of the round */
+int data_noise(struct learner *l, struct error *e); /* fits it to every step of the round */
+/* Gives sample i of the entries the weights that came of it. */
+int data_soften(struct learner *l, int64_t i, struct sample *s, struct error *e);
 /* ERROR_topology: what the objective needs and no later rollout could mend. */
 int data_check(struct learner *l, struct error *e);
 int data_lacks_behaviour(struct learner *l, struct error *e); /* that error */
@@ -192,6 +198,6 @@ bool round_follow_waits(const struct learner *l);
 /* Keys of the store. */
 #define LEARNER_KEY_MAX 9
 struct span learner_key(char *room, char kind,
-                        uint64_t ordinal); /* kind: 's' sample, 'r' reference, 'p' progress */
+                        uint64_t ordinal); /* kind: 's' sample, 'r' reference, 'n' noise_record, 'p' progress */
 
 #endif

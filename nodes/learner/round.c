@@ -294,6 +294,8 @@ hash_input(struct learner *l, struct progress *p, struct error *e)
                              (unsigned long long)entry->ordinal);
         p->input_hash = XXH3_64bits_withSeed(room, sizeof(room), p->input_hash);
         p->input_hash = XXH3_64bits_withSeed(value.at, value.length, p->input_hash);
+        if (node_get(l->node, learner_key(room, 'n', entry->ordinal), &value))
+            p->input_hash = XXH3_64bits_withSeed(value.at, value.length, p->input_hash);
         p->input_groups += i == 0 || entry->first != entry[-1].first;
     }
     p->input_samples += l->round_count;
@@ -418,6 +420,8 @@ begin_round(struct learner *l, struct error *e)
     }
     if (settings_process(o))
         rc = data_baselines(l, e);
+    if (rc == 0 && o->label_noise)
+        rc = data_noise(l, e);
     if (rc == 0)
         rc = data_check(l, e);
     if (rc < 0)
@@ -448,6 +452,7 @@ round_end(struct learner *l, struct error *e)
     for (int64_t i = 0; i < l->round_count; i++) {
         node_delete(l->node, learner_key(room, 's', l->entries.at[i].ordinal));
         node_delete(l->node, learner_key(room, 'r', l->entries.at[i].ordinal));
+        node_delete(l->node, learner_key(room, 'n', l->entries.at[i].ordinal));
     }
     entries_drop(&l->entries, l->round_count);
     l->round_count = 0;
@@ -557,6 +562,8 @@ round_free(struct learner *l)
     initial_free(l);
     pass_free(&l->pass);
     baselines_free(&l->baselines);
+    noise_free(&l->noise);
+    buffer_free(&l->vectors);
     arena_free(&l->arena);
     entries_free(&l->entries);
 }

@@ -6,24 +6,6 @@
 
 #include "nodes/remote/reply.h"
 
-/* {"type": "json_schema", ...} for a verdict. Strict mode wants every property required and none
- * more. */
-static json_t *
-verdict_schema(void)
-{
-    json_t *label = json_pack("{s:s, s:[s,s]}", "type", "string", "enum", "correct", "incorrect");
-    json_t *entry = json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:o, s:{s:s}}, s:[s,s,s,s], s:b}", "type",
-                              "object", "properties", "i", "type", "integer", "reason", "type",
-                              "string", "label", label, "score", "type", "number", "required", "i",
-                              "reason", "label", "score", "additionalProperties", 0);
-    json_t *schema =
-        json_pack("{s:s, s:{s:{s:s, s:o}}, s:[s], s:b}", "type", "object", "properties", "steps",
-                  "type", "array", "items", entry, "required", "steps", "additionalProperties", 0);
-
-    return json_pack("{s:s, s:{s:s, s:b, s:o}}", "type", "json_schema", "json_schema", "name",
-                     "verdict", "strict", 1, "schema", schema);
-}
-
 static json_t *
 messages_json(const struct prompt_messages *messages)
 {
@@ -40,6 +22,30 @@ messages_json(const struct prompt_messages *messages)
             list, json_pack("{s:s, s:o}", "role", prompt_role_name(m->role), "content", text));
     }
     return list;
+}
+
+static json_t *
+response_format(const struct chat_request *r)
+{
+    if (r->format == CHAT_json)
+        return json_pack("{s:s}", "type", "json_object");
+    if (r->format == CHAT_object_schema)
+        return json_pack("{s:s, s:o}", "type", "json_object", "schema",
+                         chat_schema(r->form, r->first, r->count));
+    return json_pack("{s:s, s:{s:s, s:b, s:o}}", "type", "json_schema", "json_schema", "name",
+                     "verdict", "strict", 1, "schema", chat_schema(r->form, r->first, r->count));
+}
+
+/* The begun answer of a last assistant message is to be continued, not followed by a new one. */
+static void
+go_on(const struct chat_request *r, json_t *body)
+{
+    const struct prompt_messages *m = r->messages;
+
+    if (!r->goes_on || m->count == 0 || m->at[m->count - 1].role != PROMPT_assistant)
+        return;
+    json_object_set_new(body, "continue_final_message", json_true());
+    json_object_set_new(body, "add_generation_prompt", json_false());
 }
 
 int
@@ -62,10 +68,13 @@ chat_write(const struct chat_request *r, struct buffer *out, struct error *e)
                             json_integer(r->max_tokens));
     if (r->seed >= 0)
         json_object_set_new(body, "seed", json_integer(r->seed));
-    if (r->format == CHAT_json)
-        json_object_set_new(body, "response_format", json_pack("{s:s}", "type", "json_object"));
-    if (r->format == CHAT_schema)
-        json_object_set_new(body, "response_format", verdict_schema());
+    if (r->top_logprobs > 0) {
+        json_object_set_new(body, "logprobs", json_true());
+        json_object_set_new(body, "top_logprobs", json_integer(r->top_logprobs));
+    }
+    go_on(r, body);
+    if (r->format != CHAT_text)
+        json_object_set_new(body, "response_format", response_format(r));
     text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(body);
     if (!text)
@@ -76,20 +85,21 @@ chat_write(const struct chat_request *r, struct buffer *out, struct error *e)
 }
 
 int
-chat_read(const json_t *completion, struct buffer *content, struct error *e)
+chat_read(const json_t *completion, struct buffer *content, bool *cut, struct error *e)
 {
     const json_t *choice = json_array_get(json_object_get(completion, "choices"), 0);
     const json_t *message = json_object_get(choice, "message");
     const json_t *words = json_object_get(message, "content");
     const char *finish = json_string_value(json_object_get(choice, "finish_reason"));
 
+    *cut = finish && strcmp(finish, "length") == 0;
     if (json_is_string(words) && json_string_length(words) > 0) {
         buffer_add(content, json_string_value(words), json_string_length(words));
         return 0;
     }
     if (json_is_string(json_object_get(message, "refusal")))
         return error_set(e, ERROR_input, "the model refused");
-    if (finish && strcmp(finish, "length") == 0)
+    if (*cut)
         return error_set(e, ERROR_input, "the answer was cut at max_tokens before a word of it");
     if (finish && strcmp(finish, "content_filter") == 0)
         return error_set(e, ERROR_input, "the server's content filter held the answer back");

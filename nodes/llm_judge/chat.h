@@ -12,7 +12,9 @@
 #include "base/memory.h"
 #include "nodes/llm_judge/prompt.h"
 
-enum chat_format { CHAT_text, CHAT_json, CHAT_schema };
+/* response_format: none, {"type": "json_object"}, that with a schema beside it (llama-cpp-python,
+ * Anyscale), or {"type": "json_schema"} (OpenAI, vLLM, SGLang, llama.cpp). */
+enum chat_format { CHAT_text, CHAT_json, CHAT_object_schema, CHAT_schema };
 enum chat_limit { CHAT_max_tokens, CHAT_max_completion_tokens };
 
 struct chat_request {
@@ -23,14 +25,22 @@ struct chat_request {
     enum chat_limit limit; /* under which name */
     int64_t seed;          /* < 0: not sent */
     enum chat_format format;
+    enum prompt_form form; /* what the schema says ... */
+    int64_t first, count;  /* ... of so many steps from this one on */
+    bool goes_on;          /* a last message of the assistant is continued: vLLM, SGLang */
+    int64_t top_logprobs;  /* log-probabilities of so many tokens at each place; 0: none */
 };
 
 /* Appends the request body. -> ERROR_input when a message is not UTF-8. The same request gives the
  * same bytes. */
 int chat_write(const struct chat_request *r, struct buffer *out, struct error *e);
 
-/* Appends the words of a completion; they may hold anything. -> ERROR_input where there are none:
+/* The schema of an answer in this form, new. */
+json_t *chat_schema(enum prompt_form form, int64_t first, int64_t count);
+
+/* Appends the words of a completion; they may hold anything. `cut`: they end where max_tokens did.
+ * -> ERROR_input where there are none:
  * "the model refused", "the answer was cut at max_tokens before a word of it". */
-int chat_read(const json_t *completion, struct buffer *content, struct error *e);
+int chat_read(const json_t *completion, struct buffer *content, bool *cut, struct error *e);
 
 #endif

@@ -30,6 +30,7 @@ struct reader_options {
     int         verify;
     const char *prompt_field, *response_field, *answer_field, *reward_field, *id_field;
     const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
+    const char *steps_field;
     const char *inject_path;
     double      inject_accuracy, inject_above;
     int64_t     inject_most;
@@ -100,6 +101,9 @@ static const struct option reader_options[] = {
     OPT_TEXT(struct reader_options, injected_field, FIXED, "",
              "name of the field that is true where a rollout was not sampled by the policy; none: "
              "not read"),
+    OPT_TEXT(struct reader_options, steps_field, FIXED, "",
+             "name of the field that gives the response as steps, a list of texts, for a segmenter "
+             "with method given; the standard is steps where there is no response; none: not read"),
     OPT_PATH(struct reader_options, inject_path, FIXED, "",
              "file of JSON lines (plain) whose correct rollouts stand in for wrong ones of groups "
              "that are nearly all wrong (offline sample injection, 2506.04913)"),
@@ -135,6 +139,7 @@ how_of(const struct reader_options *o)
         .weight_field = o->weight_field,
         .finish_field = o->finish_field,
         .injected_field = o->injected_field,
+        .steps_field = o->steps_field,
         .verify = (enum line_verify)o->verify,
         .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
                  : strcmp(o->group_by, "none") == 0 ? LINE_group_none

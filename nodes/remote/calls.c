@@ -19,6 +19,7 @@
 #define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
 #define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
 #define ADMIT_later     (INT_MIN)
+#define ESTIMATE_IN_HAND 1024 /* units at a time where calls are only counted */
 #define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
 enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
@@ -143,7 +144,7 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
         return NULL;
     }
     apply_settings(c, true);
-    node_set_in_flight(n, (int)o->in_flight);
+    node_set_in_flight(n, purse_estimates(c->purse) ? ESTIMATE_IN_HAND : (int)o->in_flight);
     node_watch(n, http_fd(c->http));
     return c;
 }
@@ -359,6 +360,23 @@ look_up(struct calls *c)
     }
 }
 
+static const char estimate_why[] = "no call was made: this is an estimate";
+
+/* Counts what would be asked; each call is given up. */
+static void
+count_all(struct calls *c)
+{
+    for (struct call *call; (call = c->idle.first);) {
+        cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
+                  buffer_span(&call->body), &call->key);
+        purse_count(c->purse, &call->key, call->body.length, call->tokens_in_most,
+                    call->tokens_out_most);
+        list_remove(&c->idle, call);
+        list_add(&c->found, call, false);
+        call->state = CALL_found;
+    }
+}
+
 /* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
  * the answer does not say, or where a server that was reached gave none. */
 static void
@@ -457,6 +475,8 @@ calls_send(struct calls *c, struct error *e)
     double now = node_now(c->node), next = INFINITY;
     int cleared, rc;
 
+    if (purse_estimates(c->purse))
+        count_all(c);
     look_up(c);
     rc = cleared = clear_calls(c, now, &next, e);
     if (cleared > 0 && c->key_refused && c->options->api_key_file[0])
@@ -470,6 +490,8 @@ calls_send(struct calls *c, struct error *e)
         }
     if (rc == 0)
         rc = http_begin(c->http, e);
+    if (rc == 0)
+        rc = purse_keep_up(c->purse, e);
     if (c->found.count)
         next = now;
     if (purse_empty(c->purse))
@@ -620,6 +642,9 @@ use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struc
             return false;
         hold(c, call, CALLS_given_up, r, a);
         return true;
+    case REPLY_unsupported:
+        hold(c, call, CALLS_unsupported, r, a);
+        return true;
     case REPLY_too_long:
         hold(c, call, CALLS_too_long, r, a);
         return true;
@@ -635,6 +660,12 @@ next_found(struct calls *c, struct calls_answer *a)
     struct reply reply;
 
     while ((call = c->found.first)) {
+        if (purse_estimates(c->purse)) {
+            reply = (struct reply){.outcome = REPLY_spoiled};
+            snprintf(reply.why, sizeof(reply.why), "%s", estimate_why);
+            hold(c, call, CALLS_given_up, &reply, a);
+            return true;
+        }
         reply_body(buffer_span(&call->answer), &reply);
         if (reply.outcome == REPLY_json) {
             hold(c, call, CALLS_answered, &reply, a);
@@ -682,7 +713,7 @@ calls_done(struct calls *c, struct calls_answer *a)
         purse_keep(c->purse, &call->key, call->ordinal, buffer_span(&call->answer),
                    call->tokens_in, call->tokens_out, call->money);
     node_count(c->node, call->cached ? METRIC_calls_cached : METRIC_calls, 1);
-    if (!call->cached)
+    if (!call->cached && !purse_estimates(c->purse))
         node_urgent(c->node);
     call_free(&c->busy, call);
     a->call = NULL;

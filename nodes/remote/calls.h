@@ -45,6 +45,7 @@ struct ask {
 enum calls_end {
     CALLS_answered, /* json */
     CALLS_given_up, /* the tries are used up: why */
+    CALLS_unsupported, /* the server does not know the question's response_format: why */
     CALLS_too_long, /* the question passes the model's context: a shorter one may do; why */
 };
 

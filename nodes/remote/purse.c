@@ -9,7 +9,12 @@
 
 #include <xxhash.h>
 
-#define FLUSH_SECONDS 1.0 /* without a budget the ledger is written so often at most */
+#include "nodes/remote/shared.h"
+
+#define FLUSH_SECONDS   1.0 /* without a budget the ledger is written so often at most */
+#define BYTES_PER_TOKEN 4   /* of a request, in an estimate */
+#define ANSWER_SHARE    4   /* one part in so many of what an answer may have, in an estimate */
+#define SAMPLE_ROWS     10000
 
 struct purse {
     struct node *node;
@@ -23,6 +28,16 @@ struct purse {
     bool warned;         /* that the cache cannot be written */
     uint64_t payer;
     double flushed;
+    struct counted *counted; /* NULL: calls go out */
+};
+
+/* An estimate: the keys that were counted, and how long answers are. */
+struct counted {
+    struct cache_key *keys; /* open hash table; a key of zeros is none */
+    size_t count, room;
+    int64_t rows;
+    uint64_t written; /* tokens in so many rows of the cache */
+    const char *model;
 };
 
 /* ---- setting up ---- */
@@ -73,6 +88,94 @@ purse_ledger_folder(const char *run_dir, const char *node)
     return xprint("%s/stores/%s.ledger", run_dir, node);
 }
 
+/* ---- estimates ---- */
+
+static bool
+sample_row(void *own, const struct cache_key *key, const struct cache_answer *a, int64_t bytes)
+{
+    struct counted *c = own;
+
+    (void)key;
+    (void)bytes;
+    if (!span_is(a->model, c->model) || a->tokens_out == 0 || a->tokens_out > UINT32_MAX)
+        return true;
+    c->written += a->tokens_out;
+    return ++c->rows < SAMPLE_ROWS;
+}
+
+/* True: the key was counted before. */
+static bool
+counted_add(struct counted *c, const struct cache_key *key)
+{
+    static const struct cache_key none;
+    struct cache_key *old = c->keys;
+    size_t room = c->room;
+    uint64_t at;
+
+    if (2 * (c->count + 1) > room) {
+        c->room = room ? 2 * room : 1024;
+        c->keys = xarray(c->room, sizeof(*c->keys));
+        c->count = 0;
+        for (size_t i = 0; i < room; i++)
+            if (memcmp(&old[i], &none, sizeof(none)) != 0)
+                counted_add(c, &old[i]);
+        free(old);
+    }
+    memcpy(&at, key->at, sizeof(at));
+    for (at &= c->room - 1; memcmp(&c->keys[at], &none, sizeof(none)) != 0;
+         at = (at + 1) & (c->room - 1))
+        if (memcmp(&c->keys[at], key, sizeof(*key)) == 0)
+            return true;
+    c->keys[at] = *key;
+    c->count++;
+    return false;
+}
+
+bool
+purse_estimates(const struct purse *p)
+{
+    return p->counted != NULL;
+}
+
+static void
+count_row(struct purse *p, const char *row, uint64_t tokens_in, uint64_t tokens_out)
+{
+    static const struct amount nothing;
+
+    ledger_settle(p->ledger, &nothing, span_text(row), tokens_in, tokens_out,
+                  price_of(&p->price, tokens_in, 0, tokens_out));
+}
+
+void
+purse_count(struct purse *p, const struct cache_key *key, uint64_t bytes, uint64_t tokens_in,
+            uint64_t tokens_out)
+{
+    struct counted *c = p->counted;
+    struct cache_answer found;
+    uint64_t in = tokens_in < bytes ? tokens_in : bytes / BYTES_PER_TOKEN;
+    uint64_t out = c->rows ? c->written / (uint64_t)c->rows : tokens_out / ANSWER_SHARE;
+
+    out = out < tokens_out ? out : tokens_out;
+    if (p->options->cache_bytes > 0 &&
+        (counted_add(c, key) || (p->cache && cache_find(p->cache, key, &found)))) {
+        count_row(p, PURSE_CACHED, in, out);
+        return;
+    }
+    count_row(p, PURSE_MOST, tokens_in, tokens_out);
+    count_row(p, PURSE_ABOUT, in, out);
+}
+
+static void
+estimate_open(struct purse *p)
+{
+    p->counted = xalloc(sizeof(*p->counted));
+    p->counted->model = p->model;
+    if (p->cache)
+        cache_scan(p->cache, sample_row, p->counted, NULL);
+}
+
+/* ---- what is open ---- */
+
 static int
 cache_again(struct purse *p, struct error *e)
 {
@@ -84,7 +187,7 @@ cache_again(struct purse *p, struct error *e)
         cache_close(p->cache);
         p->cache = NULL;
     }
-    if (o->cache_bytes > 0 && !p->cache) {
+    if (o->cache_bytes > 0 && !p->cache && (!getenv(PURSE_ESTIMATE) || shared_exists(folder))) {
         p->cache = cache_open(folder, e);
         rc = p->cache ? 0 : error_wrap(e, "cache");
     }
@@ -98,7 +201,7 @@ settings_read(struct purse *p, struct error *e)
 {
     int rc = purse_price(p->options, p->model, &p->price, e);
 
-    if (rc == 0 && p->options->budget_usd > 0 && !p->price.known)
+    if (rc == 0 && p->options->budget_usd > 0 && !p->price.known && !getenv(PURSE_ESTIMATE))
         rc = error_set(e, ERROR_topology, no_price, p->model);
     return rc;
 }
@@ -123,6 +226,8 @@ purse_open(struct node *n, const struct remote_options *o, const char *model, st
     if (rc == 0)
         rc = cache_again(p, e);
     free(folder);
+    if (rc == 0 && getenv(PURSE_ESTIMATE))
+        estimate_open(p);
     if (rc == 0)
         return p;
     purse_close(p);
@@ -138,6 +243,9 @@ purse_close(struct purse *p)
         cache_flush(p->cache, p->options->cache_bytes, NULL);
     cache_close(p->cache);
     ledger_close(p->ledger);
+    if (p->counted)
+        free(p->counted->keys);
+    free(p->counted);
     free(p->folder);
     free(p->model);
     free(p);
@@ -295,11 +403,17 @@ purse_flush(struct purse *p, struct error *e)
     if (rc != 0 && !p->warned)
         node_log(p->node, LOG_warning, "answers are not kept: %s", why.text);
     p->warned = rc != 0;
-    if (!has_budget(p) && now - p->flushed < FLUSH_SECONDS)
+    if (!has_budget(p) && !p->counted && now - p->flushed < FLUSH_SECONDS)
         return 0;
     p->flushed = now;
     rc = ledger_flush(p->ledger, e);
     return rc == 0 ? 0 : error_wrap(e, "ledger");
+}
+
+int
+purse_keep_up(struct purse *p, struct error *e)
+{
+    return node_now(p->node) - p->flushed < FLUSH_SECONDS ? 0 : purse_flush(p, e);
 }
 
 /* ---- words ---- */

@@ -25,6 +25,15 @@
 
 #define PURSE_LOOK_SECONDS 0.5 /* over budget: how often to see whether another replica settled */
 
+/* Set in the environment, calls are only counted (`sluice run --estimate`): none goes out. */
+#define PURSE_ESTIMATE "SLUICE_ESTIMATE"
+/* The rows of such a ledger: calls that the cache would answer; all others, as they may be at most,
+ * and as they are likely to be: 4 bytes to a token read, and written as many tokens as the answers
+ * in the cache have, or a quarter of what they may have. */
+#define PURSE_CACHED "cached"
+#define PURSE_MOST   "most"
+#define PURSE_ABOUT  "about"
+
 struct purse;
 
 /* The price that the options give this model. -> 0, or an error of the price table. */
@@ -67,6 +76,13 @@ void purse_lose(struct purse *p, const struct amount *aside);
 void purse_return(struct purse *p, const struct amount *aside);
 
 int purse_flush(struct purse *p, struct error *e);
+/* For kinds without flush(): writes what has waited for a second. */
+int purse_keep_up(struct purse *p, struct error *e);
+
+/* Are calls only counted? Then counts one. */
+bool purse_estimates(const struct purse *p);
+void purse_count(struct purse *p, const struct cache_key *key, uint64_t bytes, uint64_t tokens_in,
+                 uint64_t tokens_out);
 
 /* Was the last call that asked for money refused it? */
 bool purse_empty(const struct purse *p);

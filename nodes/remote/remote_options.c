@@ -115,9 +115,6 @@ remote_options_check(struct check *c, const struct remote_options *o, struct err
     for (int i = 0; i < o->headers.count; i++)
         if ((rc = check_header(c, o, o->headers.at[i], e)) != 0)
             return rc;
-    if (o->budget_usd > 0 && o->price_in <= 0 && o->price_out <= 0)
-        return check_fail(c, "budget_usd", e,
-                          "a budget needs price_in and price_out, the model's prices");
     if (o->ca_file[0] && access(o->ca_file, R_OK) != 0)
         return check_fail(c, "ca_file", e, "%s: %s", o->ca_file, strerror(errno));
     return check_key(c, o, e);

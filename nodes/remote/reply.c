@@ -37,7 +37,8 @@ any_of(const char *text, const char *const *words)
     return false;
 }
 
-/* What a status other than 200 means. */
+/* What a status other than 200 means. An unknown response_format is told in all manners: 400 with
+ * unsupported_parameter, 422, and 500 with the validator's words (llama-cpp-python). */
 static enum reply_outcome
 status_outcome(int status, int should_retry, const char *words, const char *code)
 {
@@ -53,6 +54,12 @@ status_outcome(int status, int should_retry, const char *words, const char *code
                                           "unsupported_value", "invalid_model",
                                           "invalid_api_key",   NULL};
 
+    static const char *const format[] = {"response_format", "json_schema", "structured output",
+                                         "structured_outputs", "guided_json", "grammar", NULL};
+
+    if ((status == 400 || status == 422 || status == 500 || status == 501) &&
+        any_of(words, format))
+        return REPLY_unsupported;
     if (status == 429 && strstr(code, "insufficient_quota"))
         return REPLY_refused;
     if (status == 413 ||

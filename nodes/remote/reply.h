@@ -24,6 +24,7 @@ enum reply_outcome {
     REPLY_again,    /* transient: the same call again, later */
     REPLY_refused,  /* a person must mend something: wait, and try now and then */
     REPLY_spoiled,  /* this answer is no use; the call may be tried again a few times */
+    REPLY_unsupported, /* the server does not know the call's response_format */
     REPLY_too_long, /* this call can never be answered: it passes the model's context */
 };
 
