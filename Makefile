@@ -92,7 +92,8 @@ $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
 # The tests' scripted judge, as a program for test scripts.
-$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/libsluice.a
+$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(addprefix $(BUILD)/tests/,judge_server.o judge_marks.o pooling_answer.o) \
+    $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
 
