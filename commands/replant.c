@@ -47,7 +47,7 @@ node_copy(const struct plan_node *from, struct plan_node *to, bool serve, uint64
           const int *renamed)
 {
     to->id = xtext(from->id);
-    to->kind = from->kind;
+    to->kind = node_kind_find(from->kind->name);    /* declared ports are made anew from its options */
     to->listen = xtext(from->listen ? from->listen : "");
     to->line = from->line;
     to->column = from->column;
@@ -173,6 +173,26 @@ node_check(const struct plan *p, int node, bool endless, struct error *e)
     return rc == 0 ? 0 : error_wrap(e, "node '%s'", n->id);
 }
 
+/* Links name ports by index: a replay may change much, but not what ports a node declares. */
+static int
+ports_kept(struct plan *made, int node, const struct plan *old, struct error *e)
+{
+    struct plan_node *n = &made->nodes[node];
+    const struct port *was = old->nodes[plan_find(old, n->id)].kind->ports;
+    int rc = plan_declare(made, node, e);
+    const struct port *now = n->kind->ports;
+    if (rc != 0 || n->declared == NULL)
+        return rc;
+    for (; now->direction != PORT_END && now->direction == was->direction &&
+           now->message == was->message && strcmp(now->name, was->name) == 0;
+         now++)
+        was++;
+    return now->direction == was->direction && now->direction == PORT_END
+               ? 0
+               : error_set(e, ERROR_topology,
+                           "node '%s': a replay cannot change its ports; start a new run", n->id);
+}
+
 int
 replant_plan(const struct plan *old, int node, int set_count, char *const *sets, struct plan *made,
              struct error *e)
@@ -207,6 +227,8 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
     }
     for (int i = 0; i < set_count && rc == 0; i++)
         rc = set_apply(made, old, sets[i], e);
+    for (int n = 0; n < made->node_count && rc == 0; n++)
+        rc = ports_kept(made, n, old, e);
     for (int n = 0; n < made->node_count && rc == 0; n++)
         if (!made->nodes[n].serve)
             rc = node_check(made, n, followed(old), e);

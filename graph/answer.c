@@ -9,6 +9,7 @@
 #include "graph/letter.h"
 #include "graph/look.h"
 #include "graph/metrics.h"
+#include "graph/tap.h"
 #include "graph/trace.h"
 
 static json_t *
@@ -119,6 +120,20 @@ static int
 trace(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
     return trace_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
+}
+
+static int
+tap(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    return tap_answer(a->n, request, reply, e);
+}
+
+/* What is not committed may still be undone: it is committed first. */
+static int
+outbox(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    int rc = commit(a, e);
+    return rc != 0 ? rc : outbox_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
 }
 
 /* Listing and showing only read; a retry or drop is durable before it is answered. */
@@ -256,7 +271,7 @@ static const struct {
 } asks[] = {
     {"status", status}, {"audit", audit}, {"trace", trace}, {"dead", dead}, {"set", set},
     {"stop", stop}, {"leave", leave}, {"drain", drain}, {"end", end}, {"hold", hold},
-    {"resume", resume}, {"copy", copy},
+    {"resume", resume}, {"copy", copy}, {"tap", tap}, {"outbox", outbox},
 };
 
 int

@@ -25,6 +25,9 @@ plan_node_free(struct plan_node *n)
     free(n->rows);
     free(n->listen);
     free(n->id);
+    if (n->declared)
+        free((void *)n->declared->ports);
+    free(n->declared);
     *n = (struct plan_node){0};
 }
 
@@ -186,6 +189,50 @@ plan_options(const struct plan *p, int node, void *options, struct error *e)
 }
 
 int
+plan_node_declare(struct plan_node *n, struct check *c, struct error *e)
+{
+    struct port *ports = NULL;
+    bool         terminal = true;
+
+    if (!n->kind->declare)
+        return 0;
+    int rc = n->kind->declare(c, &ports, e);
+    if (rc != 0)
+        return rc;
+    for (int i = 0; ports[i].direction != PORT_END; i++)
+        terminal &= ports[i].direction != PORT_OUT;
+    n->declared = xalloc(sizeof(*n->declared));
+    *n->declared = *n->kind;
+    n->declared->declare = NULL;
+    n->declared->ports = ports;
+    n->declared->terminal = terminal;
+    n->kind = n->declared;
+    return 0;
+}
+
+int
+plan_declare(struct plan *p, int node, struct error *e)
+{
+    struct plan_node *n = &p->nodes[node];
+    struct check      c = {.node = n->id, .seed = p->seed};
+    void             *options;
+
+    if (!n->kind->declare)
+        return 0;
+    options = xalloc(n->kind->options_size + 1);
+    int rc = plan_options(p, node, options, e);
+    if (rc == 0) {
+        c.options = options;
+        rc = plan_node_declare(n, &c, e);
+        options_fini(n->kind->options, options);
+        if (rc != 0)
+            error_wrap(e, "node '%s'", n->id);
+    }
+    free(options);
+    return rc;
+}
+
+int
 plan_common(const struct plan *p, int node, struct node_common *common, struct error *e)
 {
     int rc = options_init(node_common_options, common, e);
@@ -272,7 +319,7 @@ compare_node(const struct plan *p, int i, const struct plan *q, int k, struct bu
     void                   *x, *y;
     int                     count;
 
-    if (a->kind != b->kind) {
+    if (strcmp(a->kind->name, b->kind->name) != 0) {
         buffer_print(out, "node '%s': kind '%s' -> '%s'\n", a->id, a->kind->name, b->kind->name);
         return 1;
     }

@@ -92,7 +92,7 @@ static struct vote
 ask(struct bench *b, const struct steps *steps, uint64_t ordinal)
 {
     struct harness_message m;
-    struct vote v;
+    struct vote v = {0};
     struct error e = {0};
 
     harness_give(b->h, 0, ordinal, ordinal, 1, steps);
@@ -332,6 +332,13 @@ what_cannot_be_asked_costs_no_call(void **state)
     assert_int_equal(v.scores.count, 2);
     assert_true(!v.said.at[0] && !v.said.at[1] && v.response.count == 0);
     assert_int_equal(judge_server_calls(b.server), 0);
+    bench_close(&b);
+    bench_open(&b, "context", "ok", "", options); /* one call tells that none can be answered */
+    forged = steps_of("1 + 1?");
+    v = ask(&b, &forged, 0);
+    assert_true(v.abstain.length > 0);
+    assert_int_equal(harness_dead_count(b.h), 1);
+    assert_int_equal(judge_server_calls(b.server), 1);
     bench_close(&b);
 }
 

@@ -305,6 +305,12 @@ marks_from_one_to_five(void **state)
     expect_of(&one, "Score of step 7: 2\nOverall score: 3", "0.25; 0.5");
     expect_of(&ask, "{\"steps\":[{\"i\":1,\"score\":5},{\"i\":0,\"score\":\"2\",\"reason\":\"x\"}],\"overall\":4}",
               "0.25 x;1; 0.75");
+    expect_of(&one, " 4/5.", "0.75;");
+    expect_of(&one, "**2**\n", "0.25;");
+    refuse_of(&one, "9", "'9' is no mark");
+    refuse_of(&one, "45", "no score of step 7");
+    refuse_of(&one, "4 it is", "no score of step 7");
+    refuse_of(&ask, "4", "no score of step 0");
     refuse_of(&ask, "Score of step 0: 5", "no score of step 1");
     refuse_of(&ask, "Score of step 0: 5\nScore of step 1: 7", "no score of step 1");
     refuse_of(&ask, "Score of step 0: 45\nScore of step 1: 1", "no score of step 0");

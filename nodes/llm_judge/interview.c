@@ -285,8 +285,12 @@ expect_marks(struct interview *iv, struct question *q, const json_t *completion,
     struct verdict *v = &q->verdict;
     int rc = scoring_read(completion, &tokens, iv->arena, e);
 
-    if (rc == 0)
+    if (rc == 0 && count == 1 && tokens.count == 1) {
+        places = arena_take(iv->arena, 2 * sizeof(*places)); /* whatever was drawn, this is its place */
+        places[1] = -1;
+    } else if (rc == 0) {
         rc = verdict_marks(tokens.words, ask, &places, iv->arena, e);
+    }
     if (rc != 0)
         return rc;
     *v = (struct verdict){.scores = arena_take(iv->arena, (size_t)count * sizeof(float) + 1),

@@ -17,7 +17,8 @@
  *                {...}}}. 1 is a score of 1, -1 of 0; of a step with 0 or left out nothing is said
  *                (AgentProcessBench takes what is left out as 0). The final label is the response's.
  *   score        {"steps": [{"i": 0, "score": 4, "reason": "..."}], "overall": 4}, or lines "Score
- *                of step 0: 4" and "Overall score: 4". A mark k of 1 .. 5 is a score of (k - 1)/4.
+ *                of step 0: 4" and "Overall score: 4"; where one step is asked about, also "Score: 4"
+ *                or the mark alone. A mark k of 1 .. 5 is a score of (k - 1)/4.
  *
  * Indexes may count from `first` or 0, or be one higher throughout, and entries may come in any
  * order, or without an index. Never guessed: a step left out, named twice or one too many, an entry
@@ -57,8 +58,8 @@ struct verdict_ask {
 int verdict_read(struct span text, const struct verdict_ask *ask, struct verdict *out,
                  struct arena *arena, struct error *e);
 
-/* Where the marks of the form score stand in an answer's words: byte offsets of the digits, -1
- * where there is none, for the steps asked about and (at index count) the whole. Fills an array of
+/* Where the marks of the form score stand in an answer's words: byte offsets of the digits (of an
+ * answer that is one mark alone, of what was drawn as such), -1 where there is none, for the steps asked about and (at index count) the whole. Fills an array of
  * COUNT + 1 from the arena. -> ERROR_input where a step has no mark. */
 int verdict_marks(struct span text, const struct verdict_ask *ask, int64_t **places,
                   struct arena *arena, struct error *e);

@@ -82,7 +82,7 @@ open_tokenizer(const struct prm_options *o, struct convention *c, struct tokeniz
     if (request_of(o) != POOLING_ids)
         return 0;
     *t = tokenizer_open(o->tokenizer, e);
-    return *t ? convention_resolve(c, NULL, *t, e) : ERROR_model;
+    return *t ? convention_resolve(c, o->tokenizer, NULL, *t, e) : ERROR_model;
 }
 
 int
