@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "nodes/judge.h"
+#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"local", "http", NULL};
 static const char *const response_names[] = {"none", "product", "minimum", "last", NULL};
@@ -113,7 +114,11 @@ prm_probe(const void *options, struct buffer *told, struct error *e)
 {
     const struct prm_options *o = options;
 
+<<<<<<< HEAD
     return o->backend == PRM_http ? prm_server_probe(o, told, e) : 0;
+=======
+    return o->backend == PRM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
+>>>>>>> remote
 }
 
 static int
