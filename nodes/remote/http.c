@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,9 +22,10 @@
 #include "nodes/remote/http_headers.h"
 #include "nodes/remote/redact.h"
 
-#define EVENTS_MAX  64        /* taken from epoll at a time ... */
-#define ROUNDS_MAX  64        /* ... and so often in one step, lest a fast server starve the node */
-#define BUFFER_KEPT (1 << 17) /* a larger one is not kept for the next request */
+#define EVENTS_MAX   64  /* taken from epoll at a time ... */
+#define ROUNDS_MAX   64  /* ... and so often in one step, lest a fast server starve the node */
+#define FILES_BESIDE 256 /* that a process has open beside its connections */
+#define BUFFER_KEPT  (1 << 17) /* a larger one is not kept for the next request */
 
 struct request {
     struct http *http;
@@ -169,6 +171,19 @@ secret_free(struct http *h)
     free(h->secret);
 }
 
+/* A connection is a file. The soft limit is often 1024, and the hard one far above. */
+static void
+want_files(int connections)
+{
+    struct rlimit files;
+    rlim_t want = (rlim_t)connections + FILES_BESIDE;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= want)
+        return;
+    files.rlim_cur = files.rlim_max < want ? files.rlim_max : want;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
 void
 http_settings_change(struct http *h, const struct http_settings *s)
 {
@@ -187,6 +202,7 @@ http_settings_change(struct http *h, const struct http_settings *s)
     h->headers = headers;
     h->secret = secret;
     h->settings = *s;
+    want_files(s->connections);
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)s->connections);
 }
 
@@ -317,6 +333,7 @@ request_new(struct http *h)
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "sluice"); /* some gateways want one */
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, told_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
