@@ -9,7 +9,7 @@ SAN      ?= 0
 BUILD    ?= $(if $(filter 1,$(SAN)),build/san,build)
 
 ROOMS    := base schemas graph nodes kernels commands
-LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libsodium
+LIBS     := libzmq lmdb libcurl yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libsodium mpfr gmp
 PKG      := pkg-config
 CFLAGS   ?= -O2 -g
 # -Wno-psabi: vectors of lanes.h are passed between inlined functions only.
@@ -37,7 +37,7 @@ Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
 .PHONY: all setup tests tools run table test test-core chaos chaos-judges bench bench-torch install clean manual \
-         check-layers
+         check-layers fuzz-verifier
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -92,7 +92,8 @@ $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
 
 # The tests' scripted judge, as a program for test scripts.
-$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(BUILD)/tests/judge_server.o $(BUILD)/libsluice.a
+JUDGE    := judge_server judge_marks pooling_answer
+$(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(JUDGE:%=$(BUILD)/tests/%.o) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
 
@@ -148,6 +149,12 @@ manual: setup
 
 check-layers:
 	@tools/check_layers.sh
+
+# make fuzz-verifier FUZZ=10000000 SEED=1: random answers against `verify: math`, under ASan and UBSan; half an hour.
+FUZZ ?= 10000000
+fuzz-verifier: setup
+	@$(MAKE) --no-print-directory SAN=1 CFLAGS="-O1 -g" build/san/tests/test_answer_fuzz
+	@ASAN_OPTIONS=quarantine_size_mb=16 ANSWER_FUZZ=$(FUZZ) ANSWER_FUZZ_SEED=$(SEED) build/san/tests/test_answer_fuzz
 
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice

@@ -99,14 +99,13 @@ struct node_kind {
      * starts nothing. Called by `sluice check`, by `run` before anything else, never by the process. May be NULL. */
     int (*check)(struct check *c, struct error *e);
 
+    /* Does what the node will call outside answer? For `sluice check --online` alone: may take seconds, costs nothing,
+     * starts nothing. Appends a line for each thing asked; returns the first error. May be NULL. */
+    int (*probe)(const void *options, struct buffer *told, struct error *e);
     /* For kinds whose ports stand in their options: makes the ports of one node. *ports is one allocation with the
      * names in it, PORT_END last; the caller free()s it. `ports` is then what stands in the manual: those of a node
      * that declares nothing. A node without outputs is a terminal. Faults by check_fail(). May be NULL. */
     int (*declare)(struct check *c, struct port **ports, struct error *e);
-
-    /* Does what the node will call outside answer? For `sluice check --online` alone: may take seconds, costs nothing,
-     * starts nothing. Appends a line for each thing asked; returns the first error. May be NULL. */
-    int (*probe)(const void *options, struct buffer *told, struct error *e);
 
     /* Options are filled, the store is open, no message was given yet. Load state with node_get(). */
     int (*start)(struct node *n, struct error *e);

@@ -276,8 +276,8 @@ static const struct kind {
     [OPTION_texts] = {"list", read_texts, false},
     [OPTION_rule] = {"rule", read_text, true},
     [OPTION_model] = {"model", read_text, true},
-    [OPTION_pairs] = {"map", read_pair, false},
     [OPTION_named] = {"name", read_text, true},
+    [OPTION_pairs] = {"map", read_pair, false},
 };
 
 const char *

@@ -43,9 +43,9 @@ enum option_kind {
     OPTION_rule,        /* const char * that the kind's own check understands, e.g. "mean>=0.5" */
     OPTION_model,       /* const char *; a folder where the topology's folder has it (then resolved like a path),
                          * else a name that a server knows, as written */
-    OPTION_pairs,       /* struct texts of name=value; a YAML mapping {name: value}, or one scalar name=value */
     OPTION_named,       /* const char *; a file where the topology's folder has it (then resolved like a path), else
                          * a name that the kind knows, as written */
+    OPTION_pairs,       /* struct texts of name=value; a YAML mapping {name: value}, or one scalar name=value */
     OPTION_group,       /* no value: help is a heading */
     OPTION_alias,       /* no value: name is what others call the row whose name is in help */
 };

@@ -235,6 +235,9 @@ consensus_start(struct node *n, struct error *e)
     if (how_of(node_options(n), &values, &s->how, &option, e) != 0)
         return error_wrap(e, "option '%s'", option);
     load_agreement(n, s);
+    if (s->voter_count > AGREEMENT_VOTERS_MAX)
+        node_log(n, LOG_info, "status tells how far the first %d of %d voters agree",
+                 AGREEMENT_VOTERS_MAX, s->voter_count);
     return 0;
 }
 

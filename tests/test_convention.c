@@ -13,6 +13,7 @@
 #include "kernels/model_config.h"
 #include "nodes/prm_judge/convention.h"
 #include "tests/harness.h"
+#include "tests/tiny_model.h"
 
 #define FOLDER    "tests/golden/prm/"
 #define STEPS_MAX 8
@@ -65,7 +66,7 @@ resolve(const char *name, enum convention_kind kind, struct tokenizer **t)
 
     *t = tokenizer_open(dir, &e);
     if (!*t || model_config_read(&config, dir, &e) != 0 ||
-        convention_resolve(&c, &config, *t, &e) != 0)
+        convention_resolve(&c, dir, &config, *t, &e) != 0)
         fail_msg("%s: %s", dir, e.text);
     free(dir);
     return c;
@@ -232,6 +233,46 @@ text_cannot_forge_a_tag(void **state)
     tokenizer_close(t);
 }
 
+/* skywork's bos where no model is at hand: the tokenizer's word before the config's. */
+static void
+bos_is_the_tokenizers(void **state)
+{
+    static const char *const configs[] = {"{}",
+                                          "{\"bos_token\": \"<|im_start|>\", \"model_max_length\": "
+                                          "1000000000000000019884624838656}",
+                                          "{\"bos_token\": {\"content\": \"<|im_end|>\"}}",
+                                          "{\"bos_token\": null}", "{\"bos_token\": \"no such\"}",
+                                          "{"};
+    static const char *const words[] = {NULL, "<|im_start|>", "<|im_end|>", NULL, NULL, NULL};
+    char dir[] = "/tmp/test_convention.XXXXXX";
+    struct tokenizer *t = tokenizer_open(FOLDER "skywork", &(struct error){0});
+    char *path = xprint("%s/tokenizer_config.json", mkdtemp(dir));
+
+    (void)state;
+    assert_non_null(t);
+    for (int i = 0; i < 12; i++) {
+        struct convention c = convention_make(CONVENTION_skywork, "", "", "+", "-");
+        FILE *f = fopen(path, "w");
+
+        assert_non_null(f);
+        fputs(configs[i % 6], f);
+        fclose(f);
+        if (i == 6) {
+            char *other = xprint("%s/config.json", dir);
+
+            f = fopen(other, "w");
+            fputs("{\"bos_token_id\": 5}", f);
+            fclose(f);
+            free(other);
+        }
+        assert_int_equal(convention_resolve(&c, dir, NULL, t, &(struct error){0}), 0);
+        assert_int_equal(c.bos_id, words[i % 6] ? tokenizer_id(t, words[i % 6]) : i < 6 ? -1 : 5);
+    }
+    tokenizer_close(t);
+    free(path);
+    tiny_model_remove(dir);
+}
+
 /* What the reader makes of a list of messages is the conversation, without a second system. */
 static void
 a_chat_stays_the_chat_it_is(void **state)
@@ -281,7 +322,7 @@ what_does_not_fit_is_refused(void **state)
 
         assert_non_null(t);
         assert_int_equal(model_config_read(&config, dir, &e), 0);
-        if (convention_resolve(&c, &config, t, &e) != ERROR_model || !strstr(e.text, rows[i].words))
+        if (convention_resolve(&c, dir, &config, t, &e) != ERROR_model || !strstr(e.text, rows[i].words))
             fail_msg("row %zu: '%s'", i, e.text);
         tokenizer_close(t);
         free(dir);
@@ -296,6 +337,7 @@ main(void)
         cmocka_unit_test(skywork_is_read_at_ends_of_lines),
         cmocka_unit_test(math_shepherd_says_plus_or_minus),
         cmocka_unit_test(text_cannot_forge_a_tag),
+        cmocka_unit_test(bos_is_the_tokenizers),
         cmocka_unit_test(a_chat_stays_the_chat_it_is),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

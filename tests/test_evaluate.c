@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/answers.h"
 #include "commands/margin.h"
 #include "kernels/decoder.h"

@@ -30,7 +30,7 @@ def pieces():
 def bias_of(text):
     if text.startswith("<0x") or text in ("<unk>", "<s>"):
         return -6.0
-    return 3.0 if text == '"' else 1.0 if text in "0123456789" else 0.0
+    return 6.0 if text == '"' else 1.0 if text in "0123456789" else 0.0
 
 
 def main():

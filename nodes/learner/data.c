@@ -4,6 +4,8 @@
 
 #include "nodes/learner/learner.h"
 
+#define SLICE_SECONDS 0.05 /* data_noise() begins no further sample after so long */
+
 /* The sample of an entry, copied into the arena. */
 int
 data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
@@ -81,30 +83,43 @@ noise_record(struct learner *l, int64_t i, struct noise_record *r, bool *there, 
     return noise_read(span_of(copy, value.length), r, e);
 }
 
+void
+data_noise_begin(struct learner *l)
+{
+    noise_begin(&l->noise, (enum noise_mode)l->options->label_noise, learner_classes(l->objective));
+    l->noise_at = 0;
+    l->phase = PHASE_noise;
+}
+
 int
 data_noise(struct learner *l, struct error *e)
 {
+    double from = node_now(l->node);
     const char *why;
     int rc = 0;
 
-    noise_begin(&l->noise, (enum noise_mode)l->options->label_noise, learner_classes(l->objective));
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; rc == 0 && i < l->round_count; i++) {
-            struct noise_record r;
-            bool there;
+    for (; rc == 0 && l->noise_at < 2 * l->round_count && node_now(l->node) - from < SLICE_SECONDS;
+         l->noise_at++) {
+        struct noise_record r;
+        bool there;
 
-            arena_clear(&l->arena);
-            rc = noise_record(l, i, &r, &there, e);
-            if (rc == 0 && pass == 0)
-                noise_look(&l->noise, there ? &r : NULL);
-            else if (rc == 0)
-                noise_measure(&l->noise, there ? &r : NULL);
-        }
+        arena_clear(&l->arena);
+        rc = noise_record(l, l->noise_at % l->round_count, &r, &there, e);
+        if (rc == 0 && l->noise_at < l->round_count)
+            noise_look(&l->noise, there ? &r : NULL);
+        else if (rc == 0)
+            noise_measure(&l->noise, there ? &r : NULL);
+    }
     arena_clear(&l->arena);
     if (rc < 0)
         return rc;
+    node_why(l->node, "computing which labels are to be believed: %lld of %lld samples, twice",
+             (long long)(l->noise_at / 2), (long long)l->round_count);
+    if (l->noise_at < 2 * l->round_count)
+        return 0;
     if (!noise_fit(&l->noise, &why))
         node_log(l->node, LOG_warning, "label_noise: every label is believed, for %s", why);
+    l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
     return 0;
 }
 

@@ -11,7 +11,12 @@ static const char *const objective_names[] = {
 #undef OBJECTIVE
     NULL,
 };
-static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
+static const char *const verify_names[] = { /* enum verify_mode */
+#define VERIFY(name, meaning) #name,
+#include "kernels/verify.def"
+#undef VERIFY
+    NULL,
+};
 static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 /* enum chat_format, and after it the model's own. */
 const char *const learner_prompt_formats[] = {
@@ -318,7 +323,7 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
             "tokens of a drawn answer"),
     OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
-               "when an answer is right: exact, or the same number"),
+               "when an answer is right: exact, the same number, the same mathematics, or the same letter"),
     OPT_GROUP("streams"),
     OPT_BOOL(struct learner_options, follow, FIXED, "false",
              "train in windows before the input ends"),

@@ -420,8 +420,6 @@ begin_round(struct learner *l, struct error *e)
     }
     if (settings_process(o))
         rc = data_baselines(l, e);
-    if (rc == 0 && o->label_noise)
-        rc = data_noise(l, e);
     if (rc == 0)
         rc = data_check(l, e);
     if (rc < 0)
@@ -429,6 +427,8 @@ begin_round(struct learner *l, struct error *e)
     l->reference_at = 0;
     l->pass_open = false;
     l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
+    if (o->label_noise)
+        data_noise_begin(l);
     if (l->resuming)
         return check_place(l, e);
     return resumed ? 0 : hash_input(l, p, e);
@@ -497,7 +497,8 @@ static bool
 evaluates(const struct learner *l)
 {
     return l->training && !l->resuming && !l->samples && l->phase != PHASE_reference &&
-           l->phase != PHASE_done && evaluate_due(l, l->phase == PHASE_final);
+           l->phase != PHASE_noise && l->phase != PHASE_done &&
+           evaluate_due(l, l->phase == PHASE_final);
 }
 
 int
@@ -523,6 +524,8 @@ round_pump(struct learner *l, struct error *e)
     }
     if (evaluates(l))
         rc = evaluate_pump(l, e);
+    else if (l->phase == PHASE_noise)
+        rc = data_noise(l, e);
     else if (l->phase == PHASE_reference)
         rc = step_reference(l, e);
     else if (l->phase == PHASE_train && l->resuming)

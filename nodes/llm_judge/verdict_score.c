@@ -116,10 +116,23 @@ mark_at(const char *at, const char *end, int64_t *whose, const char **digit)
     return (*digit = digit_at(next, end)) != NULL;
 }
 
+/* An answer that is nothing but a mark, of the one step that was asked about: where its digit would
+ * stand, whatever was drawn there; -1: it is more than that. */
+static int64_t
+bare_mark(struct span text, const struct verdict_ask *ask)
+{
+    const char *end = text.at + text.length, *at = skip(text.at, end, " \t\r\n*_:=[(\"`");
+    const char *after = at < end ? skip(at + 1, end, " \t\r\n*_.])\"`/5") : end;
+
+    if (at + 1 < end && isdigit((unsigned char)at[1]))
+        return -1;
+    return ask->count == 1 && at < end && after == end ? at - text.at : -1;
+}
+
 /* The places of the marks of the steps that were named, or of the only one. */
 static int
 place_marks(const struct verdict_ask *ask, const int64_t *indexes, const int64_t *places,
-            int64_t named, int64_t *out, struct error *e)
+            int64_t named, int64_t bare, int64_t *out, struct error *e)
 {
     for (int64_t k = 0; k < named; k++) {
         int64_t i = indexes[k] == -1 ? ask->count : indexes[k] == -2 ? 0 : indexes[k] - ask->first;
@@ -130,6 +143,8 @@ place_marks(const struct verdict_ask *ask, const int64_t *indexes, const int64_t
                              indexes[k], ask->first + ask->count);
         out[i] = places[k]; /* the last one counts */
     }
+    if (named == 0)
+        out[0] = bare;
     for (int64_t i = 0; i < ask->count; i++)
         if (out[i] < 0)
             return error_set(e, ERROR_input, "no score of step %" PRId64 " in the answer",
@@ -162,7 +177,7 @@ verdict_marks(struct span text, const struct verdict_ask *ask, int64_t **out, st
         places[named++] = digit - text.at;
         at = digit;
     }
-    return place_marks(ask, indexes, places, named, *out, e);
+    return place_marks(ask, indexes, places, named, bare_mark(text, ask), *out, e);
 }
 
 int
@@ -182,6 +197,8 @@ verdict_score(struct span text, const struct verdict_ask *ask, struct verdict *o
     for (int64_t i = 0; rc == 0 && i < ask->count; i++) {
         out->said[i] = 1;
         out->scores[i] = score_of(text.at[places[i]] - '0');
+        if (!is_mark(text.at[places[i]] - '0'))
+            rc = error_set(e, ERROR_input, "the answer '%c' is no mark", text.at[places[i]]);
     }
     if (rc == 0 && places[ask->count] >= 0) {
         out->rated = true;

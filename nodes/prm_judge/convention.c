@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/document.h"
 #include "nodes/spans.h"
 
 const char *const convention_names[] = {"auto", "plain", "qwen", "skywork", "math_shepherd", NULL};
@@ -67,6 +68,42 @@ find_words(struct convention *c, struct tokenizer *t)
     free(both);
 }
 
+/* A key of a file of the folder, numbers as reals (a tokenizer without a longest text says
+ * model_max_length 1000000000000000019884624838656); NULL: there is none, or no such file. */
+static json_t *
+key_of(const char *dir, const char *file, const char *key)
+{
+    static const struct document_limits limits = {
+        .bytes = 64 << 20, .values = 1 << 22, .depth = 64, .flags = JSON_DECODE_INT_AS_REAL};
+    char *path = xprint("%s/%s", dir, file);
+    json_t *json = document_read(path, &limits, NULL);
+    json_t *value = json_incref(json_object_get(json, key));
+
+    json_decref(json);
+    free(path);
+    return value;
+}
+
+/* What stands before everything; -1: nothing. The token is written as text or with its flags. */
+static int32_t
+bos_of(const char *dir, struct tokenizer *t)
+{
+    json_t *token = key_of(dir, "tokenizer_config.json", "bos_token"), *id;
+    const char *text = json_string_value(json_is_object(token) ? json_object_get(token, "content")
+                                                               : token);
+    int32_t bos = text ? tokenizer_id(t, text) : -1;
+
+    json_decref(token);
+    if (bos >= 0)
+        return bos;
+    id = key_of(dir, "config.json", "bos_token_id");
+    if (json_is_number(id) && json_number_value(id) >= 0 &&
+        json_number_value(id) < (double)tokenizer_size(t))
+        bos = (int32_t)json_number_value(id);
+    json_decref(id);
+    return bos;
+}
+
 static enum convention_kind
 kind_of(const struct model_config *config, struct tokenizer *t)
 {
@@ -110,8 +147,8 @@ check_head(const struct convention *c, const struct model_config *config, struct
 }
 
 int
-convention_resolve(struct convention *c, const struct model_config *config, struct tokenizer *t,
-                   struct error *e)
+convention_resolve(struct convention *c, const char *dir, const struct model_config *config,
+                   struct tokenizer *t, struct error *e)
 {
     int64_t count;
 
@@ -120,9 +157,10 @@ convention_resolve(struct convention *c, const struct model_config *config, stru
     if (config && check_head(c, config, e) != 0)
         return ERROR_model;
     c->last_only = config && config->head == MODEL_HEAD_sequence;
-    c->bos_id = config ? (int32_t)config->bos_token_id : -1;
     if (c->kind == CONVENTION_plain)
         return 0;
+    if (c->kind == CONVENTION_skywork)
+        c->bos_id = bos_of(dir, t);
     c->tag_id = last_id(t, c->tag, &count);
     if (c->tag_id < 0 || count != 1)
         return error_set(e, ERROR_model,

@@ -6,10 +6,9 @@
  *   qwen           Qwen2.5-Math-PRM (arXiv 2501.07301, its model card): a ChatML conversation of
  *                  system, user = prompt, assistant = steps, after each of them the tag <extra_0>;
  *                  read at the tags, the probability of class 1 of two
- *   skywork        Skywork-o1-Open-PRM (its repository's prepare_input): the bos of config.json
- *                  (which bos its tokenizer names is RECONSTRUCTED), the prompt and "\n", then the
- *                  ids of each line and the id of "\n"; read at the "\n" after a step's last line
- *                  that is not empty, the sigmoid of one value
+ *   skywork        Skywork-o1-Open-PRM (its repository's prepare_input): bos, the prompt and "\n",
+ *                  then the ids of each line and the id of "\n"; read at the "\n" after a step's
+ *                  last line that is not empty, the sigmoid of one value
  *   math_shepherd  peiyi9979/math-shepherd-mistral-7b-prm (openr's inference): "{prompt} Step 1:
  *                  {step} ки\nStep 2: ..."; read at the tags of a language model, the probability
  *                  of "+" against "-"
@@ -55,11 +54,13 @@ struct convention {
 struct convention convention_make(enum convention_kind kind, const char *system, const char *tag,
                                   const char *good, const char *bad);
 
-/* For a model of this config and tokenizer: tells auto from what they are (a value model is
- * skywork's; a language model with math_shepherd's tag is that; a process reward model whose
- * tokenizer has <extra_0> is qwen's; other classifiers are plain) and finds the ids. config NULL:
- * the model runs elsewhere. -> ERROR_model: it is none, or lacks what the convention needs. */
-int convention_resolve(struct convention *c, const struct model_config *config,
+/* For a model of this config and tokenizer, both of folder DIR: tells auto from what they are (a
+ * value model is skywork's; a language model with math_shepherd's tag is that; a process reward
+ * model whose tokenizer has <extra_0> is qwen's; other classifiers are plain) and finds the ids.
+ * config NULL: the model runs elsewhere. skywork's bos is the bos_token of tokenizer_config.json,
+ * else the bos_token_id of config.json. -> ERROR_model: the model is none, or lacks what the
+ * convention needs. */
+int convention_resolve(struct convention *c, const char *dir, const struct model_config *config,
                        struct tokenizer *t, struct error *e);
 
 /* One response as text, for qwen and math_shepherd; reused. */

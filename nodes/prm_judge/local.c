@@ -14,6 +14,7 @@
 #define LABELS        2
 #define SLICE_SECONDS 0.05 /* pump() begins no further response after so long */
 #define UNITS_IN_HAND 64
+#define VECTORS_MAX   (1 << 20) /* numbers of one vote: a message has a bound of its own */
 
 struct prm_local {
     struct node *node;
@@ -49,7 +50,7 @@ prm_local_check(struct check *c, const struct prm_options *o, struct error *e)
     if (model_config_read(&config, o->model, &why) != 0 ||
         scorer_check(o->model, labels_of(&config), &t, &why) != 0)
         return check_fail(c, "model", e, "%s", why.text);
-    int rc = convention_resolve(&convention, &config, t, &why);
+    int rc = convention_resolve(&convention, o->model, &config, t, &why);
     tokenizer_close(t);
     return rc != 0 ? check_fail(c, o->convention ? "convention" : "model", e, "%s", why.text) : 0;
 }
@@ -71,8 +72,8 @@ prm_local_open(struct node *n, struct error *e)
     if (rc == 0)
         rc = scorer_open(&l->scorer, o->model, labels_of(&config), e);
     if (rc == 0)
-        rc = convention_resolve(&judge->convention, &l->scorer.model.config, l->scorer.tokenizer,
-                                e);
+        rc = convention_resolve(&judge->convention, o->model, &l->scorer.model.config,
+                                l->scorer.tokenizer, e);
     if (rc != 0) {
         prm_local_close(l);
         return NULL;
@@ -105,13 +106,20 @@ encode(struct prm_local *l, const struct steps *steps, int64_t *places, struct e
     return rc;
 }
 
-/* The final hidden states of the steps that are spoken of; zeros for the others. */
+/* The final hidden states of the steps that are spoken of; zeros for the others. A response of so
+ * many steps that they would not fit goes without. */
 static void
 embed(struct prm_local *l, const int64_t *places, struct vote *vote, struct arena *arena)
 {
     int64_t count = vote->said.count, width = l->scorer.model.config.hidden_size, asked = 0;
     size_t row = (size_t)width * sizeof(float);
 
+    if (count > VECTORS_MAX / width) {
+        node_log(l->node, LOG_warning,
+                 "%" PRId64 " steps of %" PRId64 " numbers are too many: no embeddings", count,
+                 width);
+        return;
+    }
     vote->embeddings = (struct f32s){count * width, arena_take(arena, (size_t)count * row + 1)};
     for (int64_t i = 0; i < count; i++) {
         float *at = vote->embeddings.at + i * width;

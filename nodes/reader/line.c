@@ -9,7 +9,7 @@
 #include <jansson.h>
 #include <xxhash.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "nodes/reader/given.h"
 #include "nodes/reader/recorded.h"
 
@@ -308,7 +308,7 @@ inner_reward(const json_t *responses, int i)
 static void
 verify(const struct line_how *how, struct line *line, bool has_answer)
 {
-    enum verify_mode mode = how->verify == LINE_verify_exact ? VERIFY_exact : VERIFY_numeric;
+    enum verify_mode mode = (enum verify_mode)(how->verify - 1);
 
     for (int i = 0; i < line->count; i++) {
         struct line_item *item = &line->items[i];

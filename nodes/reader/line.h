@@ -45,7 +45,14 @@
 #define LINE_RESPONSES_MAX 65536        /* on one line */
 #define LINE_ID_BYTES_MAX  4096
 
-enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric, LINE_verify_exec };
+/* The modes of kernels/verify.def, each one above its enum verify_mode. */
+enum line_verify {
+    LINE_verify_none,
+#define VERIFY(name, meaning) LINE_verify_##name,
+#include "kernels/verify.def"
+#undef VERIFY
+    LINE_verify_exec, /* by a program of the user's */
+};
 enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 
 struct line_how {

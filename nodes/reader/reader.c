@@ -13,7 +13,14 @@
 #define PUMP_LINES_MAX 1000         /* handled before signals and heartbeats get their turn ... */
 #define PUMP_BYTES_MAX (4 << 20)    /* ... or so many bytes of lines */
 
-static const char *const verify_names[] = {"none", "exact", "numeric", "exec", NULL};
+static const char *const verify_names[] = {
+    "none",
+#define VERIFY(name, meaning) #name,
+#include "kernels/verify.def"
+#undef VERIFY
+    "exec",
+    NULL,
+};
 static const char *const format_names[] = {"auto", "plain", "gzip", "zstd", NULL};
 
 static const struct option reader_options[] = {
@@ -37,8 +44,10 @@ static const struct option reader_options[] = {
     OPT_BOOL(struct reader_options, drop_equal, FIXED, "false",
              "close groups in which all rewards are equal: they hold no contrast to learn from"),
     OPT_CHOICE(struct reader_options, verify, FIXED, "none", verify_names,
-               "where the input has no reward: 1 when the response's answer is the expected one, "
-               "by its text or as a number; or what a program prints (exec)"),
+               "where the input has no reward: 1 when the response's answer is the expected one; exact: "
+               "the same text; numeric: the same decimal number; math: the same mathematics "
+               "(fractions, formulas, sets, intervals, matrices, equations, units); choice: the same "
+               "letter; exec: what a program prints"),
     OPT_TEXTS(struct reader_options, verify_command, FIXED, "",
               "verify exec: program and arguments, run for each response: it reads {id, prompt, response, "
               "answer} as JSON and prints one number, the reward"),

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "graph/option.h"
+#include "graph/node.h"
 #include "nodes/remote/limits.h"
 #include "nodes/remote/reply.h"
 

@@ -6,13 +6,20 @@
  * last ####; else the last in the text. A currency sign before, and a percent sign, unit or full
  * stop after it, are ignored. No exponents: "1e5" holds the numbers 1 and 5. A thousands comma must
  * be followed by three digits; digits are compared as text, so length costs nothing but its bytes.
+ * math     the answers are the same mathematics: kernels/answer/answer.h.
+ * choice   the gold is a letter A to J, and the response chooses it: kernels/answer/words.h.
  */
-#ifndef BASE_VERIFY_H
-#define BASE_VERIFY_H
+#ifndef KERNELS_VERIFY_H
+#define KERNELS_VERIFY_H
 
 #include "base/memory.h"
 
-enum verify_mode { VERIFY_exact, VERIFY_numeric };
+enum verify_mode {
+#define VERIFY(name, meaning) VERIFY_##name,
+#include "kernels/verify.def"
+#undef VERIFY
+    VERIFY_modes
+};
 
 /* 1: right, 0: wrong (also when either side holds no answer). Any bytes are safe. */
 int verify_answer(enum verify_mode mode, struct span response, struct span gold);
@@ -20,7 +27,10 @@ int verify_answer(enum verify_mode mode, struct span response, struct span gold)
 /* The part of TEXT that `numeric` compares, for messages: empty (at NULL) when there is none. */
 struct span verify_number(struct span text);
 
-/* "exact" or "numeric" to its mode; -1 for another word. */
+/* A mode's name to the mode; -1 for another word. */
 int verify_mode_of(const char *word);
+
+/* The names, for messages: "exact, numeric, math or choice". */
+#define VERIFY_WORDS "exact, numeric, math or choice"
 
 #endif
