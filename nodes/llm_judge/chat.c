@@ -110,3 +110,29 @@ chat_read(const json_t *completion, struct buffer *content, bool *cut, struct er
     }
     return error_set(e, ERROR_input, "the answer is not a chat completion with words in it");
 }
+
+/* The number right before a word, or right behind it. -1: there is none. */
+static int64_t
+number_at(const char *text, const char *word, bool before)
+{
+    const char *at = strcasestr(text, word), *from;
+
+    if (!at)
+        return -1;
+    if (!before)
+        return strspn(at + strlen(word), "0123456789") ? strtoll(at + strlen(word), NULL, 10) : -1;
+    for (from = at; from > text && from[-1] >= '0' && from[-1] <= '9'; from--)
+        continue;
+    return from < at ? strtoll(from, NULL, 10) : -1;
+}
+
+int64_t
+chat_room(const char *why)
+{
+    int64_t context = number_at(why, "maximum context length is ", false);
+    int64_t prompt = number_at(why, " in the messages", true);
+
+    if (prompt < 0)
+        prompt = number_at(why, " input tokens", true);
+    return prompt >= 0 && context > prompt ? context - prompt : 0;
+}
