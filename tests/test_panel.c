@@ -32,6 +32,14 @@ judges_are_taken_apart(void **state)
     assert_int_equal(p.at[2].count, 2);
     assert_string_equal(p.at[2].options[0].value, "http://h:1/v1?a=b,c");
     assert_string_equal(p.at[2].options[1].value, "");
+    /* A program of the user's stands where the user does, not beside the topology. */
+    char *here = getcwd(NULL, 0), *folder = xprint("%s/.", here);
+    assert_int_equal(panel_add(&p, "exec:command=sh,command=-c,command=cat", &e), 0);
+    assert_int_equal(p.at[3].count, 4);
+    assert_string_equal(p.at[3].options[3].name, "folder");
+    assert_string_equal(p.at[3].options[3].value, folder);
+    free(folder);
+    free(here);
     panel_free(&p);
 }
 
