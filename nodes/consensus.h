@@ -61,6 +61,7 @@ struct consensus_labels {
     uint8_t  *ties;     /* 1: yes and no were level under a rule that counts them */
     uint32_t *agree;    /* voters that said yes */
     uint32_t *counted;  /* voters that gave a score */
+    float    *agreement; /* share of those on the larger side, 0.5 to 1; 0: none */
     float    *means;    /* of their scores, added in double in voter-id order; 0: none */
     int64_t   tied;     /* how many ties */
 };
