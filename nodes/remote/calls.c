@@ -439,6 +439,10 @@ clear_calls(struct calls *c, double now, double *next, struct error *e)
 {
     int out = http_flying(c->http), cleared = 0;
 
+    if (out > 0 && purse_when(c->purse) > now && c->idle.first) {
+        *next = purse_when(c->purse);
+        return 0;
+    }
     purse_begin(c->purse);
     c->paced = false;
     for (struct call *call = c->idle.first, *after; call; call = after) {

@@ -66,6 +66,9 @@ void purse_forget(struct purse *p, const struct cache_key *key);
 /* Sets aside what a call may cost at most. False: there is not so much left. */
 int purse_reserve(struct purse *p, uint64_t tokens_in, uint64_t tokens_out, struct amount *aside,
                   bool *may, struct error *e);
+/* When money may be set aside again, on node_now()'s clock: each time is a synced transaction, so
+ * while any call flies others are gathered for the next. Without a budget: at any time. */
+double purse_when(const struct purse *p);
 /* What was reserved is durable: the calls may go. Nothing was: 0 at once. */
 int purse_commit(struct purse *p, struct error *e);
 
