@@ -83,7 +83,7 @@ static const struct option reader_options[] = {
                "where the input has no reward: 1 when the response's answer is the expected one; exact: "
                "the same text; numeric: the same decimal number; math: the same mathematics "
                "(fractions, formulas, sets, intervals, matrices, equations, units); choice: the same "
-               "letter"),
+               "letter; hendrycks, dapo: the graders of MATH and of DAPO"),
     OPT_TEXT(
         struct reader_options, prompt_field, FIXED, "",
         "name of the prompt's field (a.b goes into an object); the standard is the usual names"),
