@@ -173,7 +173,8 @@ forward_head(struct attention *a, int64_t length, const float *q, int64_t stride
     int64_t room = round_up(length, ATTENTION_PAD), out_row = a->heads * a->dim;
 
     for (int64_t i = 0; i < length; i += ATTENTION_ROWS) {
-        int64_t rows = least(length - i, ATTENTION_ROWS), limit = i + rows;
+        int64_t rows = least(length - i, ATTENTION_ROWS);
+        int64_t limit = least(length, i + rows + a->ahead);
         struct isa_tile mix = {
             .inner = limit, .a = a->scores, .a_row = room, .a_inner = 1, .b = a->value_rows,
             .b_inner = a->wide, .c = a->out, .c_row = a->wide,
@@ -181,8 +182,9 @@ forward_head(struct attention *a, int64_t length, const float *q, int64_t stride
 
         against_panels(isa, rows, limit, a->dim, q + i * stride, stride, a->keys, a->scores, room);
         for (int64_t r = 0; r < rows; r++)
-            isa->attend(i + r + 1, limit, a->scale, a->scores + r * room,
-                        largest + (i + r) * a->heads, inverse + (i + r) * a->heads);
+            isa->attend(least(length, i + r + 1 + a->ahead), limit, a->scale,
+                        a->scores + r * room, largest + (i + r) * a->heads,
+                        inverse + (i + r) * a->heads);
         product(isa, mix, rows, a->wide);
         for (int64_t r = 0; r < rows; r++) {
             isa->scale(a->wide, inverse[(i + r) * a->heads], a->out + r * a->wide);

@@ -4,16 +4,22 @@
  *      s_j = (q_t . k_j) / sqrt(dim), j <= t;  p = softmax(s);  o_t = sum_j p_j v_j
  * (Vaswani et al. 2017; grouped queries: Ainslie et al. 2023). q . k is a chain of fma over dim,
  * the softmax sum runs in the lanes of lanes.h, o a chain of fma over j. Masked keys enter as
- * exact zeros, so the bits of o_t depend on tokens 0..t only. */
+ * exact zeros, so the bits of o_t depend on tokens 0..t only.
+ *
+ * With `ahead` a query also sees so many keys after its own, j <= t + ahead: an encoder's limited
+ * lookahead, or with ATTENTION_ALL the whole sequence. Forward only. */
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H
 
 #include <stdint.h>
 
+#define ATTENTION_ALL (INT64_C(1) << 40)
+
 struct attention {
     int64_t heads, kv_heads, dim;   /* kv_heads divides heads */
     int64_t length_max;
     int64_t wide;                   /* dim rounded up to lanes */
+    int64_t ahead;                  /* 0: causal */
     float   scale;                  /* 1 / sqrt(dim) */
     float  *keys, *key_rows;        /* panels (dim, length), rows (length, wide) */
     float  *values, *value_rows;    /* panels of the transposed values (backward), rows */

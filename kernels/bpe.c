@@ -99,6 +99,14 @@ place(struct bpe *b, struct span token, int32_t id)
 }
 
 void
+bpe_reserve(struct bpe *b, int32_t size)
+{
+    b->tokens = xarray((size_t)size + 1, sizeof(*b->tokens));
+    b->size = size;
+    rehash(b, (size_t)size);
+}
+
+void
 bpe_add(struct bpe *b, struct span token, int32_t id)
 {
     if (id >= b->size) {
@@ -245,7 +253,7 @@ read_options(struct bpe *b, const json_t *model, struct error *e)
     if (!json_is_object(model))
         return error_set(e, ERROR_model, "must be an object");
     if (!type || strcmp(type, "BPE"))
-        return error_set(e, ERROR_model, "type '%.60s' is not understood; BPE is",
+        return error_set(e, ERROR_model, "type '%.60s' is not understood; BPE and Unigram are",
                          type ? type : "");
     for (int i = 0; i < 2; i++) {
         const char *affix = json_string_value(json_object_get(model, affixes[i]));

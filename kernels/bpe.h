@@ -72,6 +72,9 @@ int32_t bpe_id(const struct bpe *b, struct span token); /* -1: not in the vocabu
 /* The merge of two neighbours; NULL: there is none. */
 const struct bpe_merge *bpe_find_merge(const struct bpe *b, int32_t left, int32_t right);
 
+/* Room for tokens with ids below SIZE, in a vocabulary without tokens yet. */
+void bpe_reserve(struct bpe *b, int32_t size);
+
 /* Adds TOKEN under ID, which must be free. */
 void bpe_add(struct bpe *b, struct span token, int32_t id);
 

@@ -1,5 +1,6 @@
 #include "kernels/normalizer.h"
 
+#include "kernels/charsmap.h"
 #include "kernels/nfc.h"
 #include "kernels/pattern.h"
 #include "kernels/unicode.h"
@@ -14,6 +15,7 @@ struct normalizer_step {
     int left, right;         /* Strip */
     struct pattern *pattern; /* Replace */
     struct buffer with;      /* Replace, Prepend */
+    struct charsmap charsmap; /* Precompiled */
 };
 
 static int
@@ -78,6 +80,19 @@ run_accents(const struct normalizer_step *s, struct span text, struct rewrite *r
     return 0;
 }
 
+/* What is put for a match stands for its last character, as in the reference. */
+static void
+replace(const struct normalizer_step *s, struct span text, size_t from, size_t to,
+        struct rewrite *r)
+{
+    size_t last = from;
+
+    if (to > from)
+        (void)unicode_before(text, to, &last);
+    rewrite_edit(r, text, from, last, span_of(text.at, 0));
+    rewrite_edit(r, text, last, to, buffer_span(&s->with));
+}
+
 static int
 run_replace(const struct normalizer_step *s, struct span text, struct rewrite *r, struct error *e)
 {
@@ -87,7 +102,7 @@ run_replace(const struct normalizer_step *s, struct span text, struct rewrite *r
 
     while ((rc = pattern_next(s->pattern, text, &w, e)) > 0) {
         rewrite_keep(r, span_of(text.at + at, w.start - at));
-        rewrite_edit(r, text, w.start, w.end, buffer_span(&s->with));
+        replace(s, text, w.start, w.end, r);
         at = w.end;
         if (r->text.length > NORMALIZER_TEXT_MAX)
             return error_set(e, ERROR_limit, "Replace makes more than %d bytes of a text",
@@ -113,6 +128,30 @@ run_prepend(const struct normalizer_step *s, struct span text, struct rewrite *r
     rewrite_edit(r, text, 0, length, buffer_span(&with));
     rewrite_keep(r, span_of(text.at + length, text.length - length));
     buffer_free(&with);
+    return 0;
+}
+
+static int
+run_precompiled(const struct normalizer_step *s, struct span text, struct rewrite *r,
+                struct error *e)
+{
+    charsmap_run(&s->charsmap, text, r);
+    if (r->text.length > NORMALIZER_TEXT_MAX)
+        return error_set(e, ERROR_limit, "Precompiled makes more than %d bytes of a text",
+                         NORMALIZER_TEXT_MAX);
+    return 0;
+}
+
+static int
+read_precompiled(struct normalizer_step *s, const json_t *json, struct error *e)
+{
+    const json_t *blob = json_object_get(json, "precompiled_charsmap");
+
+    if (!json_is_string(blob))
+        return error_set(e, ERROR_model, "Precompiled: 'precompiled_charsmap' must be a text");
+    s->run = run_precompiled;
+    if (charsmap_read(&s->charsmap, span_of(json_string_value(blob), json_string_length(blob)), e))
+        return error_wrap(e, "Precompiled");
     return 0;
 }
 
@@ -167,7 +206,8 @@ read_simple(struct normalizer_step *s, const char *type, const json_t *json, str
     return s->run ? 0
                   : error_set(e, ERROR_model,
                               "type '%.60s' is not understood; NFC, NFD, NFKC, NFKD, Lowercase, "
-                              "Strip, StripAccents, Replace, Prepend and Sequence are",
+                              "Strip, StripAccents, Replace, Prepend, Precompiled and Sequence "
+                              "are",
                               type);
 }
 
@@ -192,6 +232,8 @@ read_step(struct normalizer *n, const json_t *json, int depth, struct error *e)
     n->steps = xresize(n->steps, ((size_t)n->count + 1) * sizeof(*n->steps));
     step = &n->steps[n->count++];
     *step = (struct normalizer_step){0};
+    if (strcmp(type, "Precompiled") == 0)
+        return read_precompiled(step, json, e);
     return strcmp(type, "Replace") == 0 ? read_replace(step, json, e)
                                         : read_simple(step, type, json, e);
 }
@@ -215,6 +257,7 @@ normalizer_free(struct normalizer *n)
     for (int i = 0; i < n->count; i++) {
         pattern_free(n->steps[i].pattern);
         buffer_free(&n->steps[i].with);
+        charsmap_free(&n->steps[i].charsmap);
     }
     free(n->steps);
     *n = (struct normalizer){0};

@@ -1,5 +1,5 @@
 /* normalizer: the "normalizer" object of a tokenizer.json: NFC, NFD, NFKC, NFKD, Lowercase, Strip,
- * StripAccents, Replace, Prepend, and Sequences of them. */
+ * StripAccents, Replace, Prepend, Precompiled (charsmap.h), and Sequences of them. */
 #ifndef KERNELS_NORMALIZER_H
 #define KERNELS_NORMALIZER_H
 

@@ -25,6 +25,16 @@ rewrite_keep(struct rewrite *r, struct span same)
     buffer_add(&r->text, same.at, same.length);
 }
 
+static void
+push_edit(struct rewrite *r, struct rewrite_edit edit)
+{
+    if (r->edit_count == r->edit_room) {
+        r->edit_room = r->edit_room ? 2 * r->edit_room : 16;
+        r->edits = xresize(r->edits, r->edit_room * sizeof(*r->edits));
+    }
+    r->edits[r->edit_count++] = edit;
+}
+
 void
 rewrite_edit(struct rewrite *r, struct span source, size_t from, size_t to, struct span with)
 {
@@ -34,11 +44,26 @@ rewrite_edit(struct rewrite *r, struct span source, size_t from, size_t to, stru
     if (with.length == to - from &&
         (with.length == 0 || memcmp(with.at, source.at + from, with.length) == 0))
         return;
-    if (r->edit_count == r->edit_room) {
-        r->edit_room = r->edit_room ? 2 * r->edit_room : 16;
-        r->edits = xresize(r->edits, r->edit_room * sizeof(*r->edits));
+    push_edit(r, (struct rewrite_edit){start, r->text.length, from, to});
+}
+
+size_t
+rewrite_next(const struct rewrite *r)
+{
+    const struct rewrite_edit *last = r->edit_count ? &r->edits[r->edit_count - 1] : NULL;
+
+    return last ? last->to + (r->text.length - last->end) : r->text.length;
+}
+
+void
+rewrite_align(struct rewrite *r, struct span source, size_t from, size_t to, struct span with)
+{
+    if (from == rewrite_next(r)) {
+        rewrite_edit(r, source, from, to, with);
+        return;
     }
-    r->edits[r->edit_count++] = (struct rewrite_edit){start, r->text.length, from, to};
+    push_edit(r, (struct rewrite_edit){r->text.length, r->text.length + with.length, from, to});
+    buffer_add(&r->text, with.at, with.length);
 }
 
 /* The last edit that starts before AT (or at it, where AT_TOO); NULL: none. */

@@ -26,6 +26,14 @@ void rewrite_keep(struct rewrite *r, struct span same);
 /* WITH stands for bytes [from, to) of the source; equal bytes make no edit. */
 void rewrite_edit(struct rewrite *r, struct span source, size_t from, size_t to, struct span with);
 
+/* Where the source goes on after what was added last. */
+size_t rewrite_next(const struct rewrite *r);
+
+/* WITH stands for bytes [from, to) of the source, which need not begin where the last ones ended.
+ */
+void rewrite_align(struct rewrite *r, struct span source, size_t from, size_t to,
+                   struct span with);
+
 /* The source position of a result position: where the byte at AT begins, or where the byte before
  * AT ends. */
 size_t rewrite_start(const struct rewrite *r, size_t at);

@@ -72,6 +72,7 @@ tokenizer_close(struct tokenizer *t)
         return;
     normalizer_free(&t->normalizer);
     bpe_free(&t->bpe);
+    unigram_free(&t->unigram);
     added_tokens_free(&t->added);
     pretokenizer_free(&t->pretokenizer);
     token_decoder_free(&t->decoder);
@@ -100,11 +101,24 @@ emit(struct tokens *out, int32_t id, size_t start, size_t end)
  * BASE of what was given. */
 struct place {
     size_t base, inside;
+    int special; /* may a text become special tokens? */
 };
+
+/* One piece to tokens, by the model. */
+static inline void
+append(struct tokenizer *t, const struct place *p, struct span text, size_t start, size_t end,
+       int64_t at, struct tokens *out)
+{
+    if (t->unigram.pieces)
+        unigram_append(&t->unigram, &t->bpe, p->special ? NULL : t->special, text, start, end, at,
+                       out);
+    else
+        bpe_append(&t->bpe, text, start, end, at, &t->word, out);
+}
 
 /* Text that the pre-tokenizer cuts by a known pattern: most of the world's. */
 static void
-encode_known(struct tokenizer *t, struct span text, int64_t at, struct tokens *out)
+encode_known(struct tokenizer *t, const struct place *p, struct span text, int64_t at, struct tokens *out)
 {
     const struct pretokenizer *pre = &t->pretokenizer;
 
@@ -112,7 +126,7 @@ encode_known(struct tokenizer *t, struct span text, int64_t at, struct tokens *o
     for (size_t start = 0, end; start < text.length; start = end) {
         end = scanner_next(pre->scanner, (const unsigned char *)text.at, start, text.length,
                            pre->flags);
-        bpe_append(&t->bpe, text, start, end, at, &t->word, out);
+        append(t, p, text, start, end, at, out);
     }
 }
 
@@ -140,17 +154,17 @@ encode_plain(struct tokenizer *t, const struct place *p, struct span text, struc
     int64_t count = out->count;
 
     if (t->pretokenizer.scanner && t->normalised.count == 0) {
-        encode_known(t, text, (int64_t)(p->base + p->inside), out);
+        encode_known(t, p, text, (int64_t)(p->base + p->inside), out);
         return 0;
     }
     if (t->pretokenizer.scanner) {
-        encode_known(t, text, 0, out);
+        encode_known(t, p, text, 0, out);
         map_back(t, p, count, out);
         return 0;
     }
     rc = pretokenizer_cut(&t->pretokenizer, &text, first, &t->written, &t->pieces, e);
     for (size_t i = 0; i < t->pieces.count && rc == 0; i++)
-        bpe_append(&t->bpe, text, t->pieces.at[i].start, t->pieces.at[i].end, 0, &t->word, out);
+        append(t, p, text, t->pieces.at[i].start, t->pieces.at[i].end, 0, out);
     map_back(t, p, count, out);
     return rc;
 }
@@ -170,7 +184,7 @@ encode_stretch(struct tokenizer *t, struct span all, size_t start, size_t end,
     added_tokens_cut(&t->added, 1, text, &scope, &t->inner);
     for (size_t i = 0; i < t->inner.count && rc == 0; i++) {
         const struct added_stretch *s = &t->inner.at[i];
-        struct place p = {start, s->start};
+        struct place p = {start, s->start, scope.special};
 
         if (s->id >= 0)
             emit(out, s->id, start + rewrite_chain_start(&t->normalised, s->start),

@@ -1,17 +1,18 @@
-/* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json of byte-level BPE
- * says.
+/* tokenizer: text to token ids and back, exactly as a Hugging Face tokenizer.json says.
  *
  * Understood: added tokens with all their flags; normalizers NFC, NFD, NFKC, NFKD, Lowercase,
- * Strip, StripAccents, Replace, Prepend; pre-tokenizers ByteLevel (last), Split, Digits,
- * Punctuation, Whitespace, WhitespaceSplit, Metaspace; model BPE without dropout; decoders
+ * Strip, StripAccents, Replace, Prepend, Precompiled; pre-tokenizers ByteLevel (last), Split,
+ * Digits, Punctuation, Whitespace, WhitespaceSplit, Metaspace; models BPE without dropout and
+ * Unigram (without ByteLevel); decoders
  * ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder or none; post-processors
  * ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing; Sequences of each. Every other
  * type is refused by its name. The Unicode versions are the reference's (unicode.h), and so are its
  * regular expressions where pattern.h does not refuse them. A file's truncation and padding are not
  * applied.
  * Differences from the reference, all in
- * offsets: they are bytes of the text given, never trimmed; and where a normalizer changed
- * characters the offsets of the result cover all of the changed ones. A token that holds a part of
+ * offsets: they are bytes of the text given, never trimmed; and where a normalizer other than
+ * Precompiled, Strip, Replace and Prepend changed characters the offsets of the result cover all of
+ * the changed ones. A token that holds a part of
  * a character spans the whole character. One tokenizer serves one thread (it caches). */
 #ifndef KERNELS_TOKENIZER_H
 #define KERNELS_TOKENIZER_H

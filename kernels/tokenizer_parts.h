@@ -9,12 +9,14 @@
 #include "kernels/pretokenizer.h"
 #include "kernels/token_decoder.h"
 #include "kernels/tokenizer.h"
+#include "kernels/unigram.h"
 
 #define TOKENIZER_TEMPLATE_MAX 64 /* tokens a template adds before, and after */
 
 struct tokenizer {
     struct normalizer normalizer;
-    struct bpe bpe;
+    struct bpe bpe;         /* the vocabulary, whatever the model */
+    struct unigram unigram; /* pieces 0: the model is BPE */
     struct added_tokens added;
     struct pretokenizer pretokenizer;
     struct token_decoder decoder;

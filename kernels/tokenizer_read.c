@@ -154,6 +154,16 @@ prepare_decoding(struct tokenizer *t)
     }
 }
 
+static int
+read_model(struct tokenizer *t, const json_t *model, struct error *e)
+{
+    if (strcmp(type_of(model), "Unigram"))
+        return bpe_read(&t->bpe, model, t->pretokenizer.byte_level, e);
+    if (t->pretokenizer.byte_level)
+        return error_set(e, ERROR_model, "Unigram after ByteLevel is not understood");
+    return unigram_read(&t->unigram, &t->bpe, model, e);
+}
+
 int
 tokenizer_read(struct tokenizer *t, const json_t *json, struct error *e)
 {
@@ -167,7 +177,7 @@ tokenizer_read(struct tokenizer *t, const json_t *json, struct error *e)
         return error_wrap(e, "post_processor");
     if (token_decoder_read(&t->decoder, json_object_get(json, "decoder"), e))
         return error_wrap(e, "decoder");
-    if (bpe_read(&t->bpe, json_object_get(json, "model"), t->pretokenizer.byte_level, e))
+    if (read_model(t, json_object_get(json, "model"), e))
         return error_wrap(e, "model");
     if (added_tokens_read(&t->added, json_object_get(json, "added_tokens"), &t->normalizer, e) ||
         join_added(t, e))

@@ -8,6 +8,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "nodes/openers.h"
+#include "nodes/sat.h"
+
 struct segment_markers {
     int                  count;
     pcre2_code          *code[SEGMENT_PATTERNS_MAX];
@@ -19,11 +22,12 @@ int
 segment_init(struct segment *s, enum segment_method method, int pattern_count,
              const char *const *patterns, int64_t bytes_min, int64_t bytes_max, struct error *e)
 {
-    *s = (struct segment){.method = method, .bytes_min = bytes_min, .bytes_max = bytes_max};
-    if (method != SEGMENT_marker)
+    *s = (struct segment){
+        .method = method, .bytes_min = bytes_min, .bytes_max = bytes_max, .intact = true};
+    if (method != SEGMENT_marker || pattern_count == 0)
         return 0;
-    if (pattern_count < 1 || pattern_count > SEGMENT_PATTERNS_MAX)
-        return error_set(e, ERROR_topology, "method marker needs 1 to %d patterns, not %d",
+    if (pattern_count > SEGMENT_PATTERNS_MAX)
+        return error_set(e, ERROR_topology, "method marker takes up to %d patterns, not %d",
                          SEGMENT_PATTERNS_MAX, pattern_count);
     s->markers = xalloc(sizeof(*s->markers));
     s->markers->match = pcre2_match_data_create(1, NULL);
@@ -50,6 +54,7 @@ segment_init(struct segment *s, enum segment_method method, int pattern_count,
 void
 segment_fini(struct segment *s)
 {
+    verbatim_free(&s->verbatim);
     if (!s->markers)
         return;
     for (int i = 0; i < s->markers->count; i++)
@@ -264,7 +269,34 @@ is_blank(struct span text, uint64_t from, uint64_t to)
     return from == to;
 }
 
-/* Where to cut a step [from, to) that is longer than `max`: an offset in (from, from + max]. */
+/* Where to cut a step that begins at `from` and is longer than `max`: an offset in (from, from +
+ * max], outside of code and formulas; 0: only within. */
+static uint64_t
+split_outside(const struct segment *s, struct span text, uint64_t from, uint64_t max)
+{
+    uint64_t end = from + max, half = from + max / 2, space = 0, part = 0;
+
+    for (uint64_t i = end; i > half; i--) {
+        if (!is_space(text.at[i - 1]) && part && space)
+            continue;
+        if (verbatim_holds(&s->verbatim, i))
+            continue;
+        if (text.at[i - 1] == '\n')
+            return i;
+        if (is_space(text.at[i - 1]))
+            space = space ? space : i;
+        else if (((unsigned char)text.at[i] & 0xc0) != 0x80)
+            part = part ? part : i;
+    }
+    if (space || part)
+        return space ? space : part;
+    for (uint64_t i = half; i > from + 1; i--) /* before what fills the second half */
+        if (is_space(text.at[i - 1]) && !verbatim_holds(&s->verbatim, i))
+            return is_blank(text, from, i) ? 0 : i;
+    return 0;
+}
+
+/* The same anywhere. */
 static uint64_t
 split_at(struct span text, uint64_t from, uint64_t max)
 {
@@ -285,42 +317,74 @@ split_at(struct span text, uint64_t from, uint64_t max)
 static void
 emit(const struct segment *s, struct span text, uint64_t from, uint64_t to, struct buffer *ends)
 {
-    while (s->bytes_max > 0 && to - from > (uint64_t)s->bytes_max) {
-        uint64_t at = split_at(text, from, (uint64_t)s->bytes_max);
+    uint64_t solid = to;    /* white space alone follows it */
 
-        if (is_blank(text, at, to))
+    while (solid > from && is_space(text.at[solid - 1]))
+        solid--;
+    while (s->bytes_max > 0 && to - from > (uint64_t)s->bytes_max) {
+        uint64_t max = (uint64_t)s->bytes_max, at = 0;
+
+        if (s->intact)
+            at = split_outside(s, text, from, max);
+        if (at == 0)
+            at = split_at(text, from, max);
+        if (at >= solid)
             break;
         add(ends, from = at);
     }
     add(ends, to);
 }
 
-int
-segment_cut(const struct segment *s, struct span text, struct buffer *ends, struct error *e)
+/* Leaves out the cuts within code and formulas. */
+static void
+keep_intact(struct segment *s, struct span text, struct buffer *raw)
 {
-    struct buffer raw = {0}, joined = {0};
-    uint64_t      from = 0;
-    int           rc = 0;
+    uint64_t *cuts = (uint64_t *)(void *)raw->at;
+    size_t    count = raw->length / sizeof(*cuts), kept = 0;
 
-    if (text.length == 0)
-        return 0;
+    verbatim_find(&s->verbatim, text);
+    for (size_t i = 0; i < count; i++)
+        if (!verbatim_holds(&s->verbatim, cuts[i]))
+            cuts[kept++] = cuts[i];
+    raw->length = kept * sizeof(*cuts);
+}
+
+static int
+cut_raw(const struct segment *s, struct span text, struct buffer *raw, struct error *e)
+{
     switch (s->method) {
-    case SEGMENT_line:      cut_lines(text, &raw); break;
-    case SEGMENT_paragraph: cut_paragraphs(text, &raw); break;
-    case SEGMENT_sentence:  cut_sentences(text, &raw); break;
-    case SEGMENT_marker:    rc = cut_markers(s, text, &raw, e); break;
+    case SEGMENT_line:      cut_lines(text, raw); break;
+    case SEGMENT_paragraph: cut_paragraphs(text, raw); break;
+    case SEGMENT_sentence:  cut_sentences(text, raw); break;
+    case SEGMENT_sat:       return sat_cut(s->sat, text, raw, e);
+    case SEGMENT_marker:
+        if (s->markers)
+            return cut_markers(s, text, raw, e);
+        openers_find(text, raw);
+        break;
+    case SEGMENT_given:     return error_set(e, ERROR_internal, "given steps are not cut");
     }
-    if (rc != 0)
-        goto done;
-    add(&raw, text.length);
+    return 0;
+}
 
-    const uint64_t *cuts = (const uint64_t *)(const void *)raw.at;
-    for (size_t i = 0; i < raw.length / sizeof(uint64_t); i++) {
-        uint64_t *last = joined.length ? (uint64_t *)(void *)(joined.at + joined.length) - 1 : NULL;
-        bool      blank = cuts[i] > from && is_blank(text, from, cuts[i]);
+/* Raw cuts to steps: none is blank, none below bytes_min. */
+static void
+join(const struct segment *s, struct span text, const struct buffer *raw, struct buffer *joined)
+{
+    const uint64_t *cuts = (const uint64_t *)(const void *)raw->at;
+    uint64_t        from = 0, solid = 0;    /* the first place from `from` on that is not blank */
+
+    for (size_t i = 0; i < raw->length / sizeof(uint64_t); i++) {
+        uint64_t *last =
+            joined->length ? (uint64_t *)(void *)(joined->at + joined->length) - 1 : NULL;
+        bool blank;
 
         if (cuts[i] <= from)
             continue;
+        solid = solid < from ? from : solid;
+        while (solid < cuts[i] && is_space(text.at[solid]))
+            solid++;
+        blank = solid == cuts[i];
         if (blank && last)
             *last = from = cuts[i];
         else if ((blank || cuts[i] - from < (uint64_t)s->bytes_min) && cuts[i] < text.length)
@@ -328,9 +392,26 @@ segment_cut(const struct segment *s, struct span text, struct buffer *ends, stru
         else if (cuts[i] - from < (uint64_t)s->bytes_min && last)
             *last = from = cuts[i];
         else
-            add(&joined, from = cuts[i]);
+            add(joined, from = cuts[i]);
     }
-    from = 0;
+}
+
+int
+segment_cut(struct segment *s, struct span text, struct buffer *ends, struct error *e)
+{
+    struct buffer raw = {0}, joined = {0};
+    uint64_t      from = 0;
+    int           rc;
+
+    if (text.length == 0)
+        return 0;
+    rc = cut_raw(s, text, &raw, e);
+    if (rc != 0)
+        goto done;
+    if (s->intact)
+        keep_intact(s, text, &raw);
+    add(&raw, text.length);
+    join(s, text, &raw, &joined);
     for (size_t i = 0; i < joined.length / sizeof(uint64_t); i++) {
         uint64_t to = ((const uint64_t *)(const void *)joined.at)[i];
         emit(s, text, from, to, ends);

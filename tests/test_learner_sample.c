@@ -65,7 +65,7 @@ static int
 make(const struct rollout *r, const uint64_t *ends, const uint8_t *labels, int64_t steps,
      struct buffer *out, struct sample *s, struct error *e)
 {
-    const struct sample_source source = {r, ends, labels, steps};
+    const struct sample_source source = {r, ends, labels, steps, NULL};
     const struct unit unit = {.ordinal = 9, .first = 8, .size = 4};
     int64_t gems;
     int rc;

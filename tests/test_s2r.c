@@ -43,11 +43,11 @@ verdicts(void **state)
 
 /* The marks of a response whose tokens are its bytes. */
 static void
-marks_of(const char *response, const uint64_t *ends, const uint8_t *labels, int64_t steps,
-         uint8_t *marks)
+marks_with(const char *response, const uint64_t *ends, const uint8_t *labels, int64_t steps,
+           const uint8_t *kinds, uint8_t *marks)
 {
     const struct rollout rollout = {.response = span_text(response)};
-    const struct sample_source source = {&rollout, ends, labels, steps};
+    const struct sample_source source = {&rollout, ends, labels, steps, kinds};
     int64_t count = (int64_t)strlen(response), step = 0;
     struct tokens t = {.count = count};
 
@@ -64,6 +64,13 @@ marks_of(const char *response, const uint64_t *ends, const uint8_t *labels, int6
     s2r_rewards("Wait,|Hm", &source, &t, 0, marks);
     free(t.starts);
     free(t.ends);
+}
+
+static void
+marks_of(const char *response, const uint64_t *ends, const uint8_t *labels, int64_t steps,
+         uint8_t *marks)
+{
+    marks_with(response, ends, labels, steps, NULL, marks);
 }
 
 static int
@@ -97,6 +104,21 @@ a_verify_is_right_where_its_verdict_is(void **state)
     assert_int_equal(judged(marks[0]), 0);
     marks_of("4\nI say: Wait,", (const uint64_t[]){2, 14}, labels, 2, marks);
     assert_int_equal(judged(marks[2]), 0); /* the marker does not begin the step */
+}
+
+/* Where the segmenter told steps apart, its word goes before the markers. */
+static void
+the_segmenters_kinds_go_before_markers(void **state)
+{
+    static const uint64_t ends[] = {2, 23};
+    static const uint8_t labels[] = {0, 1}, verifies[] = {0, 1}, solves[] = {0, 2};
+    uint8_t marks[32];
+
+    (void)state;
+    marks_with("4\nSo, it is incorrect.\n", ends, labels, 2, verifies, marks);
+    assert_int_equal(judged(marks[2]), SAMPLE_correct);
+    marks_with("4\nWait, it is correct.\n", ends, labels, 2, solves, marks);
+    assert_int_equal(judged(marks[2]), 0);
 }
 
 /* Both steps of the wrong answers are labelled incorrect, and the second begins with an even
@@ -141,6 +163,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts),
         cmocka_unit_test(a_verify_is_right_where_its_verdict_is),
+        cmocka_unit_test(the_segmenters_kinds_go_before_markers),
         cmocka_unit_test(the_learner_rewards_verifies),
     };
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "nodes/segment.h"
 
@@ -111,6 +112,100 @@ short_steps_are_joined_and_long_ones_cut(void **state)
 }
 
 static void
+openers_begin_steps_without_patterns(void **state)
+{
+    (void)state;
+    expect(SEGMENT_marker, "2 + 2 = 5. Wait, no. It is 4.\nAlternatively, count.", 0, 0, NULL,
+           "2 + 2 = 5. |Wait, no. It is 4.\n|Alternatively, count.");
+    expect(SEGMENT_marker, "I cannot wait.", 0, 0, NULL, "I cannot wait.");
+}
+
+static void
+code_and_formulas_stay_in_one_step(void **state)
+{
+    static const char fence[] = "Run:\n```py\na = 1\n\nb = 2\n```\n\nDone.";
+    static const char math[] = "So \\[ x = 1.\n\n y = 2. \\] Then $a! B$ holds. End.";
+
+    (void)state;
+    expect(SEGMENT_line, fence, 0, 0, NULL, "Run:\n|```py\na = 1\n\nb = 2\n```\n\n|Done.");
+    expect(SEGMENT_paragraph, fence, 0, 0, NULL, "Run:\n```py\na = 1\n\nb = 2\n```\n\n|Done.");
+    expect(SEGMENT_paragraph, math, 0, 0, NULL, math);
+    expect(SEGMENT_line, math, 0, 0, NULL, math);
+    expect(SEGMENT_sentence, math, 0, 0, NULL,
+           "So \\[ x = 1.\n\n y = 2. \\] Then $a! B$ holds. |End.");
+    expect(SEGMENT_marker, "a `b Step c` Step d", 0, 0, "Step", "a `b Step c` |Step d");
+    expect(SEGMENT_marker, "It is `3. Wait, 4.` Hmm. Wait, 5.", 0, 0, NULL,
+           "It is `3. Wait, 4.` Hmm. |Wait, 5.");
+}
+
+/* max_bytes goes before all else, but outside of a fence if there is a place. */
+static void
+long_code_is_cut_only_where_it_must_be(void **state)
+{
+    (void)state;
+    expect(SEGMENT_paragraph, "The sum of it is $a + b + c + d$ here.", 0, 20, NULL,
+           "The sum of it is |$a + b + c + d$ |here.");
+    expect(SEGMENT_paragraph, "```\n0123456789\n0123456789\n```\nx", 0, 20, NULL,
+           "```\n0123456789\n|0123456789\n```\nx");
+    expect(SEGMENT_paragraph, "ab `0123456789012345678901234567890` c", 0, 20, NULL,
+           "ab |`0123456789012345678|901234567890` c");
+}
+
+static void
+intact_can_be_switched_off(void **state)
+{
+    struct segment s;
+    struct error   e = {0};
+    struct buffer  ends = {0};
+
+    (void)state;
+    assert_int_equal(segment_init(&s, SEGMENT_paragraph, 0, NULL, 0, 0, &e), 0);
+    assert_true(s.intact);
+    s.intact = false;
+    assert_int_equal(segment_cut(&s, span_text("$$a\n\nb$$"), &ends, &e), 0);
+    assert_int_equal(ends.length, 2 * sizeof(uint64_t));
+    buffer_free(&ends);
+    segment_fini(&s);
+}
+
+/* A megabyte of what makes joins and cuts look back. */
+static void
+hostile_text_takes_bounded_time(void **state)
+{
+    static const char *const units[] = {"\n", " ", "\n ", "a", "$", "`", "\\begin{a}", ". ", "```\n",
+                                        "a.\n\n", "\n>", "(Mr. "};
+    static const struct {
+        int64_t min, max;
+    } bounds[] = {{0, 0}, {0, 16}, {100, 200}, {1000000, 0}};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(units) / sizeof(units[0]); k++)
+        for (size_t b = 0; b < sizeof(bounds) / sizeof(bounds[0]); b++)
+            for (int method = SEGMENT_line; method <= SEGMENT_marker; method++) {
+                struct buffer  text = {0}, ends = {0};
+                struct segment s;
+                struct error   e = {0};
+                clock_t        start = clock();
+
+                buffer_text(&text, "x");
+                while (text.length < 200000)
+                    buffer_text(&text, units[k]);
+                buffer_text(&text, "y");
+                assert_int_equal(segment_init(&s, (enum segment_method)method, 0, NULL,
+                                              bounds[b].min, bounds[b].max, &e), 0);
+                assert_int_equal(segment_cut(&s, buffer_span(&text), &ends, &e), 0);
+                assert_int_equal(((const uint64_t *)(const void *)(ends.at + ends.length))[-1],
+                                 text.length);
+                if ((double)(clock() - start) / CLOCKS_PER_SEC > 1.5)
+                    fail_msg("'%s', method %d, max %lld took too long", units[k], method,
+                             (long long)bounds[b].max);
+                segment_fini(&s);
+                buffer_free(&text);
+                buffer_free(&ends);
+            }
+}
+
+static void
 bad_patterns_are_refused_with_their_place(void **state)
 {
     struct segment s;
@@ -121,7 +216,6 @@ bad_patterns_are_refused_with_their_place(void **state)
     assert_int_equal(segment_init(&s, SEGMENT_marker, 2, patterns, 0, 0, &e), ERROR_topology);
     assert_non_null(strstr(e.text, "pattern 2, '(a'"));
     assert_non_null(strstr(e.text, "offset 2"));
-    assert_int_equal(segment_init(&s, SEGMENT_marker, 0, NULL, 0, 0, &e), ERROR_topology);
 }
 
 static void
@@ -149,7 +243,8 @@ static void
 every_method_tiles_any_text(void **state)
 {
     static const char *const parts[] = {"a",       " ",   "\n",   ".",  "é",    "漢", "🙂",
-                                        "Step 1:", "3.5", "\r\n", "! ", "\n\n", "B"};
+                                        "Step 1:", "3.5", "\r\n", "! ", "\n\n", "B",
+                                        "$",       "`",   "\n```\n", "\\[", "\\]", "Wait, "};
     const char              *pattern = "Step|\\.";
     uint64_t                 x = 88172645463325252ull;
 
@@ -163,7 +258,7 @@ every_method_tiles_any_text(void **state)
             buffer_text(&text,
                         parts[(x >> (k % 50)) * (k + 7) % (sizeof(parts) / sizeof(parts[0]))]);
         enum segment_method method = (enum segment_method)(x >> 40 & 3);
-        assert_int_equal(segment_init(&s, method, method == SEGMENT_marker, &pattern,
+        assert_int_equal(segment_init(&s, method, method == SEGMENT_marker && (x >> 50 & 1), &pattern,
                                       (int64_t)(x >> 20 & 15),
                                       x >> 30 & 1 ? 16 + (int64_t)(x >> 31 & 15) : 0, &e),
                          0);
@@ -192,6 +287,11 @@ main(void)
         cmocka_unit_test(sentences_end_where_a_new_one_begins),
         cmocka_unit_test(markers_begin_steps),
         cmocka_unit_test(short_steps_are_joined_and_long_ones_cut),
+        cmocka_unit_test(openers_begin_steps_without_patterns),
+        cmocka_unit_test(code_and_formulas_stay_in_one_step),
+        cmocka_unit_test(long_code_is_cut_only_where_it_must_be),
+        cmocka_unit_test(intact_can_be_switched_off),
+        cmocka_unit_test(hostile_text_takes_bounded_time),
         cmocka_unit_test(bad_patterns_are_refused_with_their_place),
         cmocka_unit_test(a_pattern_that_backtracks_for_ever_gives_up),
         cmocka_unit_test(every_method_tiles_any_text),

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -142,10 +143,109 @@ what_cannot_be_cut_is_a_dead_letter(void **state)
 }
 
 static void
+expect_kinds(struct harness *h, uint64_t ordinal, const char *want)
+{
+    struct harness_message m;
+    struct arena           arena = {0};
+    struct steps           s;
+
+    assert_true(harness_take(h, "steps", &m) && !m.closing);
+    assert_int_equal(m.ordinal, ordinal);
+    assert_int_equal(message_read(MESSAGE_steps, m.body, &s, &arena, NULL), 0);
+    assert_int_equal(s.kinds.count, strlen(want));
+    assert_true(s.kinds.count == 0 || s.kinds.count == s.ends.count);
+    for (int64_t i = 0; i < s.kinds.count; i++)
+        assert_int_equal(s.kinds.at[i], want[i] - '0');
+    arena_free(&arena);
+}
+
+static void
+steps_are_told_apart_by_their_openers(void **state)
+{
+    static const char *const openers[] = {"method", "marker", NULL};
+    static const char *const lines[] = {"method", "line", "tag", "true", NULL};
+    static const char *const plain[] = {"method", "line", NULL};
+    static const char        text[] = "It is 5.\nWait, 2 + 2.\nLet me try again. So 4.\nDone.";
+    struct harness          *h = harness_open("segmenter", links, openers, NULL);
+
+    (void)state;
+    give(h, 0, text, 0);
+    give(h, 1, "", 0);
+    harness_run(h, 5, NULL);
+    expect_kinds(h, 0, "012");
+    expect_kinds(h, 1, "");
+    harness_close(h);
+    h = harness_open("segmenter", links, lines, NULL);
+    give(h, 0, text, 0);
+    harness_run(h, 5, NULL);
+    expect_kinds(h, 0, "0120");
+    harness_close(h);
+    h = harness_open("segmenter", links, plain, NULL);
+    give(h, 0, text, 0);
+    harness_run(h, 5, NULL);
+    expect_kinds(h, 0, "");
+    harness_close(h);
+}
+
+/* With a model the answers come later, one by one, and a crash changes none. */
+static void
+a_model_cuts_the_same_after_a_crash(void **state)
+{
+    char             *model = realpath("tests/golden/sat/plain", NULL);
+    char             *tokenizer = realpath("tests/golden/sat", NULL);
+    const char *const options[] = {"method",    "sat",     "model",      model, "tokenizer",
+                                   tokenizer,   "threads", "2",          "block_size", "100",
+                                   "stride",    "50",      NULL};
+    static const char text[] = "Let x be 3. Then 2x is 6. We've `checked. It` twice; they agree. So.";
+    struct steps      found[2] = {0};
+    struct arena      arena = {0};
+
+    (void)state;
+    for (int crash = 0; crash < 2; crash++) {
+        struct harness        *h = harness_open("segmenter", links, options, NULL);
+        struct harness_message m;
+
+        give(h, 0, text, 0);
+        give(h, 1, "right", 1);
+        give(h, 2, text, 0);
+        if (crash)
+            harness_crash(h);
+        harness_run(h, 20, NULL);
+        for (int i = 0; i < 3; i++) { /* the closing need not wait for the model */
+            assert_true(harness_take(h, "steps", &m));
+            assert_int_equal(m.closing, m.ordinal == 1);
+            if (m.ordinal == 0)
+                assert_int_equal(message_read(MESSAGE_steps, m.body, &found[crash], &arena, NULL),
+                                 0);
+        }
+        assert_true(found[crash].ends.count > 2);
+        for (int64_t i = 0; i < found[crash].ends.count; i++)
+            assert_false(found[crash].ends.at[i] > strcspn(text, "`") &&
+                         found[crash].ends.at[i] <= strcspn(text, "`") + 12);
+        if (crash) {
+            assert_int_equal(found[0].ends.count, found[1].ends.count);
+            assert_memory_equal(found[0].ends.at, found[1].ends.at,
+                                (size_t)found[0].ends.count * sizeof(uint64_t));
+        } else { /* the message goes with its harness */
+            uint64_t *kept = arena_take(&arena, (size_t)found[0].ends.count * sizeof(*kept));
+
+            memcpy(kept, found[0].ends.at, (size_t)found[0].ends.count * sizeof(*kept));
+            found[0].ends.at = kept;
+        }
+        harness_close(h);
+    }
+    arena_free(&arena);
+    free(model);
+    free(tokenizer);
+}
+
+static void
 bad_options_are_refused(void **state)
 {
     static const char *const bad[][6] = {
-        {"method", "marker", NULL},
+        {"method", "sat", NULL},
+        {"method", "line", "model", "/tmp", NULL},
+        {"method", "sat", "model", "/tmp/none", NULL},
         {"method", "marker", "patterns", "(", NULL},
         {"method", "line", "patterns", "x", NULL},
         {"max_bytes", "8", NULL},
@@ -161,6 +261,36 @@ bad_options_are_refused(void **state)
     }
 }
 
+/* Steps that came with the rollout are taken if they tile it; without them it is a dead letter. */
+static void
+given_steps_are_taken_as_they_are(void **state)
+{
+    static const char *const options[] = {"method", "given", "all", "true", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+    struct harness_message   m;
+    uint64_t                 good[] = {1, 4}, bad[] = {1, 3};
+    struct rollout           r = rollout("abcd", 1);
+
+    (void)state;
+    r.given_ends = (struct u64s){2, good};
+    harness_give(h, 0, 0, 0, 4, &r);
+    r.given_ends.at = bad;
+    harness_give(h, 0, 1, 0, 4, &r);
+    r.given_ends = (struct u64s){0};
+    harness_give(h, 0, 2, 0, 4, &r);
+    r.response = span_text("");
+    harness_give(h, 0, 3, 0, 4, &r);
+    harness_run(h, 5, NULL);
+    expect_steps(h, 0, 2, (const uint64_t[]){1, 4});
+    for (int i = 1; i < 3; i++) {
+        assert_true(harness_take(h, "steps", &m));
+        assert_int_equal(m.ordinal, i);
+        assert_true(m.closing);
+    }
+    expect_steps(h, 3, 0, NULL);
+    harness_close(h);
+}
+
 int
 main(void)
 {
@@ -169,7 +299,10 @@ main(void)
         cmocka_unit_test(all_sends_correct_ones_to_the_judges_too),
         cmocka_unit_test(a_crash_changes_nothing),
         cmocka_unit_test(what_cannot_be_cut_is_a_dead_letter),
+        cmocka_unit_test(steps_are_told_apart_by_their_openers),
+        cmocka_unit_test(a_model_cuts_the_same_after_a_crash),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(given_steps_are_taken_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,10 +216,9 @@ test_refused(void **state)
     refused("", "JSON");
     refused("[]", "object");
     refused("{}", "model");
-    refused("{\"model\":{\"type\":\"Unigram\"}}", "'Unigram'");
     refused("{\"model\":{\"type\":\"WordPiece\"}}", "'WordPiece'");
     refused("{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}",
-            "normalizer: type 'Precompiled'");
+            "normalizer: Precompiled: 'precompiled_charsmap'");
     refused("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nmt\"}]}," MODEL(
                 "") "}",
             "'Nmt'");

@@ -1,6 +1,7 @@
 /* Thousands of random strings against what Hugging Face tokenizers gave
- * (tools/golden_tokenizer_parts.py): the three pattern families, each with our hand-written scanner
- * and with the regular expression, and every other part of a tokenizer.json in many mixtures. */
+ * (tools/golden_tokenizer_parts.py, tools/golden_unigram.py): the three pattern families, each with
+ * our hand-written scanner and with the regular expression, every other part of a tokenizer.json in
+ * many mixtures, and Unigram with its precompiled charsmap. */
 #include "kernels/tokenizer.h"
 
 #include "kernels/document.h"
@@ -15,32 +16,45 @@
 #include <string.h>
 #include <zstd.h>
 
-#define FILE_NAME "tests/golden/tokenizer/fuzz.json.zst"
-#define TEXT_MAX  (64 << 20)
+#define FOLDER   "tests/golden/tokenizer/"
+#define TEXT_MAX (64 << 20)
 
 static json_t *entries;
 
-static int
-set_up(void **state)
+static json_t *
+load(const char *path)
 {
     struct buffer packed = {0};
     struct error e = {0};
     unsigned long long size;
     char *text;
     json_error_t why;
+    json_t *json = NULL;
+
+    if (document_load(path, TEXT_MAX, &packed, &e))
+        return NULL;
+    size = ZSTD_getFrameContentSize(packed.at, packed.length);
+    if (size <= TEXT_MAX) {
+        text = xalloc((size_t)size);
+        if (ZSTD_decompress(text, (size_t)size, packed.at, packed.length) == size)
+            json = json_loadb(text, (size_t)size, JSON_ALLOW_NUL, &why);
+        free(text);
+    }
+    buffer_free(&packed);
+    return json;
+}
+
+static int
+set_up(void **state)
+{
+    json_t *more = load(FOLDER "unigram.json.zst");
+    int rc;
 
     (void)state;
-    if (document_load(FILE_NAME, TEXT_MAX, &packed, &e))
-        return -1;
-    size = ZSTD_getFrameContentSize(packed.at, packed.length);
-    if (size > TEXT_MAX)
-        return -1;
-    text = xalloc((size_t)size);
-    if (ZSTD_decompress(text, (size_t)size, packed.at, packed.length) == size)
-        entries = json_loadb(text, (size_t)size, JSON_ALLOW_NUL, &why);
-    free(text);
-    buffer_free(&packed);
-    return entries ? 0 : -1;
+    entries = load(FOLDER "fuzz.json.zst");
+    rc = entries && more ? json_array_extend(entries, more) : -1;
+    json_decref(more);
+    return rc;
 }
 
 static int
@@ -154,7 +168,7 @@ every_string_is_encoded_and_decoded_as_the_reference_does(void **state)
             check_entry(name, open_json(json_object_get(entry, "tokenizer"), name), entry, &cases);
     }
     assert_int_equal(bad, 0);
-    assert_true(cases >= 5000);
+    assert_true(cases >= 6000);
 }
 
 /* The same pattern in a group is not one that the scanner knows. */
@@ -265,7 +279,7 @@ damaged_parts_are_refused_or_harmless(void **state)
     static const char *const parts[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder"};
     static const char *const wanted[] = {
         "qwen2", "llama2", "metaspace first",    "suffix", "prefix",
-        "lower", "nfkd",   "punctuation removed"};
+        "lower", "nfkd",   "punctuation removed", "unigram hub", "unigram converted"};
     int64_t accepted = 0, tried = 0;
     json_t *entry;
     size_t i;

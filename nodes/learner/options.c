@@ -187,6 +187,11 @@ const struct option learner_option_table[] = {
     OPT_FLOAT(struct learner_options, correction_weight, FIXED, "1", -1e3, 1e3,
               "further factor of tokens in a correct step right after an incorrect one (a "
               "self-correction); beta and it multiply"),
+    OPT_CHOICE(struct learner_options, label_noise, FIXED, "none", settings_noise_names,
+               "PLReMix's filter (2402.17589) of labels that votes and vectors of steps doubt (needs "
+               "embeddings: true at a prm_judge); soft: the weight of a step's tokens is multiplied "
+               "by how probably its label is clean, hard: by 0 where that is at most a half; fitted "
+               "to each window, or to everything"),
     OPT_GROUP("selection"),
     OPT_FLOAT(struct learner_options, stm_threshold, FIXED, "0", 0, 1e9,
               "tokens with a perplexity under the initial model above it are not learnt "

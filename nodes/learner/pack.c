@@ -44,6 +44,7 @@ weight_of(const struct pack_rules *rules, const struct sample *s, int64_t i)
                     : label == SAMPLE_correct                           ? rules->beta
                                                                         : rules->wrong;
 
+    weight = s->soften ? weight * (double)s->soften[i] : weight;
     return s->marks[i] & SAMPLE_correction ? weight * rules->correction : weight;
 }
 
@@ -58,7 +59,7 @@ fill_sample(struct pack *p, const struct pack_rules *rules, const struct sample 
 
         p->targets[row] = !learns ? -1 : rules->classes ? class : s->ids[s->context + i];
         p->weight[row] = !learns && (rules->classes || rules->correct_only) ? 0
-                         : rules->classes                                   ? 1
+                         : rules->classes ? (s->soften ? s->soften[i] : 1)
                                           : (float)weight_of(rules, s, i);
         p->mask[row] = (uint8_t)counts;
         p->begins[row] = (s->marks[i] & SAMPLE_begins) != 0;

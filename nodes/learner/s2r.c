@@ -6,6 +6,8 @@
 
 #include "nodes/spans.h"
 
+#define STEP_VERIFIES 1 /* in the field kinds of messages.def */
+
 /* Length of the marker that stands at `at`, one of the alternatives; 0: none. */
 static size_t
 marker_at(struct span text, size_t at, const char *markers)
@@ -91,6 +93,13 @@ step_text(const struct sample_source *source, int64_t step)
     return span_of(text + at, end - at);
 }
 
+/* Does the step verify? The segmenter's word goes before the markers. */
+static bool
+verifies(const char *verify, const struct sample_source *source, int64_t step, struct span text)
+{
+    return source->kinds ? source->kinds[step] == STEP_VERIFIES : marker_at(text, 0, verify) > 0;
+}
+
 void
 s2r_rewards(const char *verify, const struct sample_source *source, const struct tokens *t,
             int64_t from, uint8_t *marks)
@@ -106,7 +115,7 @@ s2r_rewards(const char *verify, const struct sample_source *source, const struct
         if (!(*m & SAMPLE_begins) || step[i] < 1)
             continue;
         text = step_text(source, step[i]);
-        if (marker_at(text, 0, verify) == 0)
+        if (!verifies(verify, source, step[i], text))
             continue;
         label = source->labels[step[i] - 1] + 1;
         judged = label == SAMPLE_unknown                              ? SAMPLE_unknown

@@ -16,7 +16,8 @@ void s2r_mask(const char *verify, const char *retry, struct span response, const
  * "verified" or "is indeed" anywhere: yes; else no. */
 bool s2r_verdict(struct span verify);
 
-/* A step that begins with a verify marker, white space before it aside, is right where its verdict
+/* A step that the segmenter calls one that verifies, or, where it does not tell them apart, that
+ * begins with a verify marker, white space before it aside, is right where its verdict
  * is the label of the step before: its first token gets SAMPLE_rewarded, and SAMPLE_correct,
  * SAMPLE_incorrect or, where that label is unknown, SAMPLE_unknown as what it is judged by. The
  * first step verifies nothing. marks as above, filled from the source's labels. */
