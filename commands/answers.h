@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "kernels/chat.h"
 #include "kernels/model.h"
 #include "kernels/model_config.h"

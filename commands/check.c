@@ -169,14 +169,53 @@ print_plan(const struct plan *p)
            (long long)bytes, TYPICAL_PROMPT, TYPICAL_RESPONSE, TYPICAL_STEPS);
 }
 
+/* Asks the servers that nodes will call; a line for each, or for what is wrong where it was written. */
+static int
+probe(const struct plan *p)
+{
+    int worst = 0;
+
+    for (int i = 0; i < p->node_count; i++) {
+        const struct plan_node   *n = &p->nodes[i];
+        const struct plan_option *url = given(n, "url");
+        struct buffer             told = {0};
+        struct error              e = {0};
+        void                     *options;
+        int                       rc;
+
+        if (!n->kind->probe)
+            continue;
+        options = xalloc(n->kind->options_size);
+        rc = plan_options(p, i, options, &e);
+        if (rc == 0)
+            rc = n->kind->probe(options, &told, &e);
+        for (char *line = told.at; line && line < told.at + told.length;) {
+            char *end = memchr(line, '\n', (size_t)(told.at + told.length - line));
+            printf("%s: %.*s\n", n->id, (int)(end - line), line);
+            line = end + 1;
+        }
+        if (rc != 0) {
+            fprintf(stderr, "%s:%d:%d: node '%s': %s\n", p->file, url ? url->line : n->line,
+                    url ? url->column : n->column, n->id, e.text);
+            worst = rc;
+        }
+        buffer_free(&told);
+        options_fini(n->kind->options, options);
+        free(options);
+    }
+    return worst;
+}
+
 int
 command_check(int argc, char **argv)
 {
-    bool              show = false;
+    bool              show = false, online = false;
     struct many       sets = {0};
     const struct flag flags[] = {
         {FLAG_on, 0, "plan", NULL, &show,
          "print the resolved plan: options, where they come from, links"},
+        {FLAG_on, 0, "online", NULL, &online,
+         "also ask the servers that nodes will call whether they answer, with the key, and know the model; costs nothing"},
         {FLAG_many, 0, "set", "NODE.OPTION=VALUE", &sets, "override an option; may be repeated"},
         {.kind = FLAG_end},
     };
@@ -196,6 +235,8 @@ command_check(int argc, char **argv)
     } else {
         printf("%s: %d nodes, no problem found\n", words.at[0], plan.node_count);
     }
+    if (rc == 0 && online)
+        rc = probe(&plan);
     buffer_free(&problems);
     plan_free(&plan);
     return error_exit(rc);

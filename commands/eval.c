@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/answers.h"
 #include "commands/commands.h"
 #include "commands/flags.h"
@@ -224,7 +224,8 @@ command_eval(int argc, char **argv)
         {FLAG_count, 0, "seed", "N", &v.how.seed, "another seed, other answers (0)"},
         {FLAG_count, 0, "max-tokens", "N", &v.how.max_tokens, "of an answer (512)"},
         {FLAG_text, 0, "verify", "HOW", &verify,
-         "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+         "exact; numeric: the last \\boxed{}, ####, or number; math: likewise, as mathematics; "
+         "choice: a letter (numeric)"},
         {FLAG_text, 0, "prompt-format", "NAME", &v.how.prompt_format,
          "raw: prompts as they stand; auto: the model's chat template; or qwen2, qwen3, r1, llama3, llama31 (raw)"},
         {FLAG_text, 0, "system", "TEXT", &v.how.system, "a system message before each prompt"},
@@ -244,7 +245,7 @@ command_eval(int argc, char **argv)
     if (!v.prompts == !v.rollouts)
         rc = error_set(&e, ERROR_usage, "one of --prompts FILE and --rollouts FILE is needed");
     else if (verify_mode_of(verify) < 0)
-        rc = error_set(&e, ERROR_usage, "--verify '%s': exact or numeric", verify);
+        rc = error_set(&e, ERROR_usage, "--verify '%s': " VERIFY_WORDS, verify);
     else {
         v.mode = (enum verify_mode)verify_mode_of(verify);
         rc = evaluate(&v, words.at[0], &e);

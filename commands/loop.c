@@ -109,7 +109,7 @@ flags_check(struct loop *l, const char *entropy, struct error *e)
         return error_set(e, ERROR_usage, "--extra-epochs needs --extra-samples-max: without, no "
                                          "prompt is first unsolved and then solved");
     if (mode < 0)
-        return error_set(e, ERROR_usage, "--verify '%s': exact or numeric", l->verify);
+        return error_set(e, ERROR_usage, "--verify '%s': " VERIFY_WORDS, l->verify);
     l->mode = (enum verify_mode)mode;
     if (strcmp(l->on_pause, "wait") != 0 && strcmp(l->on_pause, "exit") != 0)
         return error_set(e, ERROR_usage, "--on-pause takes wait or exit, not '%s'", l->on_pause);
@@ -252,7 +252,7 @@ command_loop(int argc, char **argv)
         {FLAG_number, 0, "temperature", "T", &l.temperature, "of the draws (1)"},
         {FLAG_count, 0, "max-tokens", "N", &l.max_tokens, "of an answer (512)"},
         {FLAG_count, 0, "seed", "N", &l.seed, "another seed, other draws (0)"},
-        {FLAG_text, 0, "verify", "HOW", &l.verify, "exact or numeric, as in sluice sample"},
+        {FLAG_text, 0, "verify", "HOW", &l.verify, VERIFY_WORDS ", as in sluice sample"},
         {FLAG_text, 0, "prompt-format", "NAME", &l.prompt_format,
          "as in sluice sample; the learner's own option, which it may not contradict"},
         {FLAG_text, 0, "system", "TEXT", &l.system, "likewise"},

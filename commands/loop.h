@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/choose.h"
 #include "commands/flags.h"
 #include "nodes/prompts.h"

@@ -37,7 +37,7 @@ add_entropy(struct measuring *m, const int32_t *ids, int64_t count, int64_t cont
     for (int64_t i = 0; i < count; i++)
         targets[i] = i >= context - 1 ? 0 : -1; /* any class: entropy does not look at it */
     head_statistics(m->work, &head, count,
-                    decoder_forward(d, &m->speaker.model, &(struct batch){count, ids, 1, starts}),
+                    decoder_forward(d, &m->speaker.model, &(struct batch){count, ids, 1, starts, NULL}),
                     targets, numbers, numbers + count, numbers + 2 * count);
     for (int64_t i = context - 1; i < count; i++)
         m->sum += (double)numbers[2 * count + i];

@@ -14,6 +14,7 @@
 
 static const struct command rows[] = {
 #define COMMAND(name, group, summary) {#name, group, summary, command_##name},
+#define COMMAND_AS(name, word, group, summary) {word, group, summary, command_##name},
 #include "commands/commands.def"
 #undef COMMAND
 };

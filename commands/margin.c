@@ -159,7 +159,7 @@ measure_batch(struct margin *m, int64_t first, int64_t last, struct decoder *d,
         starts[i - first + 1] = at;
     }
     head_statistics(work, &head, total,
-                    decoder_forward(d, model, &(struct batch){total, ids, last - first, starts}),
+                    decoder_forward(d, model, &(struct batch){total, ids, last - first, starts, NULL}),
                     targets, logp, lse, NULL);
     for (int64_t i = first; i < last; i++) {
         struct margin_rollout *r = &m->at[i];

@@ -2,7 +2,7 @@
 #ifndef COMMANDS_RATES_H
 #define COMMANDS_RATES_H
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/answers.h"
 
 /* Draws how->samples answers to each prompt, all of which have answers, and writes the shares to

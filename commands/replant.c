@@ -8,6 +8,8 @@
 
 #include "graph/core.h"
 #include "graph/interval.h"
+#include "nodes/remote/purse.h"
+#include "nodes/remote/shared.h"
 
 #define COPY_TRIES 200      /* looks at a process between living and not */
 
@@ -45,7 +47,7 @@ node_copy(const struct plan_node *from, struct plan_node *to, bool serve, uint64
           const int *renamed)
 {
     to->id = xtext(from->id);
-    to->kind = from->kind;
+    to->kind = node_kind_find(from->kind->name);    /* declared ports are made anew from its options */
     to->listen = xtext(from->listen ? from->listen : "");
     to->line = from->line;
     to->column = from->column;
@@ -171,6 +173,26 @@ node_check(const struct plan *p, int node, bool endless, struct error *e)
     return rc == 0 ? 0 : error_wrap(e, "node '%s'", n->id);
 }
 
+/* Links name ports by index: a replay may change much, but not what ports a node declares. */
+static int
+ports_kept(struct plan *made, int node, const struct plan *old, struct error *e)
+{
+    struct plan_node *n = &made->nodes[node];
+    const struct port *was = old->nodes[plan_find(old, n->id)].kind->ports;
+    int rc = plan_declare(made, node, e);
+    const struct port *now = n->kind->ports;
+    if (rc != 0 || n->declared == NULL)
+        return rc;
+    for (; now->direction != PORT_END && now->direction == was->direction &&
+           now->message == was->message && strcmp(now->name, was->name) == 0;
+         now++)
+        was++;
+    return now->direction == was->direction && now->direction == PORT_END
+               ? 0
+               : error_set(e, ERROR_topology,
+                           "node '%s': a replay cannot change its ports; start a new run", n->id);
+}
+
 int
 replant_plan(const struct plan *old, int node, int set_count, char *const *sets, struct plan *made,
              struct error *e)
@@ -206,11 +228,36 @@ replant_plan(const struct plan *old, int node, int set_count, char *const *sets,
     for (int i = 0; i < set_count && rc == 0; i++)
         rc = set_apply(made, old, sets[i], e);
     for (int n = 0; n < made->node_count && rc == 0; n++)
+        rc = ports_kept(made, n, old, e);
+    for (int n = 0; n < made->node_count && rc == 0; n++)
         if (!made->nodes[n].serve)
             rc = node_check(made, n, followed(old), e);
     if (rc != 0)
         plan_free(made);
     return rc;
+}
+
+void
+replant_part(const struct plan *old, const bool *keep, struct plan *made)
+{
+    int renamed[PLAN_NODES_MAX];
+    memset(made, 0, sizeof *made);
+    made->name = xtext(old->name);
+    made->seed = old->seed;
+    made->run_id = xtext("");
+    made->file = xtext(old->file);
+    made->folder = xtext(old->folder);
+    made->max_lead = old->max_lead;
+    made->nodes = xarray((size_t)old->node_count + 1, sizeof *made->nodes);
+    for (int n = 0; n < old->node_count; n++) {
+        if (!keep[n])
+            continue;
+        struct plan_node *node = &made->nodes[made->node_count];
+        renamed[n] = made->node_count++;
+        node_copy(&old->nodes[n], node, false, 0, renamed);
+        node->rows[0].count = 1;
+        node->listen[0] = 0;
+    }
 }
 
 /* ---- the stores ---- */
@@ -341,6 +388,31 @@ cut_find(const struct place *place, struct plan *p, struct error *e)
     return rc;
 }
 
+/* What the judges that run anew were answered before: a call with the same prompt costs nothing
+ * again. A cache that lies outside the run is there anyhow. */
+static int
+caches_copy(struct talk *from, const struct plan *made, const struct place *to, struct error *e)
+{
+    int rc = 0;
+    for (int n = 0; n < made->node_count && rc == 0; n++) {
+        const struct plan_node *node = &made->nodes[n];
+        if (node->serve || option_find(node->kind->options, "cache") == NULL)
+            continue;
+        char *old = purse_cache_folder(from->dir, node->id, "");
+        char *folder = purse_cache_folder(to->run, node->id, "");
+        char *data = xprint("%s/data.mdb", folder);
+        unlink(data);
+        if (shared_exists(old))
+            rc = shared_copy(old, folder, e);
+        if (rc != 0)
+            error_wrap(e, "copy of the cache of '%s'", node->id);
+        free(old);
+        free(folder);
+        free(data);
+    }
+    return rc;
+}
+
 int
 replant_stores(struct talk *from, struct plan *made, const char *dir, struct error *e)
 {
@@ -356,6 +428,8 @@ replant_stores(struct talk *from, struct plan *made, const char *dir, struct err
             free(data);
             free(folder);
         }
+    if (rc == 0)
+        rc = caches_copy(from, made, &place, e);
     if (rc == 0)
         rc = cut_find(&place, made, e);
     for (int n = 0; n < made->node_count && rc == 0; n++)

@@ -299,6 +299,8 @@ int
 command_run(int argc, char **argv)
 {
     const char *given = NULL, *on_pause = "wait";
+    bool only_estimate = false;
+    long sample = 0;
     struct many sets = {0};
     struct start how = {.grace = SUPERVISOR_GRACE, .ready_fd = -1};
     const struct flag flags[] = {
@@ -312,6 +314,10 @@ command_run(int argc, char **argv)
          "patience of a drain before it stops (default 30)"},
         {FLAG_text, 0, "on-pause", "wait|exit", &on_pause,
          "a full disk or a spent budget: wait for it, or exit 75"},
+        {FLAG_on, 0, "estimate", NULL, &only_estimate,
+         "make no run and no call: say what the judges would cost"},
+        {FLAG_count, 0, "sample", "N", &sample,
+         "--estimate: of about the first N rollouts only (0: of all)"},
         {FLAG_on, 0, "json", NULL, &how.json, "progress as JSON lines"},
         {.kind = FLAG_end},
     };
@@ -339,6 +345,11 @@ command_run(int argc, char **argv)
         return error_exit(rc);
     }
     buffer_free(&problems);
+    if (only_estimate) {
+        code = estimate(&plan, sample, talk_json_wanted(how.json));
+        plan_free(&plan);
+        return code;
+    }
     code = prepare(&plan, given, &dir, &lock);
     plan_free(&plan);
     if (code == 0)

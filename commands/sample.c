@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/answers.h"
 #include "commands/commands.h"
 #include "commands/flags.h"
@@ -115,7 +115,8 @@ command_sample(int argc, char **argv)
         {FLAG_count, 0, "seed", "N", &how.seed, "another seed, other answers (0)"},
         {FLAG_count, 0, "max-tokens", "N", &how.max_tokens, "of an answer (512)"},
         {FLAG_text, 0, "verify", "HOW", &verify,
-         "exact, or numeric: the last \\boxed{}, ####, or number (numeric)"},
+         "exact; numeric: the last \\boxed{}, ####, or number; math: likewise, as mathematics; "
+         "choice: a letter (numeric)"},
         {FLAG_text, 0, "prompt-format", "NAME", &how.prompt_format,
          "raw: prompts as they stand; auto: the model's chat template; or qwen2, qwen3, r1, llama3, llama31 (raw)"},
         {FLAG_text, 0, "system", "TEXT", &how.system, "a system message before each prompt"},
@@ -134,7 +135,7 @@ command_sample(int argc, char **argv)
     if (!prompts)
         rc = error_set(&e, ERROR_usage, "--prompts FILE is needed");
     else if (verify_mode_of(verify) < 0)
-        rc = error_set(&e, ERROR_usage, "--verify '%s': exact or numeric", verify);
+        rc = error_set(&e, ERROR_usage, "--verify '%s': " VERIFY_WORDS, verify);
     else
         rc = sample(words.at[0], prompts, out, &how, (enum verify_mode)verify_mode_of(verify), &e);
     if (rc)

@@ -24,6 +24,10 @@ schema_inputs(struct buffer *out, const struct node_kind *k)
 {
     bool first = true;
 
+    if (k->declare) {
+        buffer_text(out, "{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/link\"}}");
+        return;
+    }
     buffer_text(out, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
     for (const struct port *p = k->ports; p->direction != PORT_END; p++) {
         if (p->direction != PORT_IN)

@@ -15,6 +15,12 @@ struct start {
     int    ready_fd;        /* -1, or: one byte is written once the supervisor stands */
 };
 
+/* What the judges of a plan would cost on its input, told on standard output: rollouts, steps,
+ * calls, tokens, money (commands/estimate.c). `sample` 0: of the whole input. Returns the exit code,
+ * after a message. */
+struct plan;
+int estimate(const struct plan *plan, long sample, bool json);
+
 /* A new run id: 16 random bytes in hex, in place of what *id holds. */
 int start_run_id(char **id, struct error *e);
 /* Supervise until the end, here or detached; the lock is dropped. Returns the exit code, after a

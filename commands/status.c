@@ -1,20 +1,18 @@
 /* status: one look at a run: from its supervisor, from its processes, or from their stores. */
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "commands/flags.h"
+#include "commands/jury.h"
 #include "commands/progress.h"
 #include "commands/talk.h"
 #include "graph/look.h"
 
-#define TOP_MS 500
-
 static const char about[] =
-    "Shows each process of a run: its state, why it waits, what went in and out. Works with the\n"
-    "supervisor dead and on a finished run. RUN defaults to the newest run under runs/.";
+    "Shows each process of a run: its state, why it waits, what went in and out, and how far the\n"
+    "voters of a consensus agree. Works with the supervisor dead and on a finished run. RUN defaults\n"
+    "to the newest run under runs/.";
 
 static void
 show(const json_t *status)
@@ -32,6 +30,7 @@ show(const json_t *status)
                  ? ""
                  : " (no supervisor lives)");
     progress_table(status, talk_colour());
+    jury_print(status);
 }
 
 int
@@ -59,31 +58,4 @@ command_status(int argc, char **argv)
     json_decref(status);
     free(dir);
     return rc == 0 ? 0 : talk_fail("status", &e);
-}
-
-int
-command_top(int argc, char **argv)
-{
-    const struct flag flags[] = {{.kind = FLAG_end}};
-    struct words words;
-    int code = flags_read(flags, "top [RUN]", "As status, drawn again and again until ^C.", argc,
-                          argv, 0, 1, &words);
-    if (code >= 0)
-        return code;
-    struct error e = {0};
-    char *dir = NULL;
-    int rc = run_find(words.at[0], &dir, &e);
-    while (rc == 0 && !ferror(stdout)) {
-        json_t *status = NULL;
-        rc = look_run(dir, &status, &e);
-        if (rc == 0) {
-            printf("%s", isatty(STDOUT_FILENO) ? "\033[H\033[J" : "");
-            show(status);
-            fflush(stdout);
-            poll(NULL, 0, TOP_MS);
-        }
-        json_decref(status);
-    }
-    free(dir);
-    return rc == 0 ? 0 : talk_fail("top", &e);
 }

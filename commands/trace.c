@@ -209,7 +209,7 @@ weights_show(const struct talk *t, const char *label)
     for (int n = 0; n < t->plan.node_count; n++) {
         const struct plan_node *node = &t->plan.nodes[n];
         const struct option *row = option_find(node->kind->options, "beta");
-        const char *beta = row ? row->standard : NULL, *objective = "bcpg_nsa";
+        const char *beta = row ? row->standard : NULL, *objective = "bcpg_nsa", *noise = "none";
         if (strcmp(node->kind->name, "learner") != 0)
             continue;
         for (int o = 0; o < node->option_count; o++) {
@@ -217,10 +217,12 @@ weights_show(const struct talk *t, const char *label)
                 beta = node->options[o].values[0];
             if (strcmp(node->options[o].name, "objective") == 0 && node->options[o].count == 1)
                 objective = node->options[o].values[0];
+            if (strcmp(node->options[o].name, "label_noise") == 0 && node->options[o].count == 1)
+                noise = node->options[o].values[0];
         }
         bool knows = strstr(objective, "nsa") != NULL;
-        printf(", weight %s in %s", knows && strcmp(label, "correct") == 0 && beta ? beta : "1",
-               node->id);
+        printf(", weight %s%s in %s", knows && strcmp(label, "correct") == 0 && beta ? beta : "1",
+               strcmp(noise, "none") == 0 ? "" : " or less (label_noise)", node->id);
     }
 }
 
@@ -247,6 +249,8 @@ steps_show(const struct talk *t, const json_t *report, const json_t *body, bool 
                 "%s (yes: %lld of %lld)", names[which],
                 (long long)json_integer_value(json_array_get(json_object_get(body, "agree"), i)),
                 (long long)json_integer_value(json_array_get(json_object_get(body, "counted"), i)));
+            if (json_integer_value(json_array_get(json_object_get(body, "ties"), i)) == 1)
+                printf(", level");
             weights_show(t, names[which]);
         } else {
             printf("not labelled yet");

@@ -7,7 +7,9 @@
 
 #include "graph/account.h"
 #include "graph/letter.h"
+#include "graph/look.h"
 #include "graph/metrics.h"
+#include "graph/tap.h"
 #include "graph/trace.h"
 
 static json_t *
@@ -34,7 +36,8 @@ why_fill(struct answer_to *a, const char *state, char *why, size_t room)
     else if (n->hand.count > 0)
         snprintf(why, room, "%lld messages in hand", (long long)n->hand.count);
     else if (n->parked > 0)
-        snprintf(why, room, "%lld messages wait for another input", (long long)n->parked);
+        snprintf(why, room, "%lld messages wait for %s", (long long)n->parked,
+                 n->whole ? "the rest of their group" : "another input");
     else if (strcmp(state, "starved") == 0)
         snprintf(why, room, "waiting for input");
 }
@@ -78,6 +81,7 @@ status(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
     json_object_set_new(reply, "draining", json_boolean(n->draining));
     json_object_set_new(reply, "upstream_finished", json_boolean(n->upstream_finished));
     json_object_set_new(reply, "metrics", metrics);
+    look_report(n->store, reply);
     return 0;
 }
 
@@ -116,6 +120,20 @@ static int
 trace(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
 {
     return trace_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
+}
+
+static int
+tap(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    return tap_answer(a->n, request, reply, e);
+}
+
+/* What is not committed may still be undone: it is committed first. */
+static int
+outbox(struct answer_to *a, json_t *request, json_t *reply, struct error *e)
+{
+    int rc = commit(a, e);
+    return rc != 0 ? rc : outbox_answer(a->n->store, a->n->plan, a->n->index, request, reply, e);
 }
 
 /* Listing and showing only read; a retry or drop is durable before it is answered. */
@@ -253,7 +271,7 @@ static const struct {
 } asks[] = {
     {"status", status}, {"audit", audit}, {"trace", trace}, {"dead", dead}, {"set", set},
     {"stop", stop}, {"leave", leave}, {"drain", drain}, {"end", end}, {"hold", hold},
-    {"resume", resume}, {"copy", copy},
+    {"resume", resume}, {"copy", copy}, {"tap", tap}, {"outbox", outbox},
 };
 
 int

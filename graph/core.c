@@ -71,7 +71,8 @@ open_parts(struct node *n, const struct node_setup *s, struct error *e)
     if (rc != 0)
         return rc;
     feeds_open(n);
-    n->merging = n->link_count > 1;
+    n->whole = n->kind->whole_groups && n->kind->whole_groups(n->options);
+    n->merging = n->link_count > 1 || n->whole;
     n->terminal = n->lane_count == 0;
     load(n);
     rc = unit_recover(n, e);
@@ -224,6 +225,14 @@ node_flush(struct node *n, struct error *e)
     return 0;
 }
 
+/* Units wait to be taken, and a quarter of all places are held by paid answers until they are committed. */
+static bool
+paid_are_in_the_way(const struct node *n)
+{
+    return n->paid > 0 && 4 * n->paid >= n->in_flight && n->hand.count + n->paid >= n->in_flight &&
+           unit_waiting(n) > 0;
+}
+
 /* When what is open must be committed; < 0: nothing is open. */
 static double
 commit_time(const struct node *n, bool quiet)
@@ -236,6 +245,8 @@ commit_time(const struct node *n, bool quiet)
             at = early > 0 ? early : 0;
         if (n->urgent && n->urgent_since + URGENT_SECONDS < at)
             at = n->urgent_since + URGENT_SECONDS;
+        if (paid_are_in_the_way(n))
+            at = 0;
         if (n->finishing)
             at = 0;
     } else if (n->lazy) {
@@ -388,6 +399,8 @@ node_state_name(struct node *n)
         return "draining";
     if (n->ended)
         return "running";
+    if (strncmp(n->why, "over budget", 11) == 0)
+        return "paused";
     if (strncmp(n->why, "computing", 9) == 0)
         return "computing";
     if (n->kind->source && n->may_emit_refused)
@@ -409,6 +422,8 @@ node_set_option(struct node *n, const char *option, const char *value, struct er
     if (row->change != LIVE)
         return error_set(e, ERROR_topology, "option '%s' is fixed: a change needs a replay", option);
     bool common = table == node_common_options;
+    if (row->kind == OPTION_texts)      /* a value given now is the whole list */
+        options_clear(table, common ? (void *)&n->common : n->options, option, NULL);
     int rc = options_set(table, common ? (void *)&n->common : n->options, option, value, e);
     if (rc != 0)
         return rc;

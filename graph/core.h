@@ -118,6 +118,12 @@ struct tally {                      /* parked inputs of one ordinal */
     uint64_t links;                 /* bit per link that arrived; 0: free slot */
 };
 
+struct group {                      /* of a node that wants whole groups */
+    uint64_t first;
+    uint32_t size;                  /* 0: free slot */
+    uint32_t here;                  /* ordinals of it that are complete in the park table, or were settled before */
+};
+
 #define CLOSED_REASONS_MAX 32       /* counted apart; further ones are "other" */
 struct closed_count {
     char    reason[REASON_MAX + 1];
@@ -136,6 +142,7 @@ struct node {
     struct store           *store;
     struct log             *log;
     bool                    terminal, merging, started, have_options;
+    bool                    whole;          /* the kind wants whole groups; parks like a merging node */
     int64_t                 disk_reserve;
     double                  clock;          /* seconds the tests turned it */
     uint64_t                token;          /* random, of this incarnation; never 0 */
@@ -154,10 +161,12 @@ struct node {
     struct works   queue;                   /* single link: arrived, not taken */
     struct works   hand;                    /* taken, not done */
     struct works   spare;
-    uint64_t      *ready;                   /* merging: complete ordinals, a ring */
+    uint64_t      *ready;                   /* merging: complete ordinals, or firsts of whole groups, a ring */
     int64_t        ready_first, ready_count, ready_room;
     struct tally  *tallies;                 /* merging: open hash table */
     int64_t        tally_count, tally_room;
+    struct group  *groups;                  /* open hash table */
+    int64_t        group_count, group_room;
     int64_t        parked;                  /* messages in the park table */
     int64_t        hand_bytes;              /* bodies of parked units in hand */
     bool           attempts;                /* some unit has crashed us before */
@@ -233,10 +242,22 @@ void    works_remove(struct works *list, struct work *w);
 int     unit_give(struct node *n, struct work *w, struct error *e);     /* hand to the kind, or close it */
 void    unit_settle(struct node *n, struct work *w);    /* everything about it into the transaction; frees it */
 void    unit_settle_dead(struct node *n, struct work *w);       /* its outputs are closed with "dead" */
+bool    unit_all_closing(const struct work *w);
+void    unit_close(struct node *n, struct work *w);     /* a unit of closings alone: closes every output */
+int     unit_attempts(struct node *n, uint64_t ordinal);        /* crashes it has caused alone */
+int     unit_trying(struct node *n, uint64_t ordinal, struct error *e);     /* ... and if this one does, count it */
 int     unit_recover(struct node *n, struct error *e);  /* crash rows, at start */
 void    unit_free_all(struct node *n);
 void    park_load(struct node *n);                      /* parked inputs, at start */
 void    park_add(struct node *n, const struct record *r, int link);
+struct work *park_take(struct node *n, uint64_t ordinal);       /* of a complete ordinal */
+bool    parked(struct node *n, uint64_t ordinal);       /* is something of it in the park table? */
+void    ready_push(struct node *n, uint64_t number);
+uint64_t ready_pop(struct node *n);
+
+/* ---- whole groups (group.c) ---- */
+void    group_add(struct node *n, uint64_t first, uint32_t size);       /* one more of its ordinals is complete */
+int     group_take_next(struct node *n, bool full, struct error *e);    /* as unit_take_next() */
 
 /* ---- feeds (feed.c) ---- */
 void feeds_open(struct node *n);

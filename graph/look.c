@@ -34,7 +34,23 @@ look_row(const struct look *l)
     json_object_set_new(row, "out", number_or_zero(l->status, "out"));
     json_object_set_new(row, "in_flight", number_or_zero(l->status, "in_flight"));
     json_object_set_new(row, "dead", number_or_zero(l->status, "dead"));
+    json_t *report = json_object_get(l->status, "report");
+    if (json_is_object(report))
+        json_object_set(row, "report", report);
     return row;
+}
+
+void
+look_report(struct store *s, json_t *status)
+{
+    struct buffer text = {0};
+    json_t *report = store_text(s, "report", &text) && text.length <= NODE_TELL_MAX
+                         ? json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES, NULL)
+                         : NULL;
+    if (json_is_object(report))
+        json_object_set(status, "report", report);
+    json_decref(report);
+    buffer_free(&text);
 }
 
 /* ---- at rest ---- */
@@ -116,6 +132,7 @@ look_peek(const struct place *place, const struct plan *plan, int node, int repl
             "in_flight", (json_int_t)parked.units, "dead", (json_int_t)metric_at_rest(s, "dead"),
             "position", (json_int_t)position, "emitted", (json_int_t)emitted, "finished",
             store_number(s, "finished", 0) != 0, "metrics", metrics_at_rest(s));
+        look_report(s, status);
         store_close(s);
     }
     free(path);

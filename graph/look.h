@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "graph/place.h"
 #include "graph/plan.h"
+#include "graph/store.h"
 
 #define LOOK_ASK_MS                                                                                \
     3000 /* a process has to answer; one that computes may need longer and is shown as silent */
@@ -24,9 +25,12 @@ struct look {
     const json_t *status;       /* answer to "status" or look_peek(); NULL: nothing known */
 };
 
-/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"}:
- * new. */
+/* {"id","replica","kind","pid","state","why","epoch","restarts","in","out","in_flight","dead"},
+ * and "report" where there is one: new. */
 json_t *look_row(const struct look *l);
+
+/* Puts what node_tell() left in a store into a status, as "report"; nothing where there is none. */
+void look_report(struct store *s, json_t *status);
 
 /* What the store of a process that is down tells, in the shape of a status answer: epoch, in, out,
  * in_flight, dead, position, emitted, metrics, finished. NULL when it lives or has no store yet. */

@@ -270,6 +270,15 @@ node_why(struct node *n, const char *format, ...)
 }
 
 void
+node_tell(struct node *n, struct span json)
+{
+    if (json.length > NODE_TELL_MAX)
+        return;
+    store_put(n->store, TABLE_meta, span_text("report"), json);
+    node_touch(n);
+}
+
+void
 node_count(struct node *n, enum metric m, int64_t by)
 {
     assert(metric_row(m)->counter);

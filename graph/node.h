@@ -11,6 +11,9 @@
  * from outside. All that was sent, what node_put() wrote meanwhile, and the fact that the unit is done
  * become durable in the same transaction. A unit not done when the process dies is given again.
  *
+ * A kind that compares the rollouts of a group asks for whole groups (whole_groups()): then the runtime keeps what
+ * arrives until nothing of the group is missing, and gives all its units at once (take_group()).
+ *
  * One thread: no callback runs while another does, none needs a lock, none may block for long (use
  * node_watch/node_timer for what is slow outside, pump() for what is slow inside). A callback that returns
  * an error ends the process with that line in its log; the supervisor restarts it. Bad *data* is not an error
@@ -96,12 +99,29 @@ struct node_kind {
      * starts nothing. Called by `sluice check`, by `run` before anything else, never by the process. May be NULL. */
     int (*check)(struct check *c, struct error *e);
 
+    /* Does what the node will call outside answer? For `sluice check --online` alone: may take seconds, costs nothing,
+     * starts nothing. Appends a line for each thing asked; returns the first error. May be NULL. */
+    int (*probe)(const void *options, struct buffer *told, struct error *e);
+    /* For kinds whose ports stand in their options: makes the ports of one node. *ports is one allocation with the
+     * names in it, PORT_END last; the caller free()s it. `ports` is then what stands in the manual: those of a node
+     * that declares nothing. A node without outputs is a terminal. Faults by check_fail(). May be NULL. */
+    int (*declare)(struct check *c, struct port **ports, struct error *e);
+
     /* Options are filled, the store is open, no message was given yet. Load state with node_get(). */
     int (*start)(struct node *n, struct error *e);
 
     /* A unit arrived. Answer it now or later; at most `in_flight` (node_set_in_flight, default 256) units are in
      * hand at a time. NULL for sources. */
     int (*take)(struct node *n, struct unit *u, struct error *e);
+
+    /* Does a node with these options want whole groups? Asked once, before start(). May be NULL: no. */
+    bool (*whole_groups)(const void *options);
+
+    /* Instead of take() where it does: the units of one group that bring data, at least one, in ordinal order; what
+     * was closed or answered before is not among them. The array is the runtime's, until the call returns. The last
+     * group in hand may pass `in_flight`. Answer all units of a group in one callback: then no crash can part them
+     * (a dead letter tried again comes alone). */
+    int (*take_group)(struct node *n, struct unit *const *units, int count, struct error *e);
 
     /* Called when there is nothing to receive, again and again while it returns PUMP_AGAIN: a source reads
      * and emits, a learner trains. Keep each call under 100 ms where possible: signals, status and
@@ -187,8 +207,14 @@ double node_now(struct node *n);                /* seconds, monotonic; tests tur
 /* ---- telling ---- */
 enum log_level { LOG_debug, LOG_info, LOG_warning, LOG_error };
 void node_log(struct node *n, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. */
+/* Why nothing moves, for `sluice status`: "waiting for 12 judge calls", "computing epoch 2/3"; NULL: the runtime's own view. What
+ * begins with "computing" or "over budget" is also the state shown: computing, paused. */
 void node_why(struct node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What else `sluice status` shows of this process, as one JSON object of at most NODE_TELL_MAX bytes (longer, or
+ * no object: nothing is shown); each replaces the last. Durable, part of the transaction: the store of a process that
+ * is down tells it too. */
+#define NODE_TELL_MAX (64 << 10)
+void node_tell(struct node *n, struct span json);
 enum metric {
 #define METRIC(name, unit, kind, meaning) METRIC_##name,
 #include "schemas/metrics.def"

@@ -250,6 +250,16 @@ read_texts(const struct option *o, void *field, const char *value, struct error 
     return 0;
 }
 
+static int
+read_pair(const struct option *o, void *field, const char *value, struct error *e)
+{
+    const char *equals = strchr(value, '=');
+
+    if (!equals || equals == value)
+        return error_set(e, ERROR_topology, "'%.60s' is not {name: value}", value);
+    return read_texts(o, field, value, e);
+}
+
 static const struct kind {
     const char *name;
     int (*read)(const struct option *o, void *field, const char *value, struct error *e);
@@ -266,6 +276,8 @@ static const struct kind {
     [OPTION_texts] = {"list", read_texts, false},
     [OPTION_rule] = {"rule", read_text, true},
     [OPTION_model] = {"model", read_text, true},
+    [OPTION_named] = {"name", read_text, true},
+    [OPTION_pairs] = {"map", read_pair, false},
 };
 
 const char *
@@ -281,6 +293,12 @@ bool
 option_valued(const struct option *o)
 {
     return o->kind != OPTION_group && o->kind != OPTION_alias;
+}
+
+bool
+option_listed(const struct option *o)
+{
+    return o->kind == OPTION_texts || o->kind == OPTION_pairs;
 }
 
 int
@@ -340,14 +358,14 @@ options_init(const struct option *table, void *options, struct error *e)
             continue;
         if (kinds[o->kind].owned)
             *(const char **)field = NULL;
-        if (o->kind == OPTION_texts)
+        if (option_listed(o))
             *(struct texts *)field = (struct texts){0};
-        if (!o->standard || (o->kind == OPTION_texts && !*o->standard))
+        if (!o->standard || (option_listed(o) && !*o->standard))
             continue;
         rc = read_row(o, options, o->standard, e);
         if (rc != 0)
             return error_wrap(e, "default");
-        if (o->kind == OPTION_texts) {
+        if (option_listed(o)) {
             struct texts *t = field;
             t->at[t->count] = default_list;
         }
@@ -376,7 +394,7 @@ options_clear(const struct option *table, void *options, const char *name, struc
 {
     const struct option *o = option_find(table, name);
 
-    if (!o || o->kind != OPTION_texts)
+    if (!o || !option_listed(o))
         return error_set(e, ERROR_topology, "option '%.60s': an empty list where one value belongs",
                          name);
     texts_free((struct texts *)((char *)options + o->offset));
@@ -405,6 +423,7 @@ option_same(const struct option *row, const void *a, const void *b)
         return *(const double *)x == *(const double *)y ||
                (isnan(*(const double *)x) && isnan(*(const double *)y));
     case OPTION_texts:
+    case OPTION_pairs:
         if (s->count != t->count)
             return false;
         for (int i = 0; i < s->count; i++)
@@ -435,7 +454,7 @@ options_fini(const struct option *table, void *options)
 
         if (!option_valued(o))
             continue;
-        if (o->kind == OPTION_texts)
+        if (option_listed(o))
             texts_free(field);
         if (kinds[o->kind].owned) {
             free((void *)*(const char **)field);

@@ -11,7 +11,7 @@
  *
  * FIXED: a change could change a byte of a checkpoint; refused on an existing run. LIVE: `sluice set`.
  * A row cannot lie about its field: a wrong C type does not compile. A default of NULL makes an option
- * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_TEXTS where "" means unset.
+ * required, except for OPT_TEXT, OPT_PATH, OPT_MODEL, OPT_NAMED, OPT_TEXTS, OPT_PAIRS where "" means unset.
  *
  * Two rows hold no value. OPT_GROUP("schedule") is a heading over the rows below it, in help and manual.
  * OPT_ALIAS("learning_rate", "lr") stands below row lr and is its name in other programs: no value may be
@@ -43,6 +43,9 @@ enum option_kind {
     OPTION_rule,        /* const char * that the kind's own check understands, e.g. "mean>=0.5" */
     OPTION_model,       /* const char *; a folder where the topology's folder has it (then resolved like a path),
                          * else a name that a server knows, as written */
+    OPTION_named,       /* const char *; a file where the topology's folder has it (then resolved like a path), else
+                         * a name that the kind knows, as written */
+    OPTION_pairs,       /* struct texts of name=value; a YAML mapping {name: value}, or one scalar name=value */
     OPTION_group,       /* no value: help is a heading */
     OPTION_alias,       /* no value: name is what others call the row whose name is in help */
 };
@@ -79,8 +82,10 @@ struct option {
 #define OPT_TIME(S, F, CH, D, LO, HI, H)  OPTION_ROW(time, S, F, double, CH, D, LO, HI, NULL, H)
 #define OPT_SIZE(S, F, CH, D, LO, HI, H)  OPTION_ROW(size, S, F, int64_t, CH, D, LO, HI, NULL, H)
 #define OPT_TEXTS(S, F, CH, D, H)         OPTION_ROW(texts, S, F, struct texts, CH, D, 0, 0, NULL, H)
+#define OPT_PAIRS(S, F, CH, D, H)         OPTION_ROW(pairs, S, F, struct texts, CH, D, 0, 0, NULL, H)
 #define OPT_RULE(S, F, CH, D, H)          OPTION_ROW(rule, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_MODEL(S, F, CH, D, H)         OPTION_ROW(model, S, F, const char *, CH, D, 0, 0, NULL, H)
+#define OPT_NAMED(S, F, CH, D, H)         OPTION_ROW(named, S, F, const char *, CH, D, 0, 0, NULL, H)
 #define OPT_GROUP(H)                      {.kind = OPTION_group, .name = "", .standard = "", .help = H}
 #define OPT_ALIAS(A, F)                   {.kind = OPTION_alias, .name = A, .standard = "", .help = F}
 #define OPT_END                           {.kind = OPTION_end}
@@ -88,17 +93,20 @@ struct option {
 /* Fill every field with its default; required ones stay zero. -> 0 or ERROR_topology (a bad row). */
 int options_init(const struct option *table, void *options, struct error *e);
 
-/* Read one value as the user wrote it. For OPTION_texts call once per element: each call appends, the first
+/* Read one value as the user wrote it. For OPTION_texts and OPTION_pairs call once per element: each call appends, the first
  * one replaces the default.
  * -> ERROR_topology: "option 'in_flight': 0 is below 1", "option 'in_flihgt' is unknown; did you mean 'in_flight'?" */
 int options_set(const struct option *table, void *options, const char *name, const char *value,
                 struct error *e);
 
-/* The user wrote an empty list: OPTION_texts only. */
+/* The user wrote an empty list or mapping: OPTION_texts and OPTION_pairs only. */
 int options_clear(const struct option *table, void *options, const char *name, struct error *e);
 
 /* Does the row have a value? Headings and aliases have none. */
 bool option_valued(const struct option *o);
+
+/* Does it hold many values: OPTION_texts or OPTION_pairs? */
+bool option_listed(const struct option *o);
 
 /* May the number be "auto"? */
 bool option_auto(const struct option *o);

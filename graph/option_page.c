@@ -196,6 +196,10 @@ schema_type(const struct option *o, struct buffer *out)
             out, "\"anyOf\":[{\"type\":\"string\"},"
                  "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\",\"boolean\"]}}]");
         break;
+    case OPTION_pairs:
+        buffer_text(out, "\"anyOf\":[{\"type\":\"string\"},"
+                         "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}]");
+        break;
     case OPTION_time:
         buffer_text(out, "\"anyOf\":[{\"const\":0},{\"type\":\"string\",\"pattern\":"
                          "\"^[0-9.eE+-]+ *(us|ms|s|m|h|d)$|[$][{]\"}]");

@@ -25,6 +25,9 @@ plan_node_free(struct plan_node *n)
     free(n->rows);
     free(n->listen);
     free(n->id);
+    if (n->declared)
+        free((void *)n->declared->ports);
+    free(n->declared);
     *n = (struct plan_node){0};
 }
 
@@ -125,16 +128,21 @@ complete(const struct plan_node *n, const struct option *table, struct error *e)
     return rc == 0 ? 0 : error_wrap(e, "node '%s'", n->id);
 }
 
+/* Is the value the name of something else than the file or folder that would lie here? */
 static bool
-is_folder(const char *path)
+is_name(const struct option *o, const char *path)
 {
     struct stat s;
+    bool found = stat(path, &s) == 0;
 
-    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    if (o->kind == OPTION_model)
+        return !found || !S_ISDIR(s.st_mode);
+    return o->kind == OPTION_named && (!found || S_ISDIR(s.st_mode));
 }
 
 /* Relative paths start at the topology's folder. "" is unset and "-" is standard input: both stay.
- * So does a model's name that is no folder there: some server knows it. */
+ * So does a model's name that is no folder there (some server knows it), and another name that is
+ * no file there (the kind knows it). */
 void
 plan_resolve_paths(const struct option *table, void *options, const char *folder)
 {
@@ -142,11 +150,11 @@ plan_resolve_paths(const struct option *table, void *options, const char *folder
         const char **path = (const char **)((char *)options + o->offset);
         char        *whole;
 
-        if ((o->kind != OPTION_path && o->kind != OPTION_model) || !*path || !**path ||
-            **path == '/' || strcmp(*path, "-") == 0)
+        if ((o->kind != OPTION_path && o->kind != OPTION_model && o->kind != OPTION_named) || !*path ||
+            !**path || **path == '/' || strcmp(*path, "-") == 0)
             continue;
         whole = xprint("%s/%s", folder, *path);
-        if (o->kind == OPTION_model && !is_folder(whole)) {
+        if (is_name(o, whole)) {
             free(whole);
             continue;
         }
@@ -178,6 +186,50 @@ plan_options(const struct plan *p, int node, void *options, struct error *e)
     }
     plan_resolve_paths(table, options, p->folder);
     return 0;
+}
+
+int
+plan_node_declare(struct plan_node *n, struct check *c, struct error *e)
+{
+    struct port *ports = NULL;
+    bool         terminal = true;
+
+    if (!n->kind->declare)
+        return 0;
+    int rc = n->kind->declare(c, &ports, e);
+    if (rc != 0)
+        return rc;
+    for (int i = 0; ports[i].direction != PORT_END; i++)
+        terminal &= ports[i].direction != PORT_OUT;
+    n->declared = xalloc(sizeof(*n->declared));
+    *n->declared = *n->kind;
+    n->declared->declare = NULL;
+    n->declared->ports = ports;
+    n->declared->terminal = terminal;
+    n->kind = n->declared;
+    return 0;
+}
+
+int
+plan_declare(struct plan *p, int node, struct error *e)
+{
+    struct plan_node *n = &p->nodes[node];
+    struct check      c = {.node = n->id, .seed = p->seed};
+    void             *options;
+
+    if (!n->kind->declare)
+        return 0;
+    options = xalloc(n->kind->options_size + 1);
+    int rc = plan_options(p, node, options, e);
+    if (rc == 0) {
+        c.options = options;
+        rc = plan_node_declare(n, &c, e);
+        options_fini(n->kind->options, options);
+        if (rc != 0)
+            error_wrap(e, "node '%s'", n->id);
+    }
+    free(options);
+    return rc;
 }
 
 int
@@ -267,7 +319,7 @@ compare_node(const struct plan *p, int i, const struct plan *q, int k, struct bu
     void                   *x, *y;
     int                     count;
 
-    if (a->kind != b->kind) {
+    if (strcmp(a->kind->name, b->kind->name) != 0) {
         buffer_print(out, "node '%s': kind '%s' -> '%s'\n", a->id, a->kind->name, b->kind->name);
         return 1;
     }

@@ -40,7 +40,8 @@ struct plan_row {
 
 struct plan_node {
     char                   *id;
-    const struct node_kind *kind;
+    const struct node_kind *kind;           /* of the registry, or `declared` */
+    struct node_kind       *declared;       /* a kind with this node's own ports, owned; NULL: the kind's hold */
     int                     option_count;
     struct plan_option     *options;        /* given ones only; defaults come from the kind */
     int                     link_count;
@@ -85,6 +86,10 @@ int  plan_replicas(const struct plan_node *n);
 /* Which replica handles the group that begins at `first`. Deterministic; a message never moves. */
 int  plan_route(const struct plan_node *n, uint64_t first);
 bool plan_is_terminal(const struct plan *p, int node);          /* no one reads its outputs */
+/* A node of a kind that declares its ports gets them: from the options struct in `c`, or from the node's own text.
+ * Nothing for other kinds. -> ERROR_topology. */
+int  plan_node_declare(struct plan_node *n, struct check *c, struct error *e);
+int  plan_declare(struct plan *p, int node, struct error *e);
 /* Fill a kind's options struct from the plan's text (paths resolved against folder); options_fini() it. */
 int  plan_options(const struct plan *p, int node, void *options, struct error *e);
 /* Make relative OPTION_path fields absolute; "" and "-" (standard input) stay. */

@@ -238,9 +238,10 @@ read_node(struct reader *r, const json_t *o, struct plan *p, int at, struct erro
     if (r->bad || !n->kind)
         return ERROR_version;
     read_options(r, o, n);
-    if (!r->bad)
+    int rc = r->bad ? 0 : plan_declare(p, at, e);
+    if (!r->bad && rc == 0)
         read_links(r, o, p, at);
-    return 0;
+    return rc;
 }
 
 static int

@@ -324,6 +324,7 @@ finish_node(struct topology *t, struct draft *d)
     if (!d->node.kind || d->absent)
         return;
     topology_read_options(t, d);
+    topology_declare(t, d);
     check_listen(t, d);
     if (d->keys.replicas > 1 && (d->node.kind->source || d->node.kind->terminal))
         topology_fault(t, d, at, "a %s has one replica, not %d", d->node.kind->name,

@@ -62,6 +62,11 @@ struct topology {
     struct problem problems[TOPOLOGY_PROBLEMS_MAX];
 };
 
+/* Are the draft's ports known? Not where its kind reads them from options that are wrong or of an absent node. */
+bool topology_ports_known(const struct draft *d);
+/* Report what a kind blames: at the option it named, else at the node. */
+void topology_blame(struct topology *t, struct draft *d, const struct check *c, const struct error *e);
+
 /* Report a problem; line 0: it has no place in the file. */
 void topology_problem(struct topology *t, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -80,6 +85,7 @@ void topology_read_with(struct topology *t, struct draft *d);
 /* One --set. *fresh: the option the --set before this one gave (-1 none), so that lists can grow. */
 void topology_set(struct topology *t, const char *set, int *fresh);
 void topology_read_options(struct topology *t, struct draft *d);
+void topology_declare(struct topology *t, struct draft *d);     /* ports that stand in options */
 void topology_read_nodes(struct topology *t);
 void topology_link(struct topology *t);         /* resolve inputs, check ports and leaves */
 bool topology_order(struct topology *t);        /* places; false: a cycle */

@@ -42,6 +42,23 @@ port_hint(const struct node_kind *kind, enum port_direction direction, const cha
         snprintf(text + strlen(text), room - strlen(text), "%s '%s'", i ? "," : "", names[i]);
 }
 
+bool
+topology_ports_known(const struct draft *d)
+{
+    return !d->node.kind || !d->node.kind->declare;
+}
+
+void
+topology_declare(struct topology *t, struct draft *d)
+{
+    struct check c = {.node = d->id, .options = d->options, .seed = (uint64_t)t->keys.seed};
+    struct error e = {0};
+
+    if (!d->broken && plan_node_declare(&d->node, &c, &e) != 0)
+        topology_blame(t, d, &c, &e);
+    t->links_broken |= !topology_ports_known(d);
+}
+
 /* ---- links ---- */
 
 static bool
@@ -119,6 +136,10 @@ link_one(struct topology *t, struct draft *d, int port, struct outline *y, const
     from->read |= !d->absent;
     if (!from->node.kind)
         return 1;
+    if (!topology_ports_known(from)) {
+        d->broken |= !from->absent;     /* what is wrong was told at `from` */
+        return from->absent ? 0 : 1;
+    }
     k = port_find(from->node.kind, PORT_OUT, output);
     if (k < 0) {
         port_hint(from->node.kind, PORT_OUT, output, hint, sizeof(hint));
@@ -224,7 +245,7 @@ topology_link(struct topology *t)
     for (int i = 0; i < t->count; i++) {
         struct draft *d = &t->drafts[i];
 
-        if (d->node.kind && !d->absent) {
+        if (d->node.kind && !d->absent && topology_ports_known(d)) {
             int before = t->problem_count;
 
             link_node(t, d);
@@ -356,11 +377,23 @@ check_fail(struct check *c, const char *option, struct error *e, const char *for
                   : error_set(e, ERROR_topology, "%s", text);
 }
 
+void
+topology_blame(struct topology *t, struct draft *d, const struct check *c, const struct error *e)
+{
+    struct outline at = {.line = d->yaml->line, .column = d->yaml->column};
+
+    for (int i = 0; c->option && i < d->node.option_count; i++)
+        if (strcmp(d->node.options[i].name, c->option) == 0 && d->node.options[i].line) {
+            at.line = d->node.options[i].line;
+            at.column = d->node.options[i].column;
+        }
+    topology_fault(t, d, &at, "%s", e->text);
+}
+
 static void
 check_kind(struct topology *t, struct draft *d, bool endless)
 {
     struct input      *links = xarray((size_t)d->node.link_count, sizeof(*links));
-    struct outline        at = {.line = d->yaml->line, .column = d->yaml->column};
     struct check       c = {.node = d->id, .options = d->options, .seed = (uint64_t)t->keys.seed,
                             .link_count = d->node.link_count, .links = links, .endless = endless};
     struct error       e = {0};
@@ -368,14 +401,8 @@ check_kind(struct topology *t, struct draft *d, bool endless)
     for (int i = 0; i < d->node.link_count; i++)
         links[i] = (struct input){.port = d->node.links[i].port, .link = i,
                                   .from = t->drafts[d->node.links[i].node].id};
-    if (d->node.kind->check(&c, &e) != 0) {
-        for (int i = 0; c.option && i < d->node.option_count; i++)
-            if (strcmp(d->node.options[i].name, c.option) == 0 && d->node.options[i].line) {
-                at.line = d->node.options[i].line;
-                at.column = d->node.options[i].column;
-            }
-        topology_fault(t, d, &at, "%s", e.text);
-    }
+    if (d->node.kind->check(&c, &e) != 0)
+        topology_blame(t, d, &c, &e);
     free(links);
 }
 

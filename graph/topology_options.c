@@ -52,6 +52,24 @@ unknown_option(struct topology *t, struct draft *d, const struct outline *at, co
                    prefix, name, near ? near : d->node.kind->name);
 }
 
+/* A mapping, as name=value each. */
+static void
+read_pairs(struct topology *t, struct draft *d, struct outline *y, const char *what,
+           struct plan_option *o)
+{
+    if (y->kind != OUTLINE_mapping)
+        topology_fault(t, d, y, "%s: %s where {name: value} belongs", what,
+                       topology_value_kind(y));
+    for (int k = 0; y->kind == OUTLINE_mapping && k < y->count; k++) {
+        const char *text = topology_text(t, d, y->items[k], what);
+        char       *pair = text ? xprint("%s=%s", y->keys[k]->text, text) : NULL;
+
+        if (pair)
+            option_add(o, pair);
+        free(pair);
+    }
+}
+
 /* `with:` of a node into text; values are read later, when --set has had its say. */
 void
 topology_read_with(struct topology *t, struct draft *d)
@@ -79,7 +97,9 @@ topology_read_with(struct topology *t, struct draft *d)
         o->line = y->line;
         o->column = y->column;
         what = xprint("option '%s'", name);
-        if (y->kind == OUTLINE_sequence && row->kind == OPTION_texts) {
+        if (row->kind == OPTION_pairs && y->kind != OUTLINE_scalar) {
+            read_pairs(t, d, y, what, o);
+        } else if (y->kind == OUTLINE_sequence && row->kind == OPTION_texts) {
             for (int k = 0; k < y->count; k++) {
                 const char *text = topology_text(t, d, y->items[k], what);
 
@@ -167,7 +187,7 @@ topology_set(struct topology *t, const char *set, int *fresh)
             unknown_option(t, d, &nowhere, name, "--set: ");
         } else {
             o = option_slot(&d->node, name);
-            if (o->line != 0 || row->kind != OPTION_texts || *fresh != (int)(o - d->node.options)) {
+            if (o->line != 0 || !option_listed(row) || *fresh != (int)(o - d->node.options)) {
                 while (o->count > 0)
                     free(o->values[--o->count]);
                 o->line = o->column = 0;

@@ -100,11 +100,12 @@ unit_free_all(struct node *n)
     works_free(&n->spare);
     free(n->ready);
     free(n->tallies);
+    free(n->groups);
 }
 
 /* ---- parking ---- */
 
-static void
+void
 ready_push(struct node *n, uint64_t ordinal)
 {
     if (n->ready_count == n->ready_room) {
@@ -118,6 +119,15 @@ ready_push(struct node *n, uint64_t ordinal)
         n->ready_room = room;
     }
     n->ready[(n->ready_first + n->ready_count++) % n->ready_room] = ordinal;
+}
+
+uint64_t
+ready_pop(struct node *n)
+{
+    uint64_t ordinal = n->ready[n->ready_first];
+    n->ready_first = (n->ready_first + 1) % n->ready_room;
+    n->ready_count--;
+    return ordinal;
 }
 
 static int64_t
@@ -165,8 +175,9 @@ tally_remove(struct node *n, struct tally *t)
 
 /* One more input of an ordinal is in the park table: is it complete now? */
 static void
-tally_add(struct node *n, uint64_t ordinal, int link)
+tally_add(struct node *n, const struct record *r, int link)
 {
+    uint64_t ordinal = r->ordinal;
     uint64_t all = n->link_count == 64 ? UINT64_MAX : (1ULL << n->link_count) - 1;
     if (4 * (n->tally_count + 1) > 3 * n->tally_room)
         tally_grow(n);
@@ -179,7 +190,10 @@ tally_add(struct node *n, uint64_t ordinal, int link)
     n->parked++;
     if (t->links == all) {
         tally_remove(n, t);
-        ready_push(n, ordinal);
+        if (n->whole)
+            group_add(n, r->first, r->size);
+        else
+            ready_push(n, ordinal);
     }
 }
 
@@ -198,16 +212,18 @@ park_add(struct node *n, const struct record *r, int link)
     park_key(key, r->ordinal, link);
     record_room(n->store, TABLE_park, span_of(key, PARK_KEY), r, &fresh);
     if (fresh)
-        tally_add(n, r->ordinal, link);
+        tally_add(n, r, link);
 }
 
 static bool
 park_visit(void *own, struct span key, struct span value)
 {
     struct node *n = own;
-    (void)value;
-    if (key.length == PARK_KEY && (unsigned char)key.at[8] < n->link_count)
-        tally_add(n, store_read_u64(key.at), (unsigned char)key.at[8]);
+    struct record r;
+    if (key.length == PARK_KEY && (unsigned char)key.at[8] < n->link_count && record_read(value, &r)) {
+        r.ordinal = store_read_u64(key.at);
+        tally_add(n, &r, (unsigned char)key.at[8]);
+    }
     return true;
 }
 
@@ -231,7 +247,7 @@ park_remove(struct node *n, const struct work *w)
 }
 
 /* A complete ordinal becomes a work with its own copy of the bodies: the store's bytes move under later writes. */
-static struct work *
+struct work *
 park_take(struct node *n, uint64_t ordinal)
 {
     struct work *w = work_new(n);
@@ -270,6 +286,15 @@ park_take(struct node *n, uint64_t ordinal)
     return w;
 }
 
+bool
+parked(struct node *n, uint64_t ordinal)
+{
+    unsigned char key[PARK_KEY];
+    struct span value;
+    park_key(key, ordinal, 0);
+    return store_get(n->store, TABLE_park, span_of(key, PARK_KEY), &value);
+}
+
 /* ---- taking ---- */
 
 int64_t
@@ -278,8 +303,8 @@ unit_waiting(const struct node *n)
     return n->queue.count + n->ready_count;
 }
 
-static bool
-all_closing(const struct work *w)
+bool
+unit_all_closing(const struct work *w)
 {
     for (int k = 0; k < w->unit.input_count; k++)
         if (!w->inputs[k].closing)
@@ -296,12 +321,12 @@ unit_take_next(struct node *n, struct error *e)
                 (n->hand.count > 0 && n->hand_bytes >= n->common.credit_bytes);
     if (!node_takes(n))
         return 0;
-    if (w && (!full || all_closing(w))) {
+    if (n->whole)
+        return group_take_next(n, full, e);
+    if (w && (!full || unit_all_closing(w))) {
         works_remove(&n->queue, w);
     } else if (!w && n->ready_count > 0 && !full) {
-        w = park_take(n, n->ready[n->ready_first]);
-        n->ready_first = (n->ready_first + 1) % n->ready_room;
-        n->ready_count--;
+        w = park_take(n, ready_pop(n));
     } else {
         return 0;
     }
@@ -309,8 +334,8 @@ unit_take_next(struct node *n, struct error *e)
     return rc != 0 ? rc : 1;
 }
 
-static int
-attempts_of(struct node *n, uint64_t ordinal)
+int
+unit_attempts(struct node *n, uint64_t ordinal)
 {
     unsigned char key[9] = {'a'};
     struct span value;
@@ -321,20 +346,37 @@ attempts_of(struct node *n, uint64_t ordinal)
 }
 
 int
+unit_trying(struct node *n, uint64_t ordinal, struct error *e)
+{
+    unsigned char at[8];
+    store_u64(at, ordinal);
+    store_put(n->store, TABLE_crash, span_text("trying"), span_of(at, 8));
+    node_touch(n);
+    return node_flush(n, e);
+}
+
+void
+unit_close(struct node *n, struct work *w)
+{
+    for (int p = 0; p < n->port_count; p++)
+        if (n->ports[p].linked)
+            node_close(n, &w->unit, p, w->inputs[0].reason);
+    unit_settle(n, w);
+}
+
+int
 unit_give(struct node *n, struct work *w, struct error *e)
 {
+    struct unit *unit = &w->unit;
     if (w->feed && feed_doubled(n, w->feed, w->seq, w->unit.ordinal)) {
         work_free(n, w);
         return 0;
     }
-    if (all_closing(w)) {
-        for (int p = 0; p < n->port_count; p++)
-            if (n->ports[p].linked)
-                node_close(n, &w->unit, p, w->inputs[0].reason);
-        unit_settle(n, w);
+    if (unit_all_closing(w)) {
+        unit_close(n, w);
         return 0;
     }
-    w->unit.attempts = attempts_of(n, w->unit.ordinal);
+    w->unit.attempts = unit_attempts(n, w->unit.ordinal);
     w->in_hand = true;
     works_add(&n->hand, w);
     if (w->unit.attempts >= DEAD_ATTEMPTS_MAX) {
@@ -342,15 +384,11 @@ unit_give(struct node *n, struct work *w, struct error *e)
         return 0;
     }
     if (n->crashed) {
-        unsigned char at[8];
-        store_u64(at, w->unit.ordinal);
-        store_put(n->store, TABLE_crash, span_text("trying"), span_of(at, 8));
-        node_touch(n);
-        int rc = node_flush(n, e);
+        int rc = unit_trying(n, w->unit.ordinal, e);
         if (rc != 0)
             return rc;
     }
-    return n->kind->take(n, &w->unit, e);
+    return n->whole ? n->kind->take_group(n, &unit, 1, e) : n->kind->take(n, unit, e);
 }
 
 int
@@ -362,7 +400,7 @@ unit_recover(struct node *n, struct error *e)
     if (trying && n->crashed) {
         uint64_t ordinal = store_read_u64(value.at);
         n->attempts = true;
-        int attempts = attempts_of(n, ordinal) + 1;
+        int attempts = unit_attempts(n, ordinal) + 1;
         store_u64(row + 1, ordinal);
         store_u64(count, (uint64_t)attempts);
         store_put(n->store, TABLE_crash, span_of(row, 9), span_of(count, 8));
@@ -495,7 +533,7 @@ settle(struct node *n, struct work *w, bool data, const char *reason)
 void
 unit_settle(struct node *n, struct work *w)
 {
-    settle(n, w, !all_closing(w), w->inputs[0].reason);
+    settle(n, w, !unit_all_closing(w), w->inputs[0].reason);
 }
 
 void

@@ -1,70 +1,21 @@
 /* The decoder over packed batches. What backward needs of a layer is kept per layer (struct kept);
  * without backward all layers share one set. Normalised inputs are not kept but computed again
- * from the factor. */
-#include "kernels/decoder.h"
+ * from the factor.
+ *
+ * In the last layer the rows that nobody reads (batch.from) end with attention, which needs their
+ * keys and values only: the others move together, to the front of their chunk. */
+#include "kernels/decoder_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernels/attention.h"
 #include "kernels/isa.h"
-#include "kernels/matmul.h"
-#include "kernels/rope.h"
 #include "kernels/threads.h"
 
-/* Whole sequences of about DECODER_CHUNK tokens go through all layers before the next ones begin:
- * what one operation writes is still near when the next reads it. Nothing crosses a sequence, so
- * no bit changes. */
-#define DECODER_CHUNK 512
 #define DECODER_ROWS  64    /* of an operation on rows that one thread takes at a time */
-
-struct kept {
-    float *x;                   /* (tokens, hidden): input of the layer */
-    float *factor;              /* (tokens): of the first norm */
-    float *raw;                 /* (tokens, q + kv): q and k before their norms, where there are */
-    float *factor_qk;           /* (tokens, q and kv heads): of those norms */
-    float *qkv;                 /* (tokens, q + 2 kv): rotated */
-    float *largest, *inverse;   /* (tokens, heads): of the softmax */
-    float *mixed;               /* (tokens, q): attention's output */
-    float *middle;              /* (tokens, hidden): after attention */
-    float *factor2;             /* (tokens): of the second norm */
-    float *gu;                  /* (tokens, 2 inner): gate and up */
-};
-
-struct packed {     /* a layer's weights as forward products want them, or as backward ones do */
-    struct matmul_weight qkv, o, gu, down;
-};
-
-struct decoder {
-    int64_t          tokens_max, layers;
-    int64_t          chunk_max; /* rows that go through the layers together */
-    int64_t          hidden, q, kv, inner, heads, kv_heads;
-    int              backward, qk_norm;
-    struct matmul_weight top_weight;    /* of the head's first layer, where it has two */
-    struct kept     *kept;      /* (layers) */
-    struct packed   *packed;    /* (layers) */
-    float           *slab;      /* all the floats of kept and of what follows */
-    float           *last;      /* (tokens, hidden): before the final norm */
-    float           *factor;    /* (tokens): of the final norm */
-    float           *out;       /* (tokens, hidden): after it */
-    float           *top;       /* (tokens, hidden): after the head's first layer; or out */
-    float           *normed;    /* (chunk, hidden): a norm's output */
-    float           *part;      /* (chunk, hidden): what is added to the stream */
-    float           *act;       /* (chunk, inner): silu(gate) up */
-    float           *dx, *dnormed, *dqkv, *dmixed, *dgu, *dact;     /* (chunk, ...) */
-    float           *draw;      /* (q + kv): one token's */
-    float           *dtop, *dout;   /* (chunk, hidden) */
-    struct batch     batch;     /* of the last forward, with its own copies */
-    int32_t         *ids;
-    int64_t         *starts;
-    int64_t          starts_room;
-    struct rope      rope;
-    struct threads  *threads;
-    struct attention *attention;    /* (attentions): of each thread */
-    int              attentions;
-    struct matmul    matmul;
-};
+#define DECODER_NEAR  96    /* that one thread alone takes through a feed-forward block: near, but
+                               enough to share the way of the weights */
 
 int
 batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, struct error *e)
@@ -91,147 +42,6 @@ batch_check(const struct batch *b, const struct model *m, int64_t tokens_max, st
             return error_set(e, ERROR_input, "token %lld: id %d is not in 0..%lld", (long long)i,
                              b->ids[i], (long long)m->config.vocab_size - 1);
     return 0;
-}
-
-/* Gives out parts of the slab; the first pass, without one, only counts. */
-struct cursor {
-    float  *slab;
-    int64_t used;
-};
-
-static float *
-take(struct cursor *c, int64_t count)
-{
-    float *at = c->slab == NULL ? NULL : c->slab + c->used;
-
-    c->used += (count + 15) / 16 * 16;
-    return at;
-}
-
-static void
-take_kept(struct decoder *d, struct cursor *c, struct kept *k)
-{
-    int64_t n = d->tokens_max;
-
-    k->x = take(c, n * d->hidden);
-    k->factor = take(c, n);
-    k->raw = take(c, d->qk_norm ? n * (d->q + d->kv) : 0);
-    k->factor_qk = take(c, d->qk_norm ? n * (d->heads + d->kv_heads) : 0);
-    k->qkv = take(c, n * (d->q + 2 * d->kv));
-    k->largest = take(c, n * d->heads);
-    k->inverse = take(c, n * d->heads);
-    k->mixed = take(c, n * d->q);
-    k->middle = take(c, n * d->hidden);
-    k->factor2 = take(c, n);
-    k->gu = take(c, n * 2 * d->inner);
-}
-
-static void
-take_all(struct decoder *d, struct cursor *c, int two_layers)
-{
-    int64_t n = d->tokens_max, near = d->chunk_max;
-
-    for (int64_t i = 0; i < d->layers; i++)
-        if (i == 0 || d->backward)
-            take_kept(d, c, &d->kept[i]);
-        else
-            d->kept[i] = d->kept[0];
-    d->last = d->backward ? take(c, n * d->hidden) : d->kept[0].x;
-    d->factor = take(c, n);
-    d->out = take(c, n * d->hidden);
-    d->top = two_layers ? take(c, n * d->hidden) : d->out;
-    d->normed = take(c, near * d->hidden);
-    d->part = take(c, near * d->hidden);
-    d->act = take(c, near * d->inner);
-    if (!d->backward)
-        return;
-    d->dx = take(c, near * d->hidden);
-    d->dnormed = d->part;
-    d->dqkv = take(c, near * (d->q + 2 * d->kv));
-    d->draw = take(c, d->q + d->kv);
-    d->dtop = two_layers ? take(c, near * d->hidden) : NULL;
-    d->dout = two_layers ? take(c, near * d->hidden) : NULL;
-    d->dmixed = take(c, near * d->q);
-    d->dgu = take(c, near * 2 * d->inner);
-    d->dact = take(c, near * d->inner);
-}
-
-struct decoder *
-decoder_new(const struct model *m, int64_t tokens_max, int backward)
-{
-    const struct model_config *c = &m->config;
-    struct decoder *d = xalloc(sizeof *d);
-    struct cursor   cursor = {0};
-    int64_t         longest = tokens_max;
-
-    if (longest > c->positions_usable)
-        longest = c->positions_usable;
-    d->tokens_max = tokens_max;
-    d->chunk_max = longest > DECODER_CHUNK ? longest : DECODER_CHUNK;
-    d->layers = c->num_hidden_layers;
-    d->hidden = c->hidden_size;
-    d->heads = c->num_attention_heads;
-    d->kv_heads = c->num_key_value_heads;
-    d->qk_norm = c->qk_norm;
-    d->q = c->num_attention_heads * c->head_dim;
-    d->kv = c->num_key_value_heads * c->head_dim;
-    d->inner = c->intermediate_size;
-    d->backward = backward;
-    d->kept = xarray((size_t)d->layers, sizeof *d->kept);
-    d->packed = xarray((size_t)d->layers, sizeof *d->packed);
-    take_all(d, &cursor, m->inner >= 0);
-    cursor.slab = d->slab = xaligned((size_t)cursor.used * sizeof(float));
-    cursor.used = 0;
-    take_all(d, &cursor, m->inner >= 0);
-    d->ids = xarray((size_t)tokens_max, sizeof *d->ids);
-    rope_init(&d->rope, longest, c->head_dim, c->rope_theta, &c->rope_scaling);
-    d->attention = xalloc(sizeof *d->attention);
-    d->attentions = 1;
-    attention_init(d->attention, d->heads, c->num_key_value_heads, c->head_dim, longest, backward);
-    return d;
-}
-
-void
-decoder_free(struct decoder *d)
-{
-    if (d == NULL)
-        return;
-    for (int64_t i = 0; i < d->layers; i++) {
-        matmul_weight_free(&d->packed[i].qkv);
-        matmul_weight_free(&d->packed[i].o);
-        matmul_weight_free(&d->packed[i].gu);
-        matmul_weight_free(&d->packed[i].down);
-    }
-    matmul_weight_free(&d->top_weight);
-    rope_free(&d->rope);
-    for (int i = 0; i < d->attentions; i++)
-        attention_free(&d->attention[i]);
-    free(d->attention);
-    matmul_free(&d->matmul);
-    free(d->kept);
-    free(d->packed);
-    free(d->slab);
-    free(d->ids);
-    free(d->starts);
-    free(d);
-}
-
-void
-decoder_threads(struct decoder *d, struct threads *t)
-{
-    int count = threads_count(t);
-
-    d->threads = d->matmul.threads = d->top_weight.threads = t;
-    for (int64_t i = 0; i < d->layers; i++) {
-        struct packed *p = &d->packed[i];
-
-        p->qkv.threads = p->o.threads = p->gu.threads = p->down.threads = t;
-    }
-    if (count > d->attentions)
-        d->attention = xresize(d->attention, (size_t)count * sizeof *d->attention);
-    for (; d->attentions < count; d->attentions++)
-        attention_init(&d->attention[d->attentions], d->heads, d->kv_heads, d->rope.dim,
-                       d->attention->length_max, d->backward);
 }
 
 static void
@@ -264,21 +74,79 @@ keep_batch(struct decoder *d, const struct batch *b)
     if (b->sequences + 1 > d->starts_room) {
         d->starts_room = 2 * (b->sequences + 1);
         d->starts = xresize(d->starts, (size_t)d->starts_room * sizeof *d->starts);
+        d->from = xresize(d->from, (size_t)d->starts_room * sizeof *d->from);
     }
     d->batch = *b;
     if (b->tokens > 0)
         memcpy(d->ids, b->ids, (size_t)b->tokens * sizeof *d->ids);
     if (b->sequences > 0)
         memcpy(d->starts, b->starts, (size_t)(b->sequences + 1) * sizeof *d->starts);
+    if (b->sequences > 0 && b->from != NULL)
+        memcpy(d->from, b->from, (size_t)b->sequences * sizeof *d->from);
     d->batch.ids = d->ids;
     d->batch.starts = d->starts;
+    d->batch.from = b->from == NULL ? NULL : d->from;
 }
 
-/* What threads share of a layer: the sequences from `first` on, whose rows begin at `t`. */
+/* The rows of the sequences [first, last) that are read, from their places to the front of `to`,
+ * which may be the same memory; returns their number. */
+static int64_t
+gather_read(const struct decoder *d, int64_t first, int64_t last, int64_t width, const float *rows,
+            float *to)
+{
+    const int64_t *starts = d->batch.starts;
+    int64_t count = 0;
+
+    for (int64_t s = first; s < last; s++) {
+        int64_t at = starts[s] + d->batch.from[s], here = starts[s + 1] - at;
+
+        memmove(to + count * width, rows + (at - starts[first]) * width,
+                (size_t)(here * width) * sizeof *to);
+        count += here;
+    }
+    return count;
+}
+
+static int64_t
+read_rows(const struct decoder *d, int64_t first, int64_t last)
+{
+    int64_t count = d->batch.starts[last] - d->batch.starts[first];
+
+    for (int64_t s = first; s < last; s++)
+        count -= d->batch.from[s];
+    return count;
+}
+
+/* And back to their places, from the last on; zeros in the rows that are not read. */
+static void
+spread_read(const struct decoder *d, int64_t first, int64_t last, int64_t count, int64_t width,
+            float *rows)
+{
+    const int64_t *starts = d->batch.starts;
+
+    for (int64_t s = last - 1; s >= first; s--) {
+        int64_t before = d->batch.from[s], here = starts[s + 1] - starts[s] - before;
+        float  *to = rows + (starts[s] - starts[first]) * width;
+
+        count -= here;
+        memmove(to + before * width, rows + count * width, (size_t)(here * width) * sizeof *to);
+        memset(to, 0, (size_t)(before * width) * sizeof *to);
+    }
+}
+
+/* Is this the layer in which rows that are not read end with attention? */
+static int
+is_gathered(const struct decoder *d, int64_t layer)
+{
+    return d->batch.from != NULL && layer == d->layers - 1;
+}
+
+/* What threads share of a layer: the sequences from `first` on, whose rows begin at `t`; or rows
+ * from `near` on after t. */
 struct shared {
     struct decoder    *d;
     const struct kept *k;
-    int64_t first, t, rows;
+    int64_t first, t, near, rows;
     int     back;
     float  *qkv;                /* of the rows, to be turned */
 };
@@ -325,7 +193,7 @@ swiglu_part(void *context, int64_t part, int who)
 {
     const struct shared  *j = context;
     const struct decoder *d = j->d;
-    int64_t i = part * DECODER_ROWS, left = j->rows - i, width = d->inner;
+    int64_t i = j->near + part * DECODER_ROWS, left = j->near + j->rows - i, width = d->inner;
     int64_t rows = left < DECODER_ROWS ? left : DECODER_ROWS;
     const float *gu = j->k->gu + (j->t + i) * 2 * width;
 
@@ -375,6 +243,39 @@ norm_heads_back(const struct decoder *d, const struct model_layer *l, const floa
     }
 }
 
+/* How many rows go through a feed-forward block before the next: many where threads share them. */
+static int64_t
+near_rows(const struct decoder *d, int64_t left)
+{
+    return threads_count(d->threads) > 1 || left < DECODER_NEAR ? left : DECODER_NEAR;
+}
+
+/* next = middle + the feed-forward block of its norm, over rows [t, t + n). */
+static void
+forward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t t, int64_t n,
+              float *next)
+{
+    const struct isa *isa = isa_now();
+    const struct model_layer *l = &m->layers[layer];
+    const struct packed *p = &d->packed[layer];
+    const struct kept *k = &d->kept[layer];
+    const float *w = m->params;
+    int64_t h = d->hidden;
+
+    for (int64_t i = t, rows; i < t + n; i += rows) {
+        struct shared share = {.d = d, .k = k, .t = i};
+
+        share.rows = rows = near_rows(d, t + n - i);
+        isa->norm(rows, h, (float)m->config.rms_norm_eps, k->middle + i * h, w + l->post_norm,
+                  d->normed, k->factor2 + i);
+        matmul_packed(rows, &p->gu, d->normed, model_at(w, l->gate_bias),
+                      k->gu + i * 2 * d->inner);
+        threads_run(d->threads, row_parts(rows), swiglu_part, &share);
+        matmul_packed(rows, &p->down, d->act, model_at(w, l->down_bias), d->part);
+        isa->sum(rows * h, k->middle + i * h, d->part, next + i * h);
+    }
+}
+
 /* Layer `layer` over the sequences [first, last): their rows [t, t + n). */
 static void
 forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t first, int64_t last,
@@ -384,27 +285,29 @@ forward_layer(struct decoder *d, const struct model *m, int64_t layer, int64_t f
     const struct model_layer *l = &m->layers[layer];
     const struct packed *p = &d->packed[layer];
     const struct kept *k = &d->kept[layer];
-    const float *w = m->params;
+    const float *w = m->params, *x;
     int64_t t = d->batch.starts[first], n = d->batch.starts[last] - t;
     int64_t h = d->hidden, wide = d->q + 2 * d->kv;
     float eps = (float)m->config.rms_norm_eps;
     struct shared share = {.d = d, .k = k, .first = first, .t = t, .rows = n,
                            .qkv = k->qkv + t * wide};
 
-    isa->norm(n, h, eps, k->x + t * h, w + l->input_norm, d->normed, k->factor + t);
+    x = k->x + t * h;
+    isa->norm(n, h, eps, x, w + l->input_norm, d->normed, k->factor + t);
     matmul_packed(n, &p->qkv, d->normed, model_at(w, l->q_bias), k->qkv + t * wide);
     if (d->qk_norm)
         norm_heads(d, l, w, eps, n, k->qkv + t * wide, k->raw + t * (d->q + d->kv),
                    k->factor_qk + t * (d->heads + d->kv_heads));
     threads_run(d->threads, last - first, turn_part, &share);
     threads_run(d->threads, (last - first) * d->kv_heads, attend_part, &share);
+    if (is_gathered(d, layer)) {
+        n = gather_read(d, first, last, d->q, k->mixed + t * d->q, k->mixed + t * d->q);
+        gather_read(d, first, last, h, x, d->normed);
+        x = d->normed;
+    }
     matmul_packed(n, &p->o, k->mixed + t * d->q, model_at(w, l->o_bias), d->part);
-    isa->sum(n * h, k->x + t * h, d->part, k->middle + t * h);
-    isa->norm(n, h, eps, k->middle + t * h, w + l->post_norm, d->normed, k->factor2 + t);
-    matmul_packed(n, &p->gu, d->normed, model_at(w, l->gate_bias), k->gu + t * 2 * d->inner);
-    threads_run(d->threads, row_parts(n), swiglu_part, &share);
-    matmul_packed(n, &p->down, d->act, model_at(w, l->down_bias), d->part);
-    isa->sum(n * h, k->middle + t * h, d->part, next + t * h);
+    isa->sum(n * h, x, d->part, k->middle + t * h);
+    forward_inner(d, m, layer, t, n, next);
 }
 
 static int64_t
@@ -454,17 +357,20 @@ decoder_forward(struct decoder *d, const struct model *m, const struct batch *b)
     if (m->inner >= 0)
         matmul_pack(&d->top_weight, h, h, m->params + m->inner);
     for (int64_t first = 0, last; first < b->sequences; first = last) {
-        int64_t t = b->starts[first], n;
+        int64_t t = b->starts[first], n, read;
 
         last = chunk_end(b, first);
         n = b->starts[last] - t;
+        read = b->from == NULL ? n : read_rows(d, first, last);
         for (int64_t i = t; i < t + n; i++)
             memcpy(d->kept[0].x + i * h, m->params + m->embed + b->ids[i] * h,
                    (size_t)h * sizeof(float));
         for (int64_t i = 0; i < d->layers; i++)
             forward_layer(d, m, i, first, last, i + 1 < d->layers ? d->kept[i + 1].x : d->last);
-        isa_now()->norm(n, h, (float)m->config.rms_norm_eps, d->last + t * h,
+        isa_now()->norm(read, h, (float)m->config.rms_norm_eps, d->last + t * h,
                         m->params + m->final_norm, d->out + t * h, d->factor + t);
+        if (b->from != NULL)
+            spread_read(d, first, last, read, h, d->out + t * h);
         if (m->inner >= 0)
             forward_top(d, m, t, n);
     }
@@ -482,26 +388,31 @@ backward_inner(struct decoder *d, const struct model *m, int64_t layer, int64_t 
     const struct kept *k = &d->kept[layer];
     const float *w = m->params;
     int64_t h = d->hidden, inner = d->inner;
-    struct shared share = {.d = d, .k = k, .t = t, .rows = n, .back = 1};
 
     if (l->down_bias >= 0)
         matmul_backward_bias(n, h, d->dx, grads + l->down_bias);
-    matmul_packed(n, &p->down, d->dx, NULL, d->dact);
-    threads_run(d->threads, row_parts(n), swiglu_part, &share);
+    for (int64_t i = 0, rows; i < n; i += rows) {
+        struct shared share = {.d = d, .k = k, .t = t, .near = i, .back = 1};
+
+        share.rows = rows = near_rows(d, n - i);
+        matmul_packed(rows, &p->down, d->dx + i * h, NULL, d->dact + i * inner);
+        threads_run(d->threads, row_parts(rows), swiglu_part, &share);
+        matmul_packed(rows, &p->gu, d->dgu + i * 2 * inner, NULL, d->dnormed + i * h);
+    }
     matmul_backward_w(&d->matmul, n, h, inner, d->dx, d->act, grads + l->down);
     isa->norm_again(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->normed);
     matmul_backward_w(&d->matmul, n, 2 * inner, h, d->dgu, d->normed, grads + l->gate);
     if (l->gate_bias >= 0)
         matmul_backward_bias(n, 2 * inner, d->dgu, grads + l->gate_bias);
-    matmul_packed(n, &p->gu, d->dgu, NULL, d->dnormed);
     isa->norm_back(n, h, k->middle + t * h, w + l->post_norm, k->factor2 + t, d->dnormed, d->dx,
                    grads + l->post_norm);
 }
 
-/* The same for the attention block of the sequences [first, last). */
+/* The same for the attention block of the sequences [first, last), `read` rows of whose output are
+ * in d->dx. */
 static void
 backward_attention(struct decoder *d, const struct model *m, int64_t layer, int64_t first,
-                   int64_t last, float *grads)
+                   int64_t last, int64_t read, float *grads)
 {
     const struct isa *isa = isa_now();
     const struct model_layer *l = &m->layers[layer];
@@ -514,9 +425,13 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
                            .qkv = d->dqkv};
 
     if (l->o_bias >= 0)
-        matmul_backward_bias(n, h, d->dx, grads + l->o_bias);
-    matmul_packed(n, &p->o, d->dx, NULL, d->dmixed);
-    matmul_backward_w(&d->matmul, n, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
+        matmul_backward_bias(read, h, d->dx, grads + l->o_bias);
+    matmul_packed(read, &p->o, d->dx, NULL, d->dmixed);
+    matmul_backward_w(&d->matmul, read, h, d->q, d->dx, k->mixed + t * d->q, grads + l->o);
+    if (is_gathered(d, layer)) {
+        spread_read(d, first, last, read, d->q, d->dmixed);
+        spread_read(d, first, last, read, h, d->dx);
+    }
     threads_run(d->threads, (last - first) * d->kv_heads, attend_part, &share);
     threads_run(d->threads, last - first, turn_part, &share);
     if (d->qk_norm)
@@ -531,30 +446,40 @@ backward_attention(struct decoder *d, const struct model *m, int64_t layer, int6
                    grads + l->input_norm);
 }
 
+/* The sequences [first, last) of decoder_backward. */
+static void
+backward_chunk(struct decoder *d, const struct model *m, int64_t first, int64_t last,
+               const float *dout, float *grads)
+{
+    const struct batch *b = &d->batch;
+    int64_t h = d->hidden, t = b->starts[first], n = b->starts[last] - t, read = n;
+
+    if (m->inner >= 0)
+        dout = backward_top(d, m, t, n, dout, grads);
+    if (b->from != NULL) {
+        read = gather_read(d, first, last, h, dout, d->dnormed);
+        dout = d->dnormed;
+    }
+    memset(d->dx, 0, (size_t)(read * h) * sizeof *d->dx);
+    isa_now()->norm_back(read, h, d->last + t * h, m->params + m->final_norm, d->factor + t, dout,
+                         d->dx, grads + m->final_norm);
+    for (int64_t i = d->layers - 1; i >= 0; i--, read = n) {
+        backward_inner(d, m, i, t, read, grads);
+        backward_attention(d, m, i, first, last, read, grads);
+    }
+    for (int64_t i = 0; i < n; i++)
+        isa_now()->add(h, d->dx + i * h, grads + m->embed + b->ids[t + i] * h);
+}
+
 void
 decoder_backward(struct decoder *d, const struct model *m, const float *dhidden, float *grads)
 {
     const struct batch *b = &d->batch;
-    int64_t h = d->hidden;
 
     for (int64_t i = 0; i < d->layers; i++)
         pack_layer_backward(d, m, i);
     for (int64_t first = 0, last; first < b->sequences; first = last) {
-        int64_t t = b->starts[first], n;
-        const float *dout = dhidden + t * h;
-
         last = chunk_end(b, first);
-        n = b->starts[last] - t;
-        if (m->inner >= 0)
-            dout = backward_top(d, m, t, n, dout, grads);
-        memset(d->dx, 0, (size_t)(n * h) * sizeof *d->dx);
-        isa_now()->norm_back(n, h, d->last + t * h, m->params + m->final_norm, d->factor + t,
-                             dout, d->dx, grads + m->final_norm);
-        for (int64_t i = d->layers - 1; i >= 0; i--) {
-            backward_inner(d, m, i, t, n, grads);
-            backward_attention(d, m, i, first, last, grads);
-        }
-        for (int64_t i = 0; i < n; i++)
-            isa_now()->add(h, d->dx + i * h, grads + m->embed + b->ids[t + i] * h);
+        backward_chunk(d, m, first, last, dhidden + b->starts[first] * d->hidden, grads);
     }
 }

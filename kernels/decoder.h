@@ -24,6 +24,8 @@ struct batch {
     const int32_t *ids;         /* (tokens), each in [0, vocab_size) */
     int64_t        sequences;
     const int64_t *starts;      /* (sequences + 1): 0 .. tokens, not falling */
+    const int64_t *from;        /* (sequences): in each, the first token whose hidden state is
+                                   read, 0 .. its length; NULL: all are */
 };
 
 /* What decoder_forward needs to be true; the first fault found. For batches built from outside
@@ -45,11 +47,12 @@ void            decoder_free(struct decoder *d);
 void decoder_threads(struct decoder *d, struct threads *t);
 
 /* (tokens, hidden) of hidden states; the decoder's own, until the next call. The model must
- * have the config the decoder was made for. */
+ * have the config the decoder was made for. Of rows before batch.from no hidden state is computed,
+ * which spares them most of the last layer; what stands there says nothing. */
 const float *decoder_forward(struct decoder *d, const struct model *m, const struct batch *b);
 
 /* After decoder_forward of the same batch and weights: dhidden (tokens, hidden) is dL/d(its
- * result); grads (model's count, laid out like params) is added to, token after token: the bits of
+ * result), zeros in rows before batch.from; grads (model's count, laid out like params) is added to, token after token: the bits of
  * a sum over several batches are those of one batch of all their sequences in the same order. (Not
  * so for a tied embedding, to which head_backward adds in turn.) */
 void decoder_backward(struct decoder *d, const struct model *m, const float *dhidden, float *grads);

@@ -244,6 +244,10 @@ lay_head(struct model *m)
         m->head = add_tensor(m, "score.2.weight", c->num_labels, h, 1);
         m->head_bias = add_tensor(m, "score.2.bias", c->num_labels, 0, 0);
         break;
+    case MODEL_HEAD_value:
+        m->head = add_tensor(m, "v_head.summary.weight", c->num_labels, h, 1);
+        m->head_bias = add_tensor(m, "v_head.summary.bias", c->num_labels, 0, 0);
+        break;
     }
 }
 

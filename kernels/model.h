@@ -7,7 +7,8 @@
  * which of them have a bias is the family's matter (model_family.def). Head: `lm_head.weight`
  * (vocab, hidden), or the embedding itself where tied; a classifier of tokens `score.weight`
  * (num_labels, hidden) and `score.bias`, of sequences without the bias; a process reward model
- * `score.0` (hidden, hidden), ReLU, `score.2` (num_labels, hidden), both with bias. */
+ * `score.0` (hidden, hidden), ReLU, `score.2` (num_labels, hidden), both with bias; a value model
+ * (Skywork-o1 PRM) `v_head.summary` (1, hidden) with bias. */
 #ifndef KERNELS_MODEL_H
 #define KERNELS_MODEL_H
 
@@ -31,7 +32,8 @@ enum model_head {
     MODEL_HEAD_language,
     MODEL_HEAD_token,                       /* labels of every token */
     MODEL_HEAD_sequence,                    /* labels of a sequence, read at its last token */
-    MODEL_HEAD_process                      /* labels of every token, through a hidden layer */
+    MODEL_HEAD_process,                     /* labels of every token, through a hidden layer */
+    MODEL_HEAD_value                        /* one number of every token */
 };
 
 struct model_config {

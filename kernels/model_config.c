@@ -160,13 +160,15 @@ read_head(const json_t *json, const struct model_family *f, struct model_config 
     if (head < 0)
         return error_set(e, ERROR_model,
                          "architecture '%.80s' is not understood; %s followed by ForCausalLM, "
-                         "ForTokenClassification, ForSequenceClassification or "
-                         "ForProcessRewardModel is",
+                         "ForTokenClassification, ForSequenceClassification, "
+                         "ForProcessRewardModel or ForPrmModel is",
                          class, f->prefix);
     c->head = (enum model_head)head;
     if (head == MODEL_HEAD_language)
         return 0;
-    c->num_labels = LABELS_DEFAULT;
+    c->num_labels = head == MODEL_HEAD_value ? 1 : LABELS_DEFAULT;
+    if (head == MODEL_HEAD_value)
+        return 0; /* whatever the backbone's file says of labels */
     if (keys_integer(json, "num_labels", 0, &c->num_labels, e) ||
         keys_flag(json, "token_classification_bias", &bias, e))
         return ERROR_model;

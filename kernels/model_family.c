@@ -27,6 +27,7 @@ static const struct head_row {
     {"ForTokenClassification", MODEL_HEAD_token},
     {"ForSequenceClassification", MODEL_HEAD_sequence},
     {"ForProcessRewardModel", MODEL_HEAD_process},
+    {"ForPrmModel", MODEL_HEAD_value},
     {"Model", MODEL_HEAD_language}, /* a base model's export: its embedding must be the head */
 };
 

@@ -1,12 +1,17 @@
-/* consensus: joins the steps of a rollout with every vote on them and labels each step. */
+/* consensus: joins the steps of a rollout with every vote on them and labels each step. How far the
+ * voters agree is counted on the way and told to `sluice status`. */
 #include "nodes/consensus.h"
 
-#include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/node.h"
+#include "nodes/agreement.h"
+
+/* Of the store: struct agreement, then the voters' ids, each with its 0. */
+#define KEY_AGREEMENT "agreement"
 
 enum { PORT_steps, PORT_votes, PORT_out };
 
@@ -15,12 +20,19 @@ struct consensus_options {
     const char *quorum;
     double      threshold;
     double      correct_above;
+    struct texts thresholds;
+    struct texts weights;
 };
 
 struct consensus {
     struct consensus_how how;
     int                  voter_count;
     int *voters; /* link indices of the votes, by id of the node that votes */
+    const char **names; /* (voter_count) those ids */
+    double      *thresholds;
+    int64_t     *weights;
+    struct agreement     agreement;
+    bool                 counted; /* since the last commit */
     struct arena         arena;
     struct buffer        body;
 };
@@ -28,12 +40,19 @@ struct consensus {
 static const struct option consensus_options[] = {
     OPT_RULE(
         struct consensus_options, rule, FIXED, "all",
-        "when a step is correct: all, any, majority of the voters, or mean>=T of their scores"),
+        "when a step is correct: all, any, majority or weighted majority of the voters (level: "
+        "unknown), mean>=T of their scores (mean: the threshold); first_error_match: where all "
+        "voters agree on the first wrong step, those before it, else all are unknown (2501.07301)"),
     OPT_RULE(struct consensus_options, quorum, FIXED, "all",
              "voters that must have given a score on a step, a number or all; below it the step is "
              "unknown"),
     OPT_FLOAT(struct consensus_options, threshold, FIXED, "0.5", 0, 1,
               "a score at or above it is a yes"),
+    OPT_TEXTS(struct consensus_options, thresholds, FIXED, "",
+              "the same for one voter, as VOTER=NUMBER: \"prm=0.7\""),
+    OPT_TEXTS(struct consensus_options, weights, FIXED, "",
+              "rule weighted: what a voter's word counts, as VOTER=NUMBER to the sixth decimal; "
+              "others count 1"),
     OPT_FLOAT(struct consensus_options, correct_above, FIXED, "0.5", -1e30, 1e30,
               "a response with a higher reward is correct: its steps are not counted as gems"),
     OPT_END
@@ -46,92 +65,56 @@ static const struct port consensus_ports[] = {
     {.direction = PORT_END}
 };
 
-int
-consensus_rule_read(const char *text, struct consensus_how *h, struct error *e)
+/* Where the values of single voters are kept while they are read. */
+struct values {
+    const char *const *names;
+    int                voters;
+    double            *thresholds;
+    int64_t           *weights;
+};
+
+static int
+read_values(const struct texts *given, const struct values *v, bool weights, struct error *e)
 {
-    static const char *const names[] = {"all", "any", "majority"};
-    char                     word[64];
-    size_t                   n = 0;
+    double value;
+    int    voter;
 
-    for (const char *p = text; *p && n + 1 < sizeof(word); p++)
-        if (*p != ' ')
-            word[n++] = *p;
-    word[n] = 0;
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(word, names[i]) == 0) {
-            h->rule = (enum consensus_rule)i;
-            return 0;
-        }
+    for (int i = 0; i < given->count; i++) {
+        if (consensus_value_read(given->at[i], v->names, v->voters,
+                                 weights ? CONSENSUS_WEIGHT_MAX : 1, &voter, &value, e) != 0)
+            return ERROR_topology;
+        if (weights)
+            v->weights[voter] = llround(value * CONSENSUS_WEIGHT_ONE);
+        else
+            v->thresholds[voter] = value;
     }
-    if (strncmp(word, "mean>=", 6) == 0 && word[6]) {
-        char *end;
-        h->rule = CONSENSUS_mean;
-        h->mean_min = strtod(word + 6, &end);
-        if (!*end && h->mean_min >= 0 && h->mean_min <= 1)
-            return 0;
-        return error_set(e, ERROR_topology, "'%s': the mean is compared with a number from 0 to 1",
-                         text);
-    }
-    return error_set(e, ERROR_topology, "'%s' is no rule; it is all, any, majority or mean>=T",
-                     text);
-}
-
-int
-consensus_quorum_read(const char *text, int voters, struct consensus_how *h, struct error *e)
-{
-    char *end;
-    long  n;
-
-    if (strcmp(text, "all") == 0) {
-        h->quorum = voters;
-        return 0;
-    }
-    errno = 0;
-    n = strtol(text, &end, 10);
-    if (errno || end == text || *end)
-        return error_set(e, ERROR_topology, "'%s' is neither a number of voters nor 'all'", text);
-    if (n < 1 || n > voters)
-        return error_set(e, ERROR_topology, "%ld is outside 1 to %d, the number of voters", n,
-                         voters);
-    h->quorum = (int)n;
     return 0;
 }
 
-enum consensus_label
-consensus_label(const struct consensus_how *h, const float *scores, int count, uint32_t *agree,
-                float *mean)
-{
-    double   sum = 0;
-    uint32_t yes = 0;
-    bool     correct = false;
-
-    for (int i = 0; i < count; i++) {
-        sum += (double)scores[i];
-        yes += (double)scores[i] >= h->threshold;
-    }
-    *agree = yes;
-    *mean = count > 0 ? (float)(sum / count) : 0;
-    if (count == 0 || count < h->quorum)
-        return LABEL_unknown;
-    switch (h->rule) {
-    case CONSENSUS_all:      correct = yes == (uint32_t)count; break;
-    case CONSENSUS_any:      correct = yes > 0; break;
-    case CONSENSUS_majority: correct = 2 * yes > (uint32_t)count; break;
-    case CONSENSUS_mean:     correct = sum / count >= h->mean_min; break;
-    }
-    return correct ? LABEL_correct : LABEL_incorrect;
-}
-
+/* The options become a rule; blames one of them. */
 static int
-how_of(const struct consensus_options *o, int voters, struct consensus_how *h, const char **option,
-       struct error *e)
+how_of(const struct consensus_options *o, const struct values *v, struct consensus_how *h,
+       const char **option, struct error *e)
 {
-    *h = (struct consensus_how){.threshold = o->threshold};
+    *h = (struct consensus_how){
+        .threshold = o->threshold, .thresholds = v->thresholds, .weights = v->weights};
+    for (int i = 0; i < v->voters; i++) {
+        v->thresholds[i] = o->threshold;
+        v->weights[i] = CONSENSUS_WEIGHT_ONE;
+    }
     *option = "rule";
     if (consensus_rule_read(o->rule, h, e) != 0)
         return ERROR_topology;
     *option = "quorum";
-    return consensus_quorum_read(o->quorum, voters, h, e);
+    if (consensus_quorum_read(o->quorum, v->voters, h, e) != 0)
+        return ERROR_topology;
+    *option = "thresholds";
+    if (read_values(&o->thresholds, v, false, e) != 0)
+        return ERROR_topology;
+    *option = "weights";
+    if (o->weights.count > 0 && h->rule != CONSENSUS_weighted)
+        return error_set(e, ERROR_topology, "weights belong to rule: weighted");
+    return read_values(&o->weights, v, true, e);
 }
 
 static int
@@ -140,22 +123,102 @@ consensus_check(struct check *c, struct error *e)
     struct consensus_how h;
     const char          *option;
     struct error         why;
-    int                  voters = 0;
+    struct values        v = {0};
+    const char         **names = xarray((size_t)c->link_count + 1, sizeof(*names));
 
     for (int i = 0; i < c->link_count; i++)
-        voters += c->links[i].port == PORT_votes;
-    if (how_of(c->options, voters, &h, &option, &why) != 0)
-        return check_fail(c, option, e, "%s", why.text);
+        if (c->links[i].port == PORT_votes)
+            names[v.voters++] = c->links[i].from;
+    v.names = names;
+    v.thresholds = xarray((size_t)v.voters + 1, sizeof(double));
+    v.weights = xarray((size_t)v.voters + 1, sizeof(int64_t));
+    int rc = how_of(c->options, &v, &h, &option, &why);
+    free(names);
+    free(v.thresholds);
+    free(v.weights);
+    return rc != 0 ? check_fail(c, option, e, "%s", why.text) : 0;
+}
+
+/* ---- agreement ---- */
+
+/* What an earlier incarnation counted, of the same voters; else counting begins anew. */
+static void
+load_agreement(struct node *n, struct consensus *s)
+{
+    struct span   value;
+    struct buffer names = {0};
+    size_t        size = sizeof(s->agreement);
+
+    agreement_init(&s->agreement, s->voter_count);
+    for (int v = 0; v < s->voter_count; v++)
+        buffer_add(&names, s->names[v], strlen(s->names[v]) + 1);
+    if (node_get(n, span_text(KEY_AGREEMENT), &value) && value.length == size + names.length &&
+        memcmp(value.at + size, names.at, names.length) == 0) {
+        struct agreement kept;
+
+        memcpy(&kept, value.at, size);
+        if (kept.version == AGREEMENT_VERSION && kept.voters == s->agreement.voters)
+            s->agreement = kept;
+    }
+    buffer_free(&names);
+}
+
+/* The counters become durable with the labels they were counted for. */
+static int
+consensus_flush(struct node *n, struct error *e)
+{
+    struct consensus *s = node_state(n);
+    struct buffer     value = {0};
+    json_t           *json;
+    char             *text;
+
+    (void)e;
+    if (!s->counted)
+        return 0;
+    s->counted = false;
+    buffer_add(&value, &s->agreement, sizeof(s->agreement));
+    for (int v = 0; v < s->voter_count; v++)
+        buffer_add(&value, s->names[v], strlen(s->names[v]) + 1);
+    node_put(n, span_text(KEY_AGREEMENT), buffer_span(&value));
+    buffer_free(&value);
+    json = json_pack("{s:o}", "agreement", agreement_json(&s->agreement, s->names));
+    text = json_dumps(json, JSON_COMPACT);
+    if (text)
+        node_tell(n, span_text(text));
+    free(text);
+    json_decref(json);
     return 0;
 }
+
+static void
+count_agreement(struct consensus *s, const struct consensus_votes *votes)
+{
+    uint8_t words[AGREEMENT_VOTERS_MAX];
+    float   score;
+
+    for (int64_t j = 0; j < votes->steps; j++) {
+        for (int v = 0; v < (int)s->agreement.voters; v++)
+            words[v] = !consensus_said(votes, v, j, &score)    ? AGREEMENT_silent
+                       : consensus_yes(&s->how, v, score) ? AGREEMENT_correct
+                                                           : AGREEMENT_wrong;
+        agreement_add(&s->agreement, words);
+    }
+    s->counted = s->counted || votes->steps > 0;
+}
+
+/* ---- life ---- */
 
 static int
 consensus_start(struct node *n, struct error *e)
 {
     struct consensus *s = node_state(n);
     const char       *option;
+    size_t            room = (size_t)node_link_count(n) + 1;
 
-    s->voters = xarray((size_t)node_link_count(n), sizeof(int));
+    s->voters = xarray(room, sizeof(int));
+    s->names = xarray(room, sizeof(*s->names));
+    s->thresholds = xarray(room, sizeof(*s->thresholds));
+    s->weights = xarray(room, sizeof(*s->weights));
     for (int i = 0; i < node_link_count(n); i++) {
         int k = s->voter_count;
         if (node_link(n, i)->port != PORT_votes)
@@ -166,8 +229,15 @@ consensus_start(struct node *n, struct error *e)
         s->voters[k] = i;
         s->voter_count++;
     }
-    if (how_of(node_options(n), s->voter_count, &s->how, &option, e) != 0)
+    for (int v = 0; v < s->voter_count; v++)
+        s->names[v] = node_link(n, s->voters[v])->from;
+    struct values values = {s->names, s->voter_count, s->thresholds, s->weights};
+    if (how_of(node_options(n), &values, &s->how, &option, e) != 0)
         return error_wrap(e, "option '%s'", option);
+    load_agreement(n, s);
+    if (s->voter_count > AGREEMENT_VOTERS_MAX)
+        node_log(n, LOG_info, "status tells how far the first %d of %d voters agree",
+                 AGREEMENT_VOTERS_MAX, s->voter_count);
     return 0;
 }
 
@@ -206,37 +276,79 @@ read_vote(struct node *n, const struct unit *u, int link, int64_t steps, struct 
     return false;
 }
 
+/* What the voters said, each array NULL for one that says nothing at all. */
+static struct consensus_votes
+votes_of(struct consensus *s, const struct vote *votes, const bool *voted, int64_t steps)
+{
+    size_t                 room = (size_t)s->voter_count + 1;
+    const float          **scores = arena_take(&s->arena, room * sizeof(*scores));
+    const uint8_t        **said = arena_take(&s->arena, room * sizeof(*said));
+    struct consensus_votes in = {s->voter_count, steps, scores, said};
+
+    for (int v = 0; v < s->voter_count; v++) {
+        scores[v] = voted[v] ? votes[v].scores.at : NULL;
+        said[v] = voted[v] ? votes[v].said.at : NULL;
+    }
+    return in;
+}
+
 /* Label every step; the arrays of `out` are the arena's. */
 static void
-label_steps(struct node *n, struct consensus *s, const struct vote *votes, const bool *voted,
+label_steps(struct node *n, struct consensus *s, const struct consensus_votes *votes,
             struct labelled *out, bool wrong)
 {
-    int64_t steps = out->ends.count, tally[3] = {0};
-    float  *scores = arena_take(&s->arena, sizeof(float) * (size_t)(s->voter_count + 1));
+    size_t                  steps = (size_t)votes->steps;
+    int64_t                 tally[3] = {0};
+    struct consensus_labels l = {.labels = arena_take(&s->arena, steps + 1),
+                                 .ties = arena_take(&s->arena, steps + 1),
+                                 .agree = arena_take(&s->arena, sizeof(uint32_t) * steps + 1),
+                                 .counted = arena_take(&s->arena, sizeof(uint32_t) * steps + 1),
+                                 .means = arena_take(&s->arena, sizeof(float) * steps + 1)};
 
-    out->labels = (struct u8s){steps, arena_take(&s->arena, (size_t)steps)};
-    out->agree = (struct u32s){steps, arena_take(&s->arena, sizeof(uint32_t) * (size_t)steps)};
-    out->counted = (struct u32s){steps, arena_take(&s->arena, sizeof(uint32_t) * (size_t)steps)};
-    out->means = (struct f32s){steps, arena_take(&s->arena, sizeof(float) * (size_t)steps)};
-    for (int64_t j = 0; j < steps; j++) {
-        int count = 0;
-        for (int v = 0; v < s->voter_count; v++) {
-            if (!voted[v] || !votes[v].said.at[j])
-                continue;
-            float score = votes[v].scores.at[j];
-            if (score >= 0 && score <= 1)       /* NaN and what lies outside is nothing said */
-                scores[count++] = score;
-        }
-        out->counted.at[j] = (uint32_t)count;
-        out->labels.at[j] =
-            (uint8_t)consensus_label(&s->how, scores, count, &out->agree.at[j], &out->means.at[j]);
-        tally[out->labels.at[j]]++;
-    }
+    consensus_judge(&s->how, votes, &l);
+    out->labels = (struct u8s){votes->steps, l.labels};
+    out->agree = (struct u32s){votes->steps, l.agree};
+    out->counted = (struct u32s){votes->steps, l.counted};
+    out->means = (struct f32s){votes->steps, l.means};
+    if (l.tied > 0)
+        out->ties = (struct u8s){votes->steps, l.ties};
+    for (int64_t j = 0; j < votes->steps; j++)
+        tally[l.labels[j]]++;
     node_count(n, METRIC_steps_correct, tally[LABEL_correct]);
     node_count(n, METRIC_steps_wrong, tally[LABEL_incorrect]);
     node_count(n, METRIC_steps_unknown, tally[LABEL_unknown]);
+    node_count(n, METRIC_ties, l.tied);
     if (wrong)
         node_count(n, METRIC_gems, tally[LABEL_correct]);
+}
+
+/* What votes say beside their scores: the mean of the responses' scores, added in voter-id order,
+ * and the vectors of the first voter that gives some. */
+static void
+join_extras(struct consensus *s, const struct vote *votes, const bool *voted, struct labelled *out)
+{
+    double sum = 0;
+    int    given = 0;
+
+    for (int v = 0; v < s->voter_count; v++) {
+        const struct f32s *response = &votes[v].response, *vectors = &votes[v].embeddings;
+
+        if (!voted[v])
+            continue;
+        if (response->count == 1 && response->at[0] >= 0 && response->at[0] <= 1) {
+            sum += (double)response->at[0];
+            given++;
+        }
+        if (out->embeddings.count == 0 && out->ends.count > 0 &&
+            vectors->count % out->ends.count == 0)
+            out->embeddings = *vectors;
+    }
+    if (given > 0) {
+        float *mean = arena_take(&s->arena, sizeof(*mean));
+
+        *mean = (float)(sum / given);
+        out->response = (struct f32s){1, mean};
+    }
 }
 
 static int
@@ -275,7 +387,10 @@ consensus_take(struct node *n, struct unit *u, struct error *e)
 
     struct labelled out = {
         .rollout = steps.rollout, .ends = steps.ends, .kinds = steps.kinds};
-    label_steps(n, s, votes, voted, &out, !(steps.rollout.reward > o->correct_above));
+    struct consensus_votes said = votes_of(s, votes, voted, steps.ends.count);
+    label_steps(n, s, &said, &out, !(steps.rollout.reward > o->correct_above));
+    join_extras(s, votes, voted, &out);
+    count_agreement(s, &said);
     message_write(MESSAGE_labelled, &out, &s->body);
     if (node_linked(n, PORT_out))
         node_send(n, u, PORT_out, buffer_span(&s->body));
@@ -289,6 +404,9 @@ consensus_stop(struct node *n)
     struct consensus *s = node_state(n);
 
     free(s->voters);
+    free(s->names);
+    free(s->thresholds);
+    free(s->weights);
     arena_free(&s->arena);
     buffer_free(&s->body);
 }
@@ -303,5 +421,6 @@ const struct node_kind node_consensus = {
     .check = consensus_check,
     .start = consensus_start,
     .take = consensus_take,
+    .flush = consensus_flush,
     .stop = consensus_stop,
 };

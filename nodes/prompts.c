@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "nodes/reader/stream.h"
 
 static int

@@ -252,7 +252,7 @@ read_chunks(struct sat *s, const struct chunks *c, int64_t from, int64_t to)
     int32_t *ids = xarray((size_t)(count * length), sizeof(*ids));
     int64_t *starts = xarray((size_t)count + 1, sizeof(*starts));
     float *logits = xarray((size_t)(count * length), sizeof(*logits));
-    struct batch batch = {count * length, ids, count, starts};
+    struct batch batch = {count * length, ids, count, starts, NULL};
 
     for (int64_t i = 0; i < count; i++) {
         int32_t *at = ids + i * length;

@@ -26,6 +26,7 @@ struct scorer {
     struct model model;
     struct tokenizer *tokenizer;
     struct decoder *decoder;
+    const float *hidden;    /* (tokens, hidden_size) of the last run */
     int64_t room;           /* tokens the decoder was made for */
     int32_t *ids;           /* the batch being filled: (ids_room) */
     int64_t *starts, *rows; /* (sequences + 1), (rows_count) */
@@ -33,7 +34,7 @@ struct scorer {
 };
 
 /* For check(): is DIR a model of so many labels (0: a language model; a classifier of sequences may
- * have one) with a tokenizer? Reads no weights. With `tokenizer` not NULL the caller gets it and closes it. -> ERROR_model. */
+ * have one, a value model has) with a tokenizer? Reads no weights. With `tokenizer` not NULL the caller gets it and closes it. -> ERROR_model. */
 int scorer_check(const char *dir, int64_t labels, struct tokenizer **tokenizer, struct error *e);
 
 int scorer_open(struct scorer *s, const char *dir, int64_t labels, struct error *e);
@@ -48,6 +49,14 @@ bool scorer_add(struct scorer *s, const struct tokens *a, const struct tokens *b
 /* p(class_1 against class_0) of every place, in the order they were added. Classes are rows of the
  * head; both 0: its only one. */
 void scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores);
+
+/* As scorer_run(): p of each of COUNT classes among all rows of the head, softmax over all of them,
+ * p[place * count + k]. */
+void scorer_run_among_all(struct scorer *s, const int32_t *classes, int count, double *p);
+
+/* The final hidden state of place i of the last run, what the head sees: (hidden_size), until the
+ * next begins. */
+const float *scorer_hidden(const struct scorer *s, int64_t i);
 
 /* Sequences may have so many tokens. */
 int64_t scorer_length_max(const struct scorer *s);

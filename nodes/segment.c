@@ -362,6 +362,7 @@ cut_raw(const struct segment *s, struct span text, struct buffer *raw, struct er
             return cut_markers(s, text, raw, e);
         openers_find(text, raw);
         break;
+    case SEGMENT_given:     return error_set(e, ERROR_internal, "given steps are not cut");
     }
     return 0;
 }

@@ -35,6 +35,7 @@ enum segment_method {
     SEGMENT_paragraph,
     SEGMENT_sentence,
     SEGMENT_marker,
+    SEGMENT_given, /* not cut here: the steps came with the rollout */
     SEGMENT_sat
 };
 

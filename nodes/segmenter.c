@@ -7,6 +7,7 @@
 #include "nodes/origin.h"
 #include "nodes/sat.h"
 #include "nodes/segment.h"
+#include "nodes/spans.h"
 
 #define UNITS_IN_HAND 64 /* waiting for the model */
 
@@ -40,7 +41,8 @@ struct segmenter {
     int            first, count;
 };
 
-static const char *const method_names[] = {"line", "paragraph", "sentence", "marker", "sat", NULL};
+static const char *const method_names[] = {"line", "paragraph", "sentence", "marker", "given", "sat",
+                                           NULL};
 static const char *const paragraph_names[] = {"off", "split", "whole", NULL};
 static const char *const weighting_names[] = {"uniform", "hat", NULL};
 static const char *const prior_names[] = {"uniform", "gaussian", "lognormal", "polynomial", NULL};
@@ -49,7 +51,8 @@ static const struct option segmenter_options[] = {
     OPT_CHOICE(struct segmenter_options, method, FIXED, "paragraph", method_names,
                "where a step ends: after a line, a blank line or a sentence, before a match of "
                "`patterns` or a word that turns to checking or retrying (marker), or where a "
-               "Segment-any-Text model says (sat)"),
+               "Segment-any-Text model says (sat); given: as the input gives them (the reader's "
+               "steps_field)"),
     OPT_TEXTS(struct segmenter_options, patterns, FIXED, "",
               "method marker: regular expressions (PCRE2); each match begins a step. None: a line "
               "or sentence that begins with an opener (\"Wait\", \"Let me check\", \"Alternatively\" "
@@ -192,6 +195,9 @@ segmenter_check(struct check *c, struct error *e)
     if (o->method != SEGMENT_marker && o->patterns.count > 0)
         return check_fail(c, "patterns", e, "only method marker uses patterns; the method is %s",
                           method_names[o->method]);
+    if (o->method == SEGMENT_given && (o->min_bytes > 0 || o->max_bytes > 0))
+        return check_fail(c, o->min_bytes > 0 ? "min_bytes" : "max_bytes", e,
+                          "method given takes the steps as they are");
     if (segment_of(o, &s, &why) != 0)
         return check_fail(c, "patterns", e, "%s", why.text);
     segment_fini(&s);
@@ -217,6 +223,17 @@ segmenter_start(struct node *n, struct error *e)
     s->sat = sat_open(o->model, folder(o->tokenizer), &options, (int)o->threads, e);
     s->segment.sat = s->sat;
     return s->sat ? 0 : ERROR_model;
+}
+
+/* The steps that came with the rollout. */
+static int
+take_given(const struct rollout *r, struct buffer *ends, struct error *e)
+{
+    if (r->given_ends.count == 0 && r->response.length > 0)
+        return error_set(e, ERROR_input, "the rollout came without steps; see the reader's "
+                                         "steps_field");
+    buffer_add(ends, r->given_ends.at, sizeof(uint64_t) * (size_t)r->given_ends.count);
+    return spans_check(r->given_ends.at, r->given_ends.count, r->response.length, e);
 }
 
 /* What each step does, by its first words. */
@@ -246,10 +263,13 @@ answer(struct node *n, struct unit *u, const struct rollout *rollout)
     const struct segmenter_options *o = node_options(n);
     struct steps                    steps = {.rollout = *rollout};
     struct error                    why;
+    int                             rc;
 
     buffer_clear(&s->ends);
     buffer_clear(&s->body);
-    if (segment_cut(&s->segment, rollout->response, &s->ends, &why) != 0) {
+    rc = o->method == SEGMENT_given ? take_given(rollout, &s->ends, &why)
+                                    : segment_cut(&s->segment, rollout->response, &s->ends, &why);
+    if (rc != 0) {
         unit_dead(n, u, "%s", why.text);
         return;
     }

@@ -29,6 +29,7 @@ struct harness {
     char              *dir, *store, *lock;
     struct plan        plan;
     struct plan_node   nodes[2 * HARNESS_LINKS_MAX];
+    struct plan_node   declared;    /* owns the ports of a kind that declares them */
     struct plan_row    row;
     struct plan_link   links[HARNESS_LINKS_MAX];
     struct plan_link   outs[STORE_PORTS_MAX];
@@ -174,6 +175,20 @@ harness_open(const char *kind_name, const char *const *links, const char *const 
     return harness_open_kind(kind, links, options, e ? e : &own, e == NULL);
 }
 
+/* The kind with the ports that these options declare. Options that are wrong are check()'s to refuse. */
+static const struct node_kind *
+declared(struct harness *h, const struct node_kind *kind, const char *const *options)
+{
+    struct plan_node *self = &h->declared;
+    struct plan plan = {.folder = h->dir, .node_count = 1, .nodes = self};
+    self->id = (char *)"node";
+    self->kind = kind;
+    plan_options_add(h, self, options);
+    plan_declare(&plan, 0, NULL);
+    memset(h->options, 0, sizeof(h->options));
+    return self->kind;
+}
+
 struct harness *
 harness_open_kind(const struct node_kind *kind, const char *const *links, const char *const *options,
                   struct error *e, bool fails)
@@ -185,7 +200,7 @@ harness_open_kind(const struct node_kind *kind, const char *const *links, const 
     h->dir = xtext(template);
     h->store = xprint("%s/store", h->dir);
     h->lock = xprint("%s/store.lock", h->dir);
-    int index = plan_make(h, kind, links, options);
+    int index = plan_make(h, declared(h, kind, options), links, options);
     int rc = check_kind(h, index, e);
     if (rc == 0)
         rc = start(h, index, false, e);
@@ -218,6 +233,9 @@ harness_close(struct harness *h)
     free(h->store);
     free(h->lock);
     buffer_free(&h->body);
+    if (h->declared.declared)
+        free((void *)h->declared.declared->ports);
+    free(h->declared.declared);
     free(h);
 }
 

@@ -3,6 +3,7 @@
 #include "tests/judge_server.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,10 +21,13 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "tests/pooling_answer.h"
+#include "tests/judge_marks.h"
 
 #define BODY_BYTES_MAX (64 << 20)
 #define STEPS_MAX      4096
 #define HUGE_BYTES     (4 << 20)
+#define STALL_SECONDS  2.0
 
 struct judge_server {
     struct MHD_Daemon *daemon;
@@ -32,11 +36,11 @@ struct judge_server {
     char *script, *script_at, *then, *key, *last;
     int ledger;
     double latency;
-    int flaky;
+    int flaky, rude;
     int calls, repeated, inside, most;
     bool stopping;
-    uint64_t *seen;
-    int seen_count;
+    uint64_t *seen; /* a table by hash, at most half full; 0: free */
+    size_t seen_room, seen_count;
 };
 
 struct call {
@@ -80,14 +84,17 @@ verdict_of(const char *prompt, int more)
     json_t *steps = json_array();
     int count = 0;
 
+    const char *first = strstr(prompt, "<step_");
+    int from_step = first ? atoi(first + 6) : 0; /* of a window */
+
     for (const char *at = prompt; count < STEPS_MAX; count++) {
         char open[32], close[32];
         const char *from, *to;
         double share;
         int right;
 
-        snprintf(open, sizeof(open), "<step_%d>\n", count);
-        snprintf(close, sizeof(close), "\n</step_%d>", count);
+        snprintf(open, sizeof(open), "<step_%d>\n", from_step + count);
+        snprintf(close, sizeof(close), "\n</step_%d>", from_step + count);
         from = strstr(at, open);
         to = from ? strstr(from, close) : NULL;
         if (!to)
@@ -97,14 +104,14 @@ verdict_of(const char *prompt, int more)
         share = (double)(hash(prompt, (size_t)(to - prompt)) >> 40) / (double)(1 << 24);
         if (share < 1.0 / 16)
             right = !right;
-        json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f}", "i", count, "reason",
+        json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f}", "i", from_step + count, "reason",
                                                right ? "it follows" : "it does not follow", "label",
                                                right ? "correct" : "incorrect", "score",
                                                right ? 0.75 + share / 4 : share / 4));
         at = to;
     }
     if (more > 0)
-        json_array_append_new(steps, json_pack("{s:i, s:s}", "i", count, "label", "correct"));
+        json_array_append_new(steps, json_pack("{s:i, s:s}", "i", from_step + count, "label", "correct"));
     else if (more < 0 && count > 0)
         json_array_remove(steps, (size_t)count - 1);
     return json_pack("{s:o}", "steps", steps);
@@ -141,10 +148,22 @@ static char *
 answer_text(const char *word, struct span request_text)
 {
     json_t *request = json_loadb(request_text.at, request_text.length, 0, NULL), *verdict;
+    char *text;
     const char *prompt = prompt_of(request);
-    int more = strcmp(word, "few") == 0 ? -1 : strcmp(word, "many") == 0;
-    char *json, *text, *words = NULL;
 
+    if (json_object_get(request, "encoding_format")) {
+        text = pooling_answer(word, request);
+        json_decref(request);
+        return text;
+    }
+    int more = strcmp(word, "few") == 0 ? -1 : strcmp(word, "many") == 0;
+    char *json, *words = NULL;
+
+    if (strcmp(word, "marks") == 0 || strcmp(word, "letters") == 0) {
+        text = judge_marks(prompt, word[0] == 'l');
+        json_decref(request);
+        return text;
+    }
     verdict = verdict_of(prompt, more);
     json = json_dumps(verdict, JSON_COMPACT | JSON_REAL_PRECISION(6));
     if (strcmp(word, "fenced") == 0)
@@ -164,6 +183,33 @@ answer_text(const char *word, struct span request_text)
     free(json);
     free(words);
     return text;
+}
+
+/* What a server may charge for a call that arrived whole: all that it read, and the whole answer,
+ * even where that is cut off or nobody waits for it. An error costs nothing. */
+static void
+charge_of(const char *word, struct span request, json_int_t *read, json_int_t *written)
+{
+    static const char *const cut_off[] = {"half", "nothing", "hang", NULL};
+    static const char *const errors[] = {"context", "quota", "redirect", "echo", NULL};
+    json_t *body, *usage;
+    char *text;
+
+    *read = *written = 0;
+    for (const char *const *w = errors; *w; w++)
+        if (strcmp(*w, word) == 0)
+            return;
+    if (atoi(word) >= 100)
+        return;
+    for (const char *const *w = cut_off; *w; w++)
+        word = strcmp(*w, word) == 0 ? "ok" : word;
+    text = answer_text(word, request);
+    body = json_loads(text, 0, NULL);
+    usage = json_object_get(body, "usage");
+    *read = json_integer_value(json_object_get(usage, "prompt_tokens"));
+    *written = json_integer_value(json_object_get(usage, "completion_tokens"));
+    json_decref(body);
+    free(text);
 }
 
 /* ---- answering ---- */
@@ -222,14 +268,42 @@ reply_error(struct MHD_Connection *connection, unsigned status, const char *code
 }
 
 static enum MHD_Result
+add_line(void *own, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct buffer *lines = own;
+    size_t from = lines->length;
+
+    (void)kind;
+    buffer_print(lines, "%s: %s\n", name, value ? value : "");
+    for (char *at = lines->at + from; *at != ':'; at++)
+        *at = (char)tolower((unsigned char)*at);
+    return MHD_YES;
+}
+
+static enum MHD_Result
+reply_headers(struct MHD_Connection *connection)
+{
+    struct buffer lines = {0};
+    enum MHD_Result rc;
+
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, add_line, &lines);
+    buffer_add(&lines, "", 1);
+    rc = reply(connection, 200, completion(lines.at, 1), NULL, NULL);
+    buffer_free(&lines);
+    return rc;
+}
+
+static enum MHD_Result
 answer(struct MHD_Connection *connection, const char *word, struct span body)
 {
     const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     const char *colon = strchr(word, ':');
     int status = atoi(word);
 
-    if (strcmp(word, "nothing") == 0 || strcmp(word, "hang") == 0)
+    if (strcmp(word, "nothing") == 0 || strcmp(word, "hang") == 0 || strcmp(word, "stall") == 0)
         return MHD_NO;
+    if (strcmp(word, "headers") == 0)
+        return reply_headers(connection);
     if (strcmp(word, "half") == 0)
         return reply_half(connection, answer_text("ok", body));
     if (strcmp(word, "context") == 0)
@@ -246,6 +320,8 @@ answer(struct MHD_Connection *connection, const char *word, struct span body)
         free(message);
         return rc;
     }
+    if (strcmp(word, "format") == 0 && memmem(body.at, body.length, "response_format", 15))
+        return reply_error(connection, 500, "", "1 validation error: body response_format type", NULL);
     if (status >= 100 && status < 600)
         return reply_error(connection, (unsigned)status, "scripted", "scripted by the test",
                            colon ? colon + 1 : NULL);
@@ -254,23 +330,49 @@ answer(struct MHD_Connection *connection, const char *word, struct span body)
 
 /* ---- a call ---- */
 
+static void
+seen_put(uint64_t *table, size_t room, uint64_t key)
+{
+    size_t i = key % room;
+
+    while (table[i] && table[i] != key)
+        i = (i + 1) % room;
+    table[i] = key;
+}
+
 /* Has this key been here before? Remembers it. Under the lock. */
 static bool
 seen_before(struct judge_server *s, uint64_t key)
 {
-    for (int i = 0; i < s->seen_count; i++)
-        if (s->seen[i] == key)
-            return true;
-    s->seen = xresize(s->seen, (size_t)(s->seen_count + 1) * sizeof(*s->seen));
-    s->seen[s->seen_count++] = key;
+    size_t i;
+
+    key |= key == 0;
+    if (s->seen_count * 2 >= s->seen_room) {
+        size_t room = s->seen_room ? s->seen_room * 4 : 1024;
+        uint64_t *table = xarray(room, sizeof(*table));
+        for (i = 0; i < s->seen_room; i++)
+            if (s->seen[i])
+                seen_put(table, room, s->seen[i]);
+        free(s->seen);
+        s->seen = table;
+        s->seen_room = room;
+    }
+    i = key % s->seen_room;
+    while (s->seen[i] && s->seen[i] != key)
+        i = (i + 1) % s->seen_room;
+    if (s->seen[i])
+        return true;
+    s->seen[i] = key;
+    s->seen_count++;
     return false;
 }
 
 /* The word for this call, copied. Under the lock. */
 static char *
-next_word(struct judge_server *s, const char *authorization, uint64_t request, bool repeated)
+next_word(struct judge_server *s, const char *authorization, uint64_t key, bool repeated)
 {
-    static const char *const flaws[] = {"500", "429:0", "half", "nothing"};
+    static const char *const flaws[] = {"500", "503", "408", "429:0", "half", "nothing", "stall"};
+    static const char *const rude[] = {"garbage", "empty", "null", "prose", "few", "many"};
     char *word;
 
     if (s->key) {
@@ -286,8 +388,10 @@ next_word(struct judge_server *s, const char *authorization, uint64_t request, b
         s->script_at += length + (s->script_at[length] == ',');
         return word;
     }
-    if (!repeated && (int)(request % 100) < s->flaky)
-        return xtext(flaws[request / 100 % 4]);
+    if ((int)(key % 100) < s->rude)
+        return xtext(rude[key / 100 % 6]);
+    if (!repeated && (int)(key % 100) < s->rude + s->flaky)
+        return xtext(flaws[key / 100 % 7]);
     return xtext(s->then);
 }
 
@@ -334,8 +438,9 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     const char *idempotency =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Idempotency-Key");
-    uint64_t request = hash(body.at, body.length);
+    uint64_t request = hash(body.at, body.length), key_hash;
     char key[160], *word;
+    json_int_t read, written;
     bool repeated;
     enum MHD_Result rc;
 
@@ -343,25 +448,49 @@ whole_call(struct judge_server *s, struct MHD_Connection *connection, struct cal
     if (!idempotency || strpbrk(key, "\"\\"))
         snprintf(key, sizeof(key), "%016" PRIx64, request);
     pthread_mutex_lock(&s->lock);
-    repeated = seen_before(s, hash(key, strlen(key)));
+    key_hash = hash(key, strlen(key));
+    repeated = seen_before(s, key_hash);
     s->calls++;
     s->repeated += repeated;
     s->inside++;
     s->most = s->inside > s->most ? s->inside : s->most;
     free(s->last);
     s->last = span_copy(body);
-    word = next_word(s, authorization, request, repeated);
+    word = next_word(s, authorization, key_hash, repeated);
     c->number = s->calls;
-    write_ledger(s, "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s}\n", c->number,
-                 key, word, repeated ? "true" : "false");
+    charge_of(word, body, &read, &written);
+    write_ledger(s,
+                 "\"call\":%d,\"key\":\"%s\",\"answer\":\"%s\",\"repeated\":%s,\"read\":%lld,"
+                 "\"written\":%lld}\n",
+                 c->number, key, word, repeated ? "true" : "false", (long long)read,
+                 (long long)written);
     pthread_cond_broadcast(&s->changed);
-    linger(s, strcmp(word, "hang") == 0 ? 3600
-                                        : s->latency * (double)(request >> 40) / (double)(1 << 24));
+    linger(s, strcmp(word, "hang") == 0    ? 3600
+              : strcmp(word, "stall") == 0 ? STALL_SECONDS
+                                           : s->latency * (double)(request >> 40) / (1 << 24));
     s->inside--;
     pthread_mutex_unlock(&s->lock);
     rc = answer(connection, word, body);
     free(word);
     return rc;
+}
+
+/* GET /v1/models: one model, m. No call, no ledger. */
+static enum MHD_Result
+list_models(struct judge_server *s, struct MHD_Connection *connection)
+{
+    const char *authorization =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    char *wanted = xprint("Bearer %s", s->key ? s->key : "");
+    bool good = !s->key || (authorization && strcmp(authorization, wanted) == 0);
+
+    free(wanted);
+    if (!good)
+        return reply_error(connection, 401, "invalid_api_key", "no such key", NULL);
+    return reply(connection, 200,
+                 xtext("{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\","
+                       "\"max_model_len\":4096}]}"),
+                 NULL, NULL);
 }
 
 static enum MHD_Result
@@ -383,7 +512,11 @@ told(void *own, struct MHD_Connection *connection, const char *url, const char *
         *length = 0;
         return MHD_YES;
     }
-    if (strcmp(method, "POST") != 0 || strcmp(url, "/v1/chat/completions") != 0)
+    if (strcmp(method, "GET") == 0 && strcmp(url, "/v1/models") == 0)
+        return list_models(s, connection);
+    if (strcmp(method, "POST") != 0 ||
+        (strcmp(url, "/v1/chat/completions") != 0 && strcmp(url, "/pooling") != 0 &&
+         strcmp(url, "/v1/embeddings") != 0))
         return reply_error(connection, 404, "not_found", "no such path", NULL);
     return whole_call(s, connection, c);
 }
@@ -427,6 +560,7 @@ judge_server_start(const struct judge_server_options *o, struct error *e)
     s->key = o->key ? xtext(o->key) : NULL;
     s->latency = o->latency_seconds;
     s->flaky = o->flaky_percent;
+    s->rude = o->rude_percent;
     s->ledger = o->ledger ? open(o->ledger, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (o->ledger && s->ledger < 0)
         error_set(e, ERROR_file, "%s: %s", o->ledger, strerror(errno));

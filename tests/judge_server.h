@@ -1,11 +1,16 @@
 /* judge_server: a chat-completions server for tests, with every bad manner a judge can meet and a
  * ledger of its own: an append-only file with one JSON line for each call that arrived whole, and
  * one for each answer that left whole, which no node can rewrite:
- *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false}    {"at":T,"answered":N}
+ *   {"at":T,"call":N,"key":"...","answer":"WORD","repeated":false,"read":R,"written":W}
+ *   {"at":T,"answered":N}
  * T is the wall clock in microseconds, as bash's EPOCHREALTIME without its point; "repeated" says
- * that a call of the same key came before. A client that died within a call leaves no "answered".
+ * that a call of the same key came before; R and W are the tokens it charges. A client that died
+ * within a call leaves no "answered".
  *
  * An answer is a word:
+ *   marks     marks of the steps in the request, with log-probabilities (tests/judge_marks.h)
+ *   letters   one letter of those listed in the request, likewise
+ *   format    500 with a validator's words where the request has a response_format, else ok
  *   ok        a verdict on the steps in the request: arithmetic is computed, and one step in
  * sixteen (by hash) is judged wrongly. A function of the request alone. fenced    the same, within
  * chatter and a code fence few many  a verdict with one step too few, too many       prose    words
@@ -15,7 +20,11 @@
  * byte hang      no byte until the client goes                   context  400, the context is too
  * long quota     429 insufficient_quota                          echo     401, with the key in its
  * message redirect  302                                             NNN      that status; NNN:S
- * with Retry-After S
+ * with Retry-After S stall     silence for two seconds, then closed
+ *   headers   a completion whose content is the request's headers, names in small letters
+ *
+ * GET /v1/models lists the model m, and is no call.
+ * POST /pooling and /v1/embeddings are answered too (tests/pooling_answer.h).
  *
  * The first calls get the words of `script`, in order of arrival; all later ones get `then`. */
 #ifndef TESTS_JUDGE_SERVER_H
@@ -32,7 +41,10 @@ struct judge_server_options {
     const char *then;       /* NULL: "ok" */
     const char *key;        /* calls without it get 401; NULL: none is asked for */
     double latency_seconds; /* calls take a share of it, by hash of the request */
-    int flaky_percent; /* so many calls (by hash) get 500, 429:0, half or nothing when first seen */
+    int flaky_percent; /* so many calls (by hash of the key) get 500, 503, 408, 429:0, half, nothing
+                        * or stall when first seen: trying again helps */
+    int rude_percent;  /* so many (by hash of the key) get garbage, empty, null, prose, few or many
+                        * each time: another answer must be asked for */
 };
 
 struct judge_server *judge_server_start(const struct judge_server_options *o, struct error *e);

@@ -23,13 +23,13 @@ serve_again() {     # LEDGER SECONDS: another server, with an empty ledger
     serve "$@"
 }
 
-# FILE IN_FLIGHT: the topology with its llm_judge behind JUDGE_URL; exit code 1 when it has none, or its `with` is not one line
+# FILE IN_FLIGHT: the topology with its llm_judge behind JUDGE_URL, without a cache (so that each answer is a call); exit code 1 when it has none, or its `with` is not one line
 behind_http() {
     awk -v n="$2" '
         /^  - / { inside = 0 }
         /kind: *llm_judge/ { inside = 1 }
         inside && /^ *with: *\{.*\} *$/ {
-            sub(/\{.*/, "{backend: http, url: \"${JUDGE_URL}\", model: arith, in_flight: " n "}")
+            sub(/\{.*/, "{backend: http, url: \"${JUDGE_URL}\", model: arith, in_flight: " n ", cache_bytes: 0}")
             inside = 0; found++
         }
         { print }

@@ -107,7 +107,7 @@ against_naive(int64_t hidden, int64_t heads, int64_t kv_heads, int64_t head_dim)
 {
     int32_t ids[12];
     int64_t starts[] = {0, 5, 5, 6, 12};
-    struct batch b = {12, ids, 4, starts};
+    struct batch b = {12, ids, 4, starts, NULL};
     struct model m;
     float  *dhidden, *grads;
     double *slope;
@@ -176,7 +176,7 @@ company_changes_nothing(void **state)
 
     for (int i = 0; i < N; i++) {
         int64_t starts[] = {0, lengths[i]};
-        struct batch b = {lengths[i], ids[i], 1, starts};
+        struct batch b = {lengths[i], ids[i], 1, starts, NULL};
 
         fill_ids(ids[i], lengths[i], 100 + (uint64_t)i);
         alone[i] = xarray((size_t)(lengths[i] * H), sizeof(float));
@@ -196,7 +196,7 @@ company_changes_nothing(void **state)
             starts[count + 1] = starts[count] + lengths[i];
             count++;
         }
-        struct batch b = {starts[count], batch_ids, count, starts};
+        struct batch b = {starts[count], batch_ids, count, starts, NULL};
         const float *out = decoder_forward(round % 2 ? d : kept, &m, &b);
 
         for (int64_t s = 0; s < count; s++)
@@ -223,7 +223,7 @@ cache_is_the_decoder(void **state)
     make_model(&m, H, 4, 2, 6);
     struct decoder *d = decoder_new(&m, N * L, 0);
     struct decoder_cache *c = cache_new(&m, N + 1, L);
-    struct batch b = {N * L, ids, N, starts};
+    struct batch b = {N * L, ids, N, starts, NULL};
 
     fill_ids(ids, N * L, 9);
     for (int i = 0; i <= N; i++)
@@ -277,7 +277,9 @@ empty_and_small_batches(void **state)
     make_model(&m, 24, 4, 2, 6);
     assert_true(m.count < 20000);
     struct decoder *d = decoder_new(&m, 3, 1);
-    struct batch    batches[] = {{0, ids, 0, none}, {0, ids, 2, empty}, {3, ids, 3, odd}};
+    struct batch    batches[] = {
+        {0, ids, 0, none, NULL}, {0, ids, 2, empty, NULL}, {3, ids, 3, odd, NULL},
+    };
     struct error    e;
 
     for (int i = 0; i < 3; i++) {
@@ -301,14 +303,14 @@ bad_batches_are_refused(void **state)
 
     (void)state;
     make_model(&m, 8, 2, 1, 4);
-    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good}, &m, 4, &e), 0);
-    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good}, &m, 1, &e), ERROR_limit);
-    assert_int_equal(batch_check(&(struct batch){2, ids, 1, late}, &m, 4, &e), ERROR_input);
-    assert_int_equal(batch_check(&(struct batch){1, ids, 2, falling}, &m, 4, &e), ERROR_input);
-    assert_int_equal(batch_check(&(struct batch){2, ids, 1, short_}, &m, 4, &e), ERROR_input);
-    assert_int_equal(batch_check(&(struct batch){2, ids, 0, good}, &m, 4, &e), ERROR_input);
-    assert_int_equal(batch_check(&(struct batch){2, ids + 1, 1, good}, &m, 4, &e), ERROR_input);
-    assert_int_equal(batch_check(&(struct batch){2, ids + 2, 1, good}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good, NULL}, &m, 4, &e), 0);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, good, NULL}, &m, 1, &e), ERROR_limit);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, late, NULL}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){1, ids, 2, falling, NULL}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 1, short_, NULL}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids, 0, good, NULL}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids + 1, 1, good, NULL}, &m, 4, &e), ERROR_input);
+    assert_int_equal(batch_check(&(struct batch){2, ids + 2, 1, good, NULL}, &m, 4, &e), ERROR_input);
     model_free(&m);
 }
 
@@ -332,9 +334,9 @@ batches_add_up(void **state)
     float *parts = xarray((size_t)m.count, sizeof *parts);
     struct decoder *d = decoder_new(&m, N, 1);
     struct batch batches[] = {
-        {N, ids, 6, all},
-        {all[CUT], ids, CUT, all},
-        {N - all[CUT], ids + all[CUT], 6 - CUT, rest},
+        {N, ids, 6, all, NULL},
+        {all[CUT], ids, CUT, all, NULL},
+        {N - all[CUT], ids + all[CUT], 6 - CUT, rest, NULL},
     };
 
     for (int i = 0; i < 3; i++) {
@@ -347,6 +349,62 @@ batches_add_up(void **state)
     free(dhidden);
     free(whole);
     free(parts);
+}
+
+static void
+same_read(const char *what, const float *out, const float *hidden, int64_t width,
+          const int64_t *starts, const int64_t *from, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int64_t at = (starts[i] + from[i]) * width;
+
+        sets_same(what, starts[i + 1] * width - at, out + at, hidden + at);
+    }
+}
+
+/* Rows that are not read (at the front, none, all, of several chunks) leave the others' hidden
+ * states and all gradients as they are, bit for bit. */
+static void
+unread_rows_change_nothing(void **state)
+{
+    static const int64_t starts[] = {0, 30, 31, 200, 200, 560, 700}, from[] = {7, 1, 0, 0, 180, 139};
+    enum { N = 700, H = 24 };
+    int32_t ids[N];
+
+    (void)state;
+    fill_ids(ids, N, 16);
+    for (size_t v = 0; v < sizeof varieties / sizeof *varieties; v++) {
+        struct model m;
+
+        variety = varieties[v];
+        make_model(&m, H, 4, 2, 6);
+        float *dhidden = sets_floats(N * H, 17, 1), *grads[2];
+        float *hidden = xarray(N * H, sizeof *hidden);
+        struct decoder *d = decoder_new(&m, N, 1), *forward = decoder_new(&m, N, 0);
+        struct batch batches[] = {{N, ids, 6, starts, NULL}, {N, ids, 6, starts, from}};
+
+        for (int i = 0; i < 6; i++)
+            memset(dhidden + starts[i] * H, 0, (size_t)(from[i] * H) * sizeof *dhidden);
+        for (int i = 0; i < 2; i++) {
+            const float *out = decoder_forward(d, &m, &batches[i]);
+
+            grads[i] = xarray((size_t)m.count, sizeof *grads[i]);
+            if (i == 0)
+                memcpy(hidden, out, N * H * sizeof *out);
+            else
+                same_read("kept", out, hidden, H, starts, from, 6);
+            decoder_backward(d, &m, dhidden, grads[i]);
+        }
+        same_read("not kept", decoder_forward(forward, &m, &batches[1]), hidden, H, starts, from, 6);
+        sets_same("gradient", m.count, grads[1], grads[0]);
+        decoder_free(d);
+        decoder_free(forward);
+        model_free(&m);
+        free(dhidden);
+        free(hidden);
+        free(grads[0]);
+        free(grads[1]);
+    }
 }
 
 /* Hidden states, loss gradients and the weights after a step with `count` threads, in one array. */
@@ -385,7 +443,7 @@ threads_change_nothing(void **state)
     static const int     counts[] = {2, 3, 7};
     enum { N = 140, H = 72 };
     int32_t ids[N];
-    struct batch b = {N, ids, 5, starts};
+    struct batch b = {N, ids, 5, starts, NULL};
 
     (void)state;
     fill_ids(ids, N, 15);
@@ -423,7 +481,7 @@ sets_agree_at(int64_t head_dim)
     fill_ids(ids, N, 8);
     fill_ids(targets, N, 9);
     for (int i = 0; i < 2; i++) {
-        struct batch b = {N, ids, 4, starts};
+        struct batch b = {N, ids, 4, starts, NULL};
         struct head  head = head_of(&m);
         struct head_gradient g = {.c = c, .e = c + 1, .h = c + 2, .entries = NULL};
         float *at, *dhidden, entropy[N];
@@ -475,6 +533,7 @@ run(void)
         cmocka_unit_test(empty_and_small_batches),
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(batches_add_up),
+        cmocka_unit_test(unread_rows_change_nothing),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(sets_agree),
     };

@@ -74,7 +74,7 @@ logits_are_those_of_transformers(void **state)
         const json_t *want = json_object_get(one, "logits");
 
         starts[1] = ids_of(json_object_get(one, "ids"), ids);
-        struct batch b = {starts[1], ids, 1, starts};
+        struct batch b = {starts[1], ids, 1, starts, NULL};
         encoder_run(m, &b, labels, got);
         for (int64_t k = 0; k < starts[1] * labels; k++) {
             double w = json_number_value(json_array_get(want, (size_t)k));
@@ -122,12 +122,12 @@ a_token_does_not_know_its_neighbours(void **state)
         {
             int64_t from = starts[count];
             int64_t length = ids_of(json_object_get(one, "ids"), ids + from), ends[2] = {0, length};
-            struct batch b = {length, ids + from, 1, ends};
+            struct batch b = {length, ids + from, 1, ends, NULL};
 
             encoder_run(m, &b, 1, alone + from);
             starts[++count] = from + length;
         }
-        struct batch all = {starts[count], ids, count, starts};
+        struct batch all = {starts[count], ids, count, starts, NULL};
         encoder_threads(m, threads);
         encoder_run(m, &all, 1, together);
         assert_memory_equal(alone, together, (size_t)starts[count] * sizeof(float));

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "commands/answers.h"
 #include "commands/margin.h"
 #include "kernels/decoder.h"
@@ -131,7 +131,7 @@ score(const struct model *m, const struct margin_rollout *r, float *logp, float 
         targets[k] = k + 1 < r->count ? r->ids[k + 1] : -1;
     head_statistics(
         work, &head, r->count,
-        decoder_forward(d, m, &(struct batch){r->count, r->ids, 1, (int64_t[]){0, r->count}}),
+        decoder_forward(d, m, &(struct batch){r->count, r->ids, 1, (int64_t[]){0, r->count}, NULL}),
         targets, logp, lse, entropy);
     decoder_free(d);
     head_work_free(work);

@@ -75,7 +75,7 @@ run_begin(struct run *r, const char *name, int tied, int64_t labels)
         r->ids[i] = (int32_t)ids->values[i];
     for (int64_t s = 0; s < lengths->count; s++)
         r->starts[s + 1] = r->starts[s] + (int64_t)lengths->values[s];
-    r->batch = (struct batch){ids->count, r->ids, lengths->count, r->starts};
+    r->batch = (struct batch){ids->count, r->ids, lengths->count, r->starts, NULL};
     for (int64_t s = 0; s < lengths->count; s++)
         for (int64_t t = r->starts[s]; t < r->starts[s + 1]; t++)
             r->targets[t] = t + 1 < r->starts[s + 1] ? r->ids[t + 1] : -1;

@@ -23,6 +23,7 @@ for ((i = 0; i < rollouts; i++)); do
     printf '{"id":"p%d","prompt":"%d+1-2=?","response":"%d+1=%d\\n%d-2=%d\\nso %d","reward":%d}\n' \
         $i $a $a $b $b $c $c $((1 - i % 2))
 done >rollouts.jsonl
+# No cache: identical answers are judged each for itself, so that calls can be counted, and the store alone keeps what was paid for.
 cat >both.yaml <<YAML
 name: judged
 seed: 1
@@ -32,7 +33,7 @@ nodes:
   - id: critic
     kind: llm_judge
     inputs: {in: s/steps}
-    with: {backend: http, url: "\${JUDGE_URL}", model: m, in_flight: $in_flight, api_key_env: JUDGE_KEY}
+    with: {backend: http, url: "\${JUDGE_URL}", model: m, in_flight: $in_flight, api_key_env: JUDGE_KEY, cache_bytes: 0}
     replicas: REPLICAS
   - {id: gems, kind: consensus, inputs: {steps: s/steps, votes: [critic/votes]}, with: {rule: all}}
   - {id: o, kind: sink, inputs: {in: gems/out}}
@@ -52,6 +53,10 @@ lines() { sort "$1/o.jsonl" | sha256sum; }
 critic_pid() { "$sluice" status "$1" --json 2>/dev/null | tr '{' '\n' | sed -n '/"id":"critic"/s/.*"pid":\([0-9][0-9]*\).*/\1/p'; }
 
 serve quiet.ledger
+tell "check --online asks the server, which knows the model, and calls nothing" eval \
+    '"$sluice" check flow.yaml --online | grep -q "^critic: .* knows .m." && [ ! -s quiet.ledger ]'
+tell "check --online says where a server was named that does not answer" eval \
+    'JUDGE_URL=http://127.0.0.1:1/v1 "$sluice" check flow.yaml --online 2>&1 | grep -q "flow.yaml:[0-9]*:[0-9]*: node .critic.: http"'
 "$sluice" run flow.yaml --run quiet >quiet.out 2>&1
 tell "an undisturbed run ends" [ $? = 0 ]
 kill $server_pid; wait $server_pid

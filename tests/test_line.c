@@ -416,6 +416,51 @@ finish(void **state)
     return 0;
 }
 
+static void
+steps_are_put_together_with_their_ends(void **state)
+{
+    static const char *const refuse[][2] = {
+        {"{\"prompt\":\"P\",\"response\":\"x\",\"reward\":0,\"cut\":\"a\"}", "the steps are text"},
+        {"{\"prompt\":\"P\",\"reward\":0,\"cut\":[]}", "a list of another length"},
+        {"{\"prompt\":\"P\",\"reward\":0,\"cut\":[\"a\",7]}", "step 1 is a number"},
+        {"{\"prompt\":\"P\",\"reward\":0,\"cut\":[\"a\",\"\"]}", "the last step is empty"},
+    };
+    const struct line_how how = {0}, named = {.steps_field = "cut"}, none = {.steps_field = "none"};
+    struct line           line;
+    struct error          e = {0};
+
+    (void)state;
+    assert_int_equal(read_one(&how,
+                              "{\"problem\":\"P\",\"steps\":[\"one\",\"\",\"two\\n\",\"three \","
+                              "\"four\"],\"reward\":0}",
+                              &line, &e),
+                     0);
+    assert_true(span_is(line.items[0].rollout.response, "one\n\n\n\ntwo\nthree four"));
+    const struct u64s *ends = &line.items[0].rollout.given_ends;
+    const uint64_t     want[] = {5, 7, 11, 17, 21};
+    assert_int_equal(ends->count, 5);
+    assert_memory_equal(ends->at, want, sizeof(want));
+    line_free(&line);
+
+    /* A response is preferred to steps that nobody named. */
+    assert_int_equal(read_one(&how, "{\"prompt\":\"P\",\"response\":\"R\",\"steps\":[\"x\"],"
+                                    "\"reward\":1}",
+                              &line, &e),
+                     0);
+    assert_true(span_is(line.items[0].rollout.response, "R"));
+    assert_int_equal(line.items[0].rollout.given_ends.count, 0);
+    line_free(&line);
+    assert_int_equal(read_one(&named, "{\"prompt\":\"P\",\"response\":\"R\",\"cut\":[\"x\"],"
+                                      "\"reward\":1}",
+                              &line, &e),
+                     0);
+    assert_true(span_is(line.items[0].rollout.response, "x"));
+    line_free(&line);
+    refused(&none, "{\"prompt\":\"P\",\"steps\":[\"x\"],\"reward\":1}", "no response");
+    for (size_t i = 0; i < sizeof(refuse) / sizeof(refuse[0]); i++)
+        refused(&named, refuse[i][0], refuse[i][1]);
+}
+
 int
 main(void)
 {
@@ -431,6 +476,7 @@ main(void)
         cmocka_unit_test(a_given_reward_is_used_and_a_missing_one_verified),
         cmocka_unit_test(keys_tell_groups_apart),
         cmocka_unit_test(conversations_become_chatml),
+        cmocka_unit_test(steps_are_put_together_with_their_ends),
     };
     return cmocka_run_group_tests(tests, NULL, finish);
 }

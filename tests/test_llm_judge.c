@@ -188,7 +188,7 @@ static const struct {
     {"many", "has 4 steps, not 3", 3}, {"garbage", "not a JSON object", 3},
     {"empty", "not a JSON object", 3}, {"null", "not a chat completion", 3},
     {"400", "400: scripted", 3},       {"huge", "larger than max_response_bytes", 3},
-    {"context", "maximum context", 1},
+    {"context", "maximum context", 8}, /* shortened until nothing is left to shorten */
 };
 
 static void
@@ -515,7 +515,7 @@ a_spent_budget_pauses_and_more_money_goes_on(void **state)
     assert_int_equal(judge_server_calls(b.server), calls);
     assert_non_null(strstr(harness_node(b.h)->why, "over budget: 0.4"));
     options = (struct llm_options *)(uintptr_t)node_options(harness_node(b.h));
-    options->budget_usd = 100;
+    options->remote.budget_usd = 100;
     assert_int_equal(node_kind_find("llm_judge")->changed(harness_node(b.h), "budget_usd", &e), 0);
     run_until(&b, 20);
     assert_int_equal(judge_server_calls(b.server), 20);
@@ -576,7 +576,7 @@ status_says_what_it_waits_for(void **state)
 
 /* What check() refuses, by option. */
 static const struct {
-    const char *options[8];
+    const char *options[12];
     const char *words;
 } refused[] = {
     {{"model", "m"}, "url"},
@@ -588,6 +588,16 @@ static const struct {
     {{"model", "m", "url", "http://x/v1", "prompt", "/nonexistent/prompt"}, "prompt"},
     {{"model", "/nonexistent", "backend", "local"}, "model"},
     {{"backend", "local"}, "folder"},
+    {{"model", "m", "url", "http://x/v1", "prompt", "bcgp"}, "did you mean 'bcpg'?"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "expected", "prompt", "bcpg"}, "{{@form score}}"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "prompt", "score"}, "{{@form rank}}"},
+    {{"model", "m", "url", "http://x/v1", "prompt", "rank"}, "needs scoring: rank"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "expected", "format", "schema"}, "must be text"},
+    {{"model", "m", "url", "http://x/v1", "votes", "3"}, "set temperature"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "votes", "3"}, "set temperature"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "window_steps", "3"}, "whole responses"},
+    {{"model", "x", "backend", "local", "votes", "2", "temperature", "1"}, "asked once"},
+    {{"model", "x", "backend", "local", "scoring", "rank", "prompt", "one_step"}, "scoring"},
 };
 
 static void
@@ -601,6 +611,124 @@ bad_options_are_refused_before_anything_runs(void **state)
         if (!strstr(e.text, refused[i].words))
             fail_msg("row %zu: '%s'", i, e.text);
     }
+}
+
+/* A unit whose response is these words, each a step. */
+static void
+give_words(struct bench *b, uint64_t ordinal, uint64_t first, uint32_t size, const char *words)
+{
+    uint64_t ends[32];
+    struct steps steps = {.rollout = {.id = span_text("w"),
+                                      .prompt = span_text("why?"),
+                                      .response = span_text(words)},
+                          .ends = {0, ends}};
+
+    for (uint64_t at = 0; words[at];) {
+        at += strcspn(words + at, " ");
+        at += words[at] == ' ';
+        ends[steps.ends.count++] = at;
+    }
+    harness_give(b->h, 0, ordinal, first, size, &steps);
+}
+
+static void
+expect_scores(struct bench *b, uint64_t ordinal, const char *wanted)
+{
+    struct arena arena = {0};
+    struct vote v = read_vote(b, ordinal, &arena);
+    struct buffer got = {0};
+
+    for (int64_t i = 0; i < v.said.count; i++) {
+        buffer_print(&got, v.said.at[i] ? "%.4g" : "-", (double)v.scores.at[i]);
+        if (v.outside.count)
+            buffer_print(&got, "~%.4g", (double)v.outside.at[i]);
+        if (v.agreement.count)
+            buffer_print(&got, "/%.4g", (double)v.agreement.at[i]);
+        buffer_text(&got, ";");
+    }
+    if (v.response.count)
+        buffer_print(&got, " =%.4g", (double)v.response.at[0]);
+    buffer_add(&got, "", 1);
+    assert_string_equal(got.at, wanted);
+    buffer_free(&got);
+    arena_free(&arena);
+}
+
+static void
+expected_marks_become_scores_and_outside(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {.then = "marks"};
+
+    (void)state;
+    bench_open(&b, &o, (const char *const[]){"scoring", "expected", "window_steps", "2", NULL});
+    give_words(&b, 0, 0, 1, "a bx c");
+    run_until(&b, 1);
+    assert_int_equal(judge_server_calls(b.server), 2);
+    /* 5 * .75 + 4 * .125 = 4.25; 1 * .75 + 2 * .125 = 1 */
+    expect_scores(&b, 0, "0.8125~0.125;0~0.125;0.8125~0.125; =0.2708");
+    bench_close(&b);
+}
+
+static void
+groups_are_ranked_when_they_are_whole(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {.then = "letters"};
+
+    (void)state;
+    bench_open(&b, &o,
+               (const char *const[]){"scoring", "rank", "votes", "2", "in_flight", "4", NULL});
+    give_words(&b, 0, 0, 4, "x x");
+    give_words(&b, 3, 0, 4, "x x x");
+    give_words(&b, 4, 4, 1, "alone");
+    run_until(&b, 1);
+    assert_int_equal(judge_server_calls(b.server), 0); /* the one that is alone needs none */
+    expect_scores(&b, 4, "-;");
+    give_words(&b, 2, 0, 4, "good");
+    harness_give_closing(b.h, 0, 1, 0, 4, "routed");
+    for (int turns = 0; turns < 400 && b.count < 4; turns++) {
+        struct harness_message m;
+        struct error e = {0};
+        assert_int_equal(harness_run(b.h, 0.05, &e), 0);
+        while (harness_take(b.h, "votes", &m)) {
+            assert_true(m.closing == (m.ordinal == 1));
+            buffer_clear(&b.votes[m.ordinal]);
+            if (!m.closing)
+                buffer_add(&b.votes[m.ordinal], m.body.at, m.body.length);
+            b.count++;
+        }
+    }
+    assert_int_equal(judge_server_calls(b.server), 2);
+    expect_scores(&b, 2, "-; =1");
+    expect_scores(&b, 0, "-;-; =0.5");
+    expect_scores(&b, 3, "-;-;-; =0");
+    bench_close(&b);
+}
+
+static void
+votes_of_one_judge_and_a_server_without_schemas(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {.then = "format"};
+    struct arena arena = {0};
+    struct vote v;
+
+    (void)state;
+    bench_open(&b, &o,
+               (const char *const[]){"format", "schema", "votes", "3", "temperature", "1",
+                                     "in_flight", "1", NULL});
+    give(&b, 1);
+    give(&b, 3);
+    run_until(&b, 2);
+    /* two formats that it does not know, told once for each open question; then words */
+    assert_true(judge_server_calls(b.server) >= 8 && judge_server_calls(b.server) <= 12);
+    v = read_vote(&b, 3, &arena);
+    assert_int_equal(v.said.count, 3);
+    assert_int_equal(v.agreement.count, 3);
+    assert_true(v.agreement.at[0] > 0.5f);
+    arena_free(&arena);
+    bench_close(&b);
 }
 
 int
@@ -625,6 +753,9 @@ main(void)
         cmocka_unit_test(a_killed_call_stays_paid_for),
         cmocka_unit_test(status_says_what_it_waits_for),
         cmocka_unit_test(bad_options_are_refused_before_anything_runs),
+        cmocka_unit_test(expected_marks_become_scores_and_outside),
+        cmocka_unit_test(groups_are_ranked_when_they_are_whole),
+        cmocka_unit_test(votes_of_one_judge_and_a_server_without_schemas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

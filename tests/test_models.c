@@ -115,7 +115,7 @@ run_begin(struct run *r, const char *name)
         r->ids[i] = (int32_t)ids->values[i];
     for (int64_t s = 0; s < lengths->count; s++)
         r->starts[s + 1] = r->starts[s] + (int64_t)lengths->values[s];
-    r->batch = (struct batch){ids->count, r->ids, lengths->count, r->starts};
+    r->batch = (struct batch){ids->count, r->ids, lengths->count, r->starts, NULL};
     place_targets(r);
     r->decoder = decoder_new(&r->model, TOKENS_MAX, 1);
     run_forward(r, &r->model);
@@ -399,7 +399,7 @@ company_changes_nothing(void **state)
         d = decoder_new(&r.model, TOKENS_MAX, 1);
         for (int64_t s = 0; s < r.batch.sequences; s++) {
             int64_t at = r.starts[s], starts[] = {0, r.starts[s + 1] - at};
-            struct batch one = {starts[1], r.ids + at, 1, starts};
+            struct batch one = {starts[1], r.ids + at, 1, starts, NULL};
 
             sets_same("hidden", starts[1] * width, decoder_forward(d, &r.model, &one),
                       r.hidden + at * width);

@@ -326,7 +326,7 @@ check_table(const char *owner, const struct option *rows, size_t size)
         if (rows != node_common_options && option_find(node_common_options, r->name))
             fail_msg("%s.%s hides an option common to all nodes", owner, r->name);
         if (r->standard && (*r->standard || r->kind == OPTION_text || r->kind == OPTION_path) &&
-            r->kind != OPTION_texts && options_set(rows, options, r->name, r->standard, &e) != 0)
+            !option_listed(r) && options_set(rows, options, r->name, r->standard, &e) != 0)
             fail_msg("%s: %s", owner, e.text);
     }
     options_fini(rows, options);

@@ -102,6 +102,74 @@ one_judged_step(void **state)
 }
 
 static void
+expect_window(const char *template, int64_t shown, int64_t from, int64_t to, const char *wanted)
+{
+    struct error e = {0};
+    struct prompt *p = prompt_new(span_text(template), PROMPT_all, &e);
+    struct prompt_messages m = {0};
+    struct prompt_values v = values(0, "");
+
+    if (!p)
+        fail_msg("%s", e.text);
+    v.shown = shown;
+    v.from = from;
+    v.to = to;
+    prompt_render(p, &v, &m);
+    buffer_add(&m.at[0].text, "", 1);
+    assert_string_equal(m.at[0].text.at, wanted);
+    prompt_messages_free(&m);
+    prompt_free(p);
+}
+
+static void
+windows_show_what_stands_before(void **state)
+{
+    static const char template[] =
+        "{{#omitted}}-{{omitted}}{{/omitted}}{{#context}}C{{/context}}{{^context}}N{{/context}}"
+        "{{#previous}}<{{index}}:{{step}}>{{/previous}}{{count}}{{#steps}}[{{number}}:{{step}}]"
+        "{{/steps}}{{previous}}";
+
+    (void)state;
+    expect_window(template, 0, 0, 0, "N3[1:one\n][2:two\n][3:three]");
+    expect_window(template, 0, 1, 2, "C<0:one\n>1[2:two\n]one\n");
+    expect_window(template, 1, 2, 3, "-1C<1:two\n>1[3:three]two\n");
+    expect_window(template, 2, 2, 3, "-2N1[3:three]");
+    expect_window("{{#steps}}{{previous}};{{/steps}}", 1, 1, 3, ";two\n;");
+}
+
+static void
+responses_under_letters(void **state)
+{
+    static const char template[] =
+        "{{@form rank}}\n{{problem}} {{count}}{{#responses}} {{letter}}={{response}}{{/responses}}";
+    struct span responses[3] = {span_text("x"), span_text("{{y}}"), span_text("")};
+    struct error e = {0};
+    struct prompt *p = prompt_new(span_text(template), PROMPT_all, &e);
+    struct prompt_messages m = {0};
+    struct prompt_values v = {
+        .problem = span_text("?"), .responses = responses, .response_count = 3};
+
+    (void)state;
+    assert_non_null(p);
+    assert_int_equal(prompt_form(p), FORM_rank);
+    assert_int_equal(prompt_scope(p), PROMPT_group);
+    prompt_render(p, &v, &m);
+    buffer_add(&m.at[0].text, "", 1);
+    assert_string_equal(m.at[0].text.at, "? 3 A=x B={{y}} C=");
+    prompt_messages_free(&m);
+    prompt_free(p);
+}
+
+static void
+json_is_a_condition(void **state)
+{
+    (void)state;
+    expect("{{#json}}J{{/json}}{{^json}}T{{/json}}", PROMPT_all, 0, "", "user:T|");
+    expect("{{^answer}}no{{/answer}}", PROMPT_all, 0, "", "user:no|");
+    expect("{{^answer}}no{{/answer}}", PROMPT_all, 0, "5", "user:|");
+}
+
+static void
 chat_messages(void **state)
 {
     (void)state;
@@ -114,21 +182,34 @@ static void
 broken_templates_name_their_line(void **state)
 {
     (void)state;
-    refuse("a\nb {{setp}}", PROMPT_all, "line 2: {{setp}} is unknown; did you mean {{step}}?");
-    refuse("a\n{{problem", PROMPT_all, "line 2: {{ without }}");
-    refuse("{{#steps}}\n\n{{step}}", PROMPT_all, "line 1: {{#steps}} is never closed");
-    refuse("x\n{{/steps}}", PROMPT_all, "line 2: {{/steps}} closes nothing");
+    refuse("a\nb {{setp}}", PROMPT_all,
+           "line 2, column 3: {{setp}} is unknown; did you mean {{step}}?");
+    refuse("a\n{{problem", PROMPT_all, "line 2, column 1: {{ without }}");
+    refuse("{{#steps}}\n\n{{step}}", PROMPT_all, "line 1, column 1: {{#steps}} is never closed");
+    refuse("x\n{{/steps}}", PROMPT_all, "line 2, column 1: {{/steps}} closes nothing");
     refuse("{{#answer}}\n{{#steps}}{{/answer}}", PROMPT_all,
-           "line 2: {{/answer}} closes the open section steps");
+           "line 2, column 11: {{/answer}} closes the open section steps");
     refuse("{{#steps}}{{#steps}}{{/steps}}{{/steps}}", PROMPT_all, "loop inside a loop");
     refuse("{{step}}", PROMPT_all, "only inside {{#steps}}");
-    refuse("{{#previous}}{{/previous}}", PROMPT_all, "needs one judged step");
     refuse("{{#problem}}{{/problem}}", PROMPT_all, "is a value");
     refuse("{{steps}}", PROMPT_all, "is a section");
     refuse("{{#user}}x{{/user}}", PROMPT_step, "a local model reads plain text");
-    refuse("{{#user}}x{{/user}} y", PROMPT_all, "stands outside");
+    refuse("{{#user}}x{{/user}} y", PROMPT_all, "line 1, column 21: something stands outside");
     refuse("{{#steps}}{{#user}}{{/user}}{{/steps}}", PROMPT_all, "cannot stand inside");
     refuse("{{}}", PROMPT_all, "is unknown");
+    refuse("\xc3\xa4\xc3\xb6 {{nope}}", PROMPT_all, "line 1, column 4: {{nope}}");
+    refuse("{{^steps}}{{/steps}}", PROMPT_all, "is no condition");
+    refuse("{{^answer}}", PROMPT_all, "{{^answer}} is never closed");
+    refuse("{{@from score}}", PROMPT_all, "line 1, column 1: {{@from score}} is unknown");
+    refuse("{{@form scroe}}", PROMPT_all, "did you mean 'score'?");
+    refuse("x\n{{@form score}}", PROMPT_all, "line 2, column 1: {{@form score}} is not the first");
+    refuse("{{@form score}}\n{{@form score}}", PROMPT_all, "is not the first");
+    refuse("{{@form rank}}", PROMPT_step, "asks about several responses");
+    refuse("{{#responses}}{{/responses}}", PROMPT_all, "needs {{@form rank}}");
+    refuse("{{letter}}", PROMPT_step, "needs {{@form rank}}");
+    refuse("{{@form rank}}\n{{#steps}}{{/steps}}", PROMPT_all,
+           "line 2, column 1: {{#steps}} speaks");
+    refuse("{{@form rank}}{{response}}", PROMPT_all, "only inside {{#responses}}");
 }
 
 static void
@@ -175,53 +256,106 @@ files_are_read_and_blamed(void **state)
     assert_int_equal(e.code, ERROR_file);
 }
 
+/* Every shipped template on one window of one rollout (of three for rank), with and without an
+ * expected answer, against files that a person has read: tests/golden/prompts/NAME.txt. With
+ * SLUICE_GOLDEN_WRITE=1 in the environment they are written instead. */
 static void
-the_built_in_templates_are_sound(void **state)
+render_golden(const char *name, struct buffer *out)
 {
+    bool step = strstr(name, "_step") != NULL;
+    struct span responses[3] = {span_text("2+3=5\nso 5"), span_text("two"), span_text("2+3=6")};
     struct error e = {0};
-    struct prompt *all = prompt_new(span_text(prompt_default_all), PROMPT_all, &e);
-    struct prompt *step = prompt_new(span_text(prompt_default_step), PROMPT_step, &e);
+    struct prompt *p = prompt_new(prompt_shipped(name), step ? PROMPT_step : PROMPT_all, &e);
     struct prompt_messages m = {0};
-    struct prompt_values v = values(1, "5");
 
-    (void)state;
-    assert_non_null(all);
-    assert_non_null(step);
-    prompt_render(all, &v, &m);
-    assert_int_equal(m.count, 2);
-    buffer_add(&m.at[1].text, "", 1);
-    assert_non_null(strstr(m.at[1].text.at, "<step_2>\nthree\n</step_2>"));
-    assert_non_null(strstr(m.at[1].text.at, "<expected_answer>5</expected_answer>"));
-    assert_non_null(strstr(m.at[1].text.at, "exactly 3 entries"));
-    prompt_render(step, &v, &m);
-    buffer_add(&m.at[0].text, "", 1);
-    assert_non_null(strstr(m.at[0].text.at, "Solution so far:\none\n\nNext step:\ntwo\n"));
+    if (!p)
+        fail_msg("%s: %s", name, e.text);
+    for (int turn = 0; turn < 3; turn++) {
+        struct prompt_values v = values(step ? turn : 0, turn ? "5" : "");
+        v.json = turn == 1;
+        v.from = turn == 2 && !step ? 2 : 0;
+        v.shown = turn == 2 && !step;
+        v.responses = responses;
+        v.response_count = 3;
+        prompt_render(p, &v, &m);
+        for (int i = 0; i < m.count; i++)
+            buffer_print(out, "=== %d %s\n%.*s\n", turn, prompt_role_name(m.at[i].role),
+                         (int)m.at[i].text.length, m.at[i].text.at);
+    }
     prompt_messages_free(&m);
-    prompt_free(all);
-    prompt_free(step);
+    prompt_free(p);
 }
 
-/* examples/prompts hold the built-in templates, for users to copy. */
 static void
-the_shipped_files_are_the_built_in_templates(void **state)
+the_shipped_templates_render_as_they_were_read(void **state)
 {
-    static const struct {
-        const char *path, *text, *tail;
-    } files[] = {{"examples/prompts/all_steps.txt", prompt_default_all, ""},
-                 {"examples/prompts/one_step.txt", prompt_default_step, "\n"}};
+    (void)state;
+    for (int i = 0; prompt_shipped_names[i]; i++) {
+        char *path = xprint("tests/golden/prompts/%s.txt", prompt_shipped_names[i]);
+        struct buffer got = {0}, want = {0};
+        FILE *f = fopen(path, getenv("SLUICE_GOLDEN_WRITE") ? "w" : "r");
+
+        if (!f)
+            fail_msg("%s is missing", path);
+        render_golden(prompt_shipped_names[i], &got);
+        if (getenv("SLUICE_GOLDEN_WRITE"))
+            assert_int_equal(fwrite(got.at, 1, got.length, f), got.length);
+        buffer_reserve(&want, 65536);
+        want.length = getenv("SLUICE_GOLDEN_WRITE") ? 0 : fread(want.at, 1, 65535, f);
+        fclose(f);
+        if (!getenv("SLUICE_GOLDEN_WRITE")) {
+            buffer_add(&want, "", 1);
+            buffer_add(&got, "", 1);
+            assert_string_equal(got.at, want.at);
+        }
+        buffer_free(&got);
+        buffer_free(&want);
+        free(path);
+    }
+    assert_null(prompt_shipped("nope").at);
+}
+
+/* Any template at all: refused with a place, or rendered. Run under sanitizers. */
+static void
+mutated_templates_are_refused_or_rendered(void **state)
+{
+    static const char more[] = "{}#^/!@\n ";
+    uint64_t x = 88172645463325252ULL;
+    int good = 0, bad = 0;
 
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        char text[8192];
-        FILE *f = fopen(files[i].path, "r");
-        size_t length = strlen(files[i].text), got;
-        assert_non_null(f);
-        got = fread(text, 1, sizeof(text) - 1, f);
-        fclose(f);
-        text[got] = 0;
-        assert_memory_equal(text, files[i].text, length);
-        assert_string_equal(text + length, files[i].tail);
+    for (int round = 0; round < 4000; round++) {
+        struct span text = prompt_shipped(prompt_shipped_names[round % 7]);
+        char *copy = span_copy(text);
+        struct error e = {0};
+        struct prompt_messages m = {0};
+        struct span responses[2] = {span_text("a"), span_text("b")};
+        struct prompt_values v = values(1, round % 2 ? "5" : "");
+        for (int k = 0; k <= round % 3; k++) {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            copy[x % text.length] = (x >> 32) % 3 ? more[(x >> 40) % (sizeof(more) - 1)]
+                                                  : text.at[(x >> 40) % text.length];
+        }
+        struct prompt *p =
+            prompt_new(span_of(copy, text.length), round % 5 ? PROMPT_all : PROMPT_step, &e);
+        v.responses = responses;
+        v.response_count = 2;
+        if (p) {
+            prompt_render(p, &v, &m);
+            assert_true(m.count >= 1);
+            good++;
+        } else {
+            assert_memory_equal(e.text, "line ", 5);
+            assert_non_null(strstr(e.text, ", column "));
+            bad++;
+        }
+        prompt_messages_free(&m);
+        prompt_free(p);
+        free(copy);
     }
+    assert_true(good > 500 && bad > 500);
 }
 
 int
@@ -231,12 +365,15 @@ main(void)
         cmocka_unit_test(values_are_put_in_and_never_read_for_tags),
         cmocka_unit_test(loops_and_conditions),
         cmocka_unit_test(one_judged_step),
+        cmocka_unit_test(windows_show_what_stands_before),
+        cmocka_unit_test(responses_under_letters),
+        cmocka_unit_test(json_is_a_condition),
         cmocka_unit_test(chat_messages),
         cmocka_unit_test(broken_templates_name_their_line),
         cmocka_unit_test(a_zero_byte_and_a_huge_template_are_refused),
         cmocka_unit_test(files_are_read_and_blamed),
-        cmocka_unit_test(the_built_in_templates_are_sound),
-        cmocka_unit_test(the_shipped_files_are_the_built_in_templates),
+        cmocka_unit_test(mutated_templates_are_refused_or_rendered),
+        cmocka_unit_test(the_shipped_templates_render_as_they_were_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

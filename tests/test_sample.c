@@ -253,7 +253,7 @@ static double
 plain_likelihood(const struct model *m, const int32_t *ids, int64_t count, int64_t context)
 {
     struct decoder *d = decoder_new(m, 64, 0);
-    struct batch b = {count, ids, 1, (int64_t[]){0, count}};
+    struct batch b = {count, ids, 1, (int64_t[]){0, count}, NULL};
     const float *hidden = decoder_forward(d, m, &b);
     double sum = 0;
 

@@ -147,7 +147,7 @@ test_greedy(void **state)
 
         memcpy(text, ids[p], (size_t)n * sizeof(*text));
         while (n < 12) { /* the model's positions */
-            struct batch b = {n, text, 1, (int64_t[]){0, n}};
+            struct batch b = {n, text, 1, (int64_t[]){0, n}, NULL};
             const float *hidden = decoder_forward(d, &m, &b) + (n - 1) * 16;
             double top = -INFINITY;
             int32_t best = 0;
@@ -187,7 +187,7 @@ test_distribution(void **state)
     struct model m = small_model(64);
     struct sampler_prompt prompt = {ids[0], lengths[0], 0};
     struct decoder *d = decoder_new(&m, 16, 0);
-    struct batch b = {3, ids[0], 1, (int64_t[]){0, 3}};
+    struct batch b = {3, ids[0], 1, (int64_t[]){0, 3}, NULL};
 
     (void)state;
     for (int t = 0; t < 2; t++) {

@@ -261,6 +261,36 @@ bad_options_are_refused(void **state)
     }
 }
 
+/* Steps that came with the rollout are taken if they tile it; without them it is a dead letter. */
+static void
+given_steps_are_taken_as_they_are(void **state)
+{
+    static const char *const options[] = {"method", "given", "all", "true", NULL};
+    struct harness          *h = harness_open("segmenter", links, options, NULL);
+    struct harness_message   m;
+    uint64_t                 good[] = {1, 4}, bad[] = {1, 3};
+    struct rollout           r = rollout("abcd", 1);
+
+    (void)state;
+    r.given_ends = (struct u64s){2, good};
+    harness_give(h, 0, 0, 0, 4, &r);
+    r.given_ends.at = bad;
+    harness_give(h, 0, 1, 0, 4, &r);
+    r.given_ends = (struct u64s){0};
+    harness_give(h, 0, 2, 0, 4, &r);
+    r.response = span_text("");
+    harness_give(h, 0, 3, 0, 4, &r);
+    harness_run(h, 5, NULL);
+    expect_steps(h, 0, 2, (const uint64_t[]){1, 4});
+    for (int i = 1; i < 3; i++) {
+        assert_true(harness_take(h, "steps", &m));
+        assert_int_equal(m.ordinal, i);
+        assert_true(m.closing);
+    }
+    expect_steps(h, 3, 0, NULL);
+    harness_close(h);
+}
+
 int
 main(void)
 {
@@ -272,6 +302,7 @@ main(void)
         cmocka_unit_test(steps_are_told_apart_by_their_openers),
         cmocka_unit_test(a_model_cuts_the_same_after_a_crash),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(given_steps_are_taken_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* The answer check: what counts as the number of a text, and when two numbers are the same. */
-#include "base/verify.h"
+#include "kernels/verify.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

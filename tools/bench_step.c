@@ -59,7 +59,7 @@ data_new(struct data *d, int64_t tokens, int64_t sequences)
     d->targets = xarray(n, sizeof *d->targets);
     d->c = xarray(n, sizeof *d->c);
     d->starts = xarray((size_t)sequences + 1, sizeof *d->starts);
-    d->batch = (struct batch){tokens, d->ids, sequences, d->starts};
+    d->batch = (struct batch){tokens, d->ids, sequences, d->starts, NULL};
 }
 
 static void
@@ -185,7 +185,7 @@ struct bench {
     struct head_work *work;
     struct threads   *threads;
     float   *logp, *lse, *dhidden, *grads, *m, *v;
-    int64_t *starts;            /* of the batch's sequences, from 0 */
+    int64_t *starts, *from;     /* of the batch's sequences, from 0 */
     int64_t  step;
 };
 
@@ -195,7 +195,7 @@ bench_batch(struct bench *b, int64_t first, int64_t last)
 {
     const struct data *d = &b->data;
     int64_t at = d->starts[first], tokens = d->starts[last] - at;
-    struct batch batch = {tokens, d->ids + at, last - first, b->starts};
+    struct batch batch = {tokens, d->ids + at, last - first, b->starts, b->from};
     struct head head = head_of(&b->model);
     struct head_gradient g = {.c = d->c + at, .same = 1};
     const int32_t *targets = d->targets + at;
@@ -204,6 +204,13 @@ bench_batch(struct bench *b, int64_t first, int64_t last)
 
     for (int64_t s = first; s <= last; s++)
         b->starts[s - first] = d->starts[s] - at;
+    for (int64_t s = first; s < last; s++) {
+        int64_t i = d->starts[s];
+
+        while (i < d->starts[s + 1] && d->targets[i] < 0)
+            i++;
+        b->from[s - first] = i - d->starts[s];
+    }
     hidden = decoder_forward(b->decoder, &b->model, &batch);
     head_statistics(b->work, &head, tokens, hidden, targets, b->logp, b->lse, NULL);
     for (int64_t i = 0; i < tokens; i++)
@@ -284,6 +291,7 @@ bench_begin(struct bench *b)
             n = (size_t)(all->starts[last] - all->starts[first]);
     }
     b->starts = xarray((size_t)all->sequences + 1, sizeof *b->starts);
+    b->from = xarray((size_t)all->sequences, sizeof *b->from);
     b->decoder = decoder_new(&b->model, (int64_t)n, 1);
     b->work = head_work_new();
     head_keep(b->work, HELD);

@@ -65,7 +65,7 @@ bench_begin(struct bench *b, int64_t tokens, int64_t length)
             .reward = s % 2, .mean = 0.5, .group_size = 2, .group = s / 2, .weight = 1,
             .named_row = -1,
         };
-    b->batch = (struct batch){n, b->ids, sequences, b->starts};
+    b->batch = (struct batch){n, b->ids, sequences, b->starts, NULL};
     b->decoder = decoder_new(&b->model, n, 1);
     b->work = head_work_new();
     head_keep(b->work, HELD);

@@ -12,7 +12,7 @@ usage(FILE *out)
 {
     fputs("usage: judge_server [--port N] [--ledger FILE] [--script WORDS] [--then WORD] [--key "
           "KEY]\n"
-          "                    [--latency SECONDS] [--flaky PERCENT]\n"
+          "                    [--latency SECONDS] [--flaky PERCENT] [--rude PERCENT]\n"
           "Answers POST /v1/chat/completions on 127.0.0.1 and prints its port. WORD: ok (the "
           "default: the\n"
           "arithmetic in each step is computed, with a few mistakes, alike for the same request), "
@@ -33,6 +33,7 @@ main(int argc, char **argv)
         {"script", required_argument, NULL, 's'}, {"then", required_argument, NULL, 't'},
         {"key", required_argument, NULL, 'k'},    {"latency", required_argument, NULL, 'w'},
         {"flaky", required_argument, NULL, 'f'},  {"mode", required_argument, NULL, 'm'},
+        {"rude", required_argument, NULL, 'r'},
         {"help", no_argument, NULL, 'h'},         {0},
     };
     struct judge_server_options o = {0};
@@ -63,6 +64,9 @@ main(int argc, char **argv)
             break;
         case 'f':
             o.flaky_percent = atoi(optarg);
+            break;
+        case 'r':
+            o.rude_percent = atoi(optarg);
             break;
         case 'm':
             break; /* arith is the only one */

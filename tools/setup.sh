@@ -3,8 +3,8 @@
 # The list is the one in README.md, "Libraries". Root or passwordless sudo; else it says what to type.
 set -eu
 packages="gcc make pkg-config libzmq3-dev liblmdb-dev libmsgpack-dev libyaml-dev libcurl4-openssl-dev
-libjansson-dev libpcre2-dev libutf8proc-dev libzstd-dev zlib1g-dev libxxhash-dev libopenblas-dev
-libcmocka-dev libmicrohttpd-dev zstd $*"
+libjansson-dev libpcre2-dev libutf8proc-dev libzstd-dev zlib1g-dev libxxhash-dev libsodium-dev
+libopenblas-dev libmpfr-dev libgmp-dev libcmocka-dev libmicrohttpd-dev zstd $*"
 missing=
 for p in $packages; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)

@@ -4,6 +4,8 @@
 
 #include "nodes/learner/learner.h"
 
+#define SLICE_SECONDS 0.05 /* data_noise() begins no further sample after so long */
+
 /* The sample of an entry, copied into the arena. */
 int
 data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e)
@@ -63,6 +65,73 @@ data_baselines(struct learner *l, struct error *e)
         node_log(l->node, LOG_warning,
                  "more than %d kinds of steps: those met later have a baseline of 0",
                  BASELINE_KINDS_MAX);
+    return rc;
+}
+
+/* The record of an entry, copied into the arena; *there: it has one. */
+static int
+noise_record(struct learner *l, int64_t i, struct noise_record *r, bool *there, struct error *e)
+{
+    char room[LEARNER_KEY_MAX], *copy;
+    struct span value;
+
+    *there = node_get(l->node, learner_key(room, 'n', l->entries.at[i].ordinal), &value);
+    if (!*there)
+        return 0;
+    copy = arena_take(&l->arena, value.length);
+    memcpy(copy, value.at, value.length);
+    return noise_read(span_of(copy, value.length), r, e);
+}
+
+void
+data_noise_begin(struct learner *l)
+{
+    noise_begin(&l->noise, (enum noise_mode)l->options->label_noise, learner_classes(l->objective));
+    l->noise_at = 0;
+    l->phase = PHASE_noise;
+}
+
+int
+data_noise(struct learner *l, struct error *e)
+{
+    double from = node_now(l->node);
+    const char *why;
+    int rc = 0;
+
+    for (; rc == 0 && l->noise_at < 2 * l->round_count && node_now(l->node) - from < SLICE_SECONDS;
+         l->noise_at++) {
+        struct noise_record r;
+        bool there;
+
+        arena_clear(&l->arena);
+        rc = noise_record(l, l->noise_at % l->round_count, &r, &there, e);
+        if (rc == 0 && l->noise_at < l->round_count)
+            noise_look(&l->noise, there ? &r : NULL);
+        else if (rc == 0)
+            noise_measure(&l->noise, there ? &r : NULL);
+    }
+    arena_clear(&l->arena);
+    if (rc < 0)
+        return rc;
+    node_why(l->node, "computing which labels are to be believed: %lld of %lld samples, twice",
+             (long long)(l->noise_at / 2), (long long)l->round_count);
+    if (l->noise_at < 2 * l->round_count)
+        return 0;
+    if (!noise_fit(&l->noise, &why))
+        node_log(l->node, LOG_warning, "label_noise: every label is believed, for %s", why);
+    l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
+    return 0;
+}
+
+int
+data_soften(struct learner *l, int64_t i, struct sample *s, struct error *e)
+{
+    struct noise_record r;
+    bool there;
+    int rc = noise_record(l, i, &r, &there, e);
+
+    if (rc == 0 && there)
+        noise_apply(&l->noise, i, &r, s, &l->arena);
     return rc;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
 #include "kernels/model_config.h"
 #include "kernels/sampler.h"
 #include "nodes/learner/held_out.h"

@@ -51,11 +51,12 @@ initial_config(const struct learner_options *o, struct model_config *config, str
         return error_set(e, ERROR_model,
                          "'%s' is a classifier; objective '%s' trains a language model", o->model,
                          objective->name);
-    if (config->head == MODEL_HEAD_sequence)
+    if (config->head == MODEL_HEAD_sequence || config->head == MODEL_HEAD_value)
         return error_set(e, ERROR_model,
-                         "'%s' classifies whole sequences; a classifier of tokens or a process "
-                         "reward model can be trained",
-                         o->model);
+                         "'%s' %s; a classifier of tokens or a process reward model can be trained",
+                         o->model,
+                         config->head == MODEL_HEAD_value ? "gives one value for each token"
+                                                          : "classifies whole sequences");
     rc = model_config_check(config, e);
     if (rc == 0 && config->positions_usable < config->max_position_embeddings &&
         o->max_tokens > config->positions_usable)

@@ -322,6 +322,21 @@ read_source(struct learner *l, const struct unit *u, struct labelled *labelled,
     return 0;
 }
 
+/* What the label noise filter needs of the steps, where the labels count. */
+static void
+put_vectors(struct learner *l, const struct unit *u, const struct labelled *labelled,
+            const struct sample *sample)
+{
+    char room[LEARNER_KEY_MAX];
+
+    if (!l->options->label_noise || (sample->correct && !learner_classes(l->objective)))
+        return;
+    buffer_clear(&l->vectors);
+    noise_write(labelled, &l->rules.response, sample_skip(&l->rules), &l->vectors);
+    if (l->vectors.length > 0)
+        node_put(l->node, learner_key(room, 'n', u->ordinal), buffer_span(&l->vectors));
+}
+
 static int
 learner_take(struct node *n, struct unit *u, struct error *e)
 {
@@ -349,6 +364,7 @@ learner_take(struct node *n, struct unit *u, struct error *e)
         return rc;
     l->lacks_behaviour = l->lacks_behaviour || (learner_recorded(l) && !sample.logps && !sample.injected);
     node_put(n, learner_key(room, 's', u->ordinal), buffer_span(&l->record));
+    put_vectors(l, u, &labelled, &sample);
     node_count(n, METRIC_gems, gems);
     if (l->lacks_behaviour)
         node_wake(n);

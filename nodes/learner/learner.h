@@ -7,6 +7,7 @@
 #include "graph/node.h"
 #include "kernels/schedule.h"
 #include "nodes/learner/evaluate.h"
+#include "nodes/learner/noise.h"
 #include "nodes/learner/order.h"
 #include "nodes/learner/output.h"
 #include "nodes/learner/sample.h"
@@ -77,7 +78,7 @@ struct progress {
     int64_t kept[LEARNER_KEEP_MAX]; /* steps whose directories stay, oldest first */
 };
 
-enum phase { PHASE_wait, PHASE_reference, PHASE_train, PHASE_final, PHASE_done };
+enum phase { PHASE_wait, PHASE_noise, PHASE_reference, PHASE_train, PHASE_final, PHASE_done };
 
 struct learner {
     struct node *node;
@@ -104,6 +105,9 @@ struct learner {
     int64_t round_count; /* entries of the round under way */
     int64_t reference_at;
     struct select_rules select;
+    struct noise noise;         /* of the labels of the round */
+    int64_t noise_at;           /* samples of both its looks that were looked at */
+    struct buffer vectors;      /* of the unit being taken */
     struct baselines baselines; /* of the steps of the round, where advantages are of steps */
     bool lacks_behaviour;       /* a sample came without the log-probabilities that are needed */
     struct pass pass;
@@ -169,6 +173,12 @@ void round_pass(struct learner *l, struct pass *pass, int64_t which);
 /* The sample of entry i, copied into the arena. */
 int data_sample(struct learner *l, int64_t i, struct sample *s, struct error *e);
 int data_baselines(struct learner *l, struct error *e); /* fills them from every step of the round */
+/* The noise of the round: begins PHASE_noise, and looks at some more samples, until it is fitted to
+ * every step and training goes on. */
+void data_noise_begin(struct learner *l);
+int data_noise(struct learner *l, struct error *e);
+/* Gives sample i of the entries the weights that came of it. */
+int data_soften(struct learner *l, int64_t i, struct sample *s, struct error *e);
 /* ERROR_topology: what the objective needs and no later rollout could mend. */
 int data_check(struct learner *l, struct error *e);
 int data_lacks_behaviour(struct learner *l, struct error *e); /* that error */
@@ -192,6 +202,6 @@ bool round_follow_waits(const struct learner *l);
 /* Keys of the store. */
 #define LEARNER_KEY_MAX 9
 struct span learner_key(char *room, char kind,
-                        uint64_t ordinal); /* kind: 's' sample, 'r' reference, 'p' progress */
+                        uint64_t ordinal); /* kind: 's' sample, 'r' reference, 'n' noise_record, 'p' progress */
 
 #endif

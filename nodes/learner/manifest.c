@@ -64,6 +64,7 @@ option_value(const struct option *row, const void *options)
     case OPTION_choice:
         return json_string(row->choices[*(const int *)(const void *)field]);
     case OPTION_texts:
+    case OPTION_pairs:
         return texts_value((const struct texts *)(const void *)field);
     default:
         return NULL;

@@ -11,7 +11,12 @@ static const char *const objective_names[] = {
 #undef OBJECTIVE
     NULL,
 };
-static const char *const verify_names[] = {"exact", "numeric", NULL}; /* enum verify_mode */
+static const char *const verify_names[] = { /* enum verify_mode */
+#define VERIFY(name, meaning) #name,
+#include "kernels/verify.def"
+#undef VERIFY
+    NULL,
+};
 static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 /* enum chat_format, and after it the model's own. */
 const char *const learner_prompt_formats[] = {
@@ -182,6 +187,11 @@ const struct option learner_option_table[] = {
     OPT_FLOAT(struct learner_options, correction_weight, FIXED, "1", -1e3, 1e3,
               "further factor of tokens in a correct step right after an incorrect one (a "
               "self-correction); beta and it multiply"),
+    OPT_CHOICE(struct learner_options, label_noise, FIXED, "none", settings_noise_names,
+               "PLReMix's filter (2402.17589) of labels that votes and vectors of steps doubt (needs "
+               "embeddings: true at a prm_judge); soft: the weight of a step's tokens is multiplied "
+               "by how probably its label is clean, hard: by 0 where that is at most a half; fitted "
+               "to each window, or to everything"),
     OPT_GROUP("selection"),
     OPT_FLOAT(struct learner_options, stm_threshold, FIXED, "0", 0, 1e9,
               "tokens with a perplexity under the initial model above it are not learnt "
@@ -313,7 +323,7 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
             "tokens of a drawn answer"),
     OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
-               "when an answer is right: exact, or the same number"),
+               "when an answer is right: exact, the same number, the same mathematics, or the same letter"),
     OPT_GROUP("streams"),
     OPT_BOOL(struct learner_options, follow, FIXED, "false",
              "train in windows before the input ends"),

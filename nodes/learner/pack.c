@@ -21,6 +21,7 @@ pack_reserve(struct pack *p, int64_t tokens, int64_t samples)
     if (samples + 1 > p->sample_room) {
         p->sample_room = samples + 1 + samples / 4;
         p->starts = xresize(p->starts, (size_t)p->sample_room * sizeof(*p->starts));
+        p->from = xresize(p->from, (size_t)p->sample_room * sizeof(*p->from));
         p->samples = xresize(p->samples, (size_t)p->sample_room * sizeof(*p->samples));
     }
 }
@@ -43,6 +44,7 @@ weight_of(const struct pack_rules *rules, const struct sample *s, int64_t i)
                     : label == SAMPLE_correct                           ? rules->beta
                                                                         : rules->wrong;
 
+    weight = s->soften ? weight * (double)s->soften[i] : weight;
     return s->marks[i] & SAMPLE_correction ? weight * rules->correction : weight;
 }
 
@@ -57,7 +59,7 @@ fill_sample(struct pack *p, const struct pack_rules *rules, const struct sample 
 
         p->targets[row] = !learns ? -1 : rules->classes ? class : s->ids[s->context + i];
         p->weight[row] = !learns && (rules->classes || rules->correct_only) ? 0
-                         : rules->classes                                   ? 1
+                         : rules->classes ? (s->soften ? s->soften[i] : 1)
                                           : (float)weight_of(rules, s, i);
         p->mask[row] = (uint8_t)counts;
         p->begins[row] = (s->marks[i] & SAMPLE_begins) != 0;
@@ -125,6 +127,18 @@ fill_rows(struct pack *p, const struct pack_rules *rules, const struct sample *s
     }
 }
 
+/* The first token of sample i whose hidden state is read: it has a target or named logits. */
+static int64_t
+first_read(const struct pack *p, int64_t i)
+{
+    const struct objective_sample *s = &p->samples[i];
+    int64_t row = s->first;
+
+    while (row < p->starts[i + 1] && p->targets[row] < 0 && row != s->named_row)
+        row++;
+    return row - p->starts[i];
+}
+
 /* With `whole` the contexts and ids too. */
 static void
 lay_out(struct pack *p, const struct pack_rules *rules, const struct sample *samples, int64_t count,
@@ -156,8 +170,13 @@ lay_out(struct pack *p, const struct pack_rules *rules, const struct sample *sam
         p->starts[i + 1] = at;
     }
     fill_rows(p, rules, samples, count, tokens);
-    p->batch =
-        (struct batch){.tokens = tokens, .ids = p->ids, .sequences = count, .starts = p->starts};
+    for (int64_t i = 0; whole && i < count; i++)
+        p->from[i] = first_read(p, i);
+    p->batch = (struct batch){.tokens = tokens,
+                              .ids = p->ids,
+                              .sequences = count,
+                              .starts = p->starts,
+                              .from = p->from};
 }
 
 void
@@ -179,6 +198,7 @@ pack_free(struct pack *p)
 {
     free(p->ids);
     free(p->starts);
+    free(p->from);
     free(p->targets);
     free(p->weight);
     free(p->reference);

@@ -11,7 +11,8 @@
  *
  * The weight of a token: beta in a correct step of a wrong response (a gem), `wrong` in an
  * incorrect step of one, else 1; times `correction` in a step labelled correct right after an
- * incorrect one.
+ * incorrect one, and times what the label noise filter makes of its step (noise.h), which is also
+ * the weight of a class.
  */
 #ifndef NODES_LEARNER_PACK_H
 #define NODES_LEARNER_PACK_H
@@ -36,7 +37,7 @@ struct pack {
      * and advantage where all samples have them */
     struct objective_batch rows;
     int32_t *ids;
-    int64_t *starts;
+    int64_t *starts, *from;
     int32_t *targets; /* (tokens): -1 where nothing is learnt */
     float *weight, *reference, *behaviour, *advantage;
     uint8_t *mask, *begins;

@@ -294,6 +294,8 @@ hash_input(struct learner *l, struct progress *p, struct error *e)
                              (unsigned long long)entry->ordinal);
         p->input_hash = XXH3_64bits_withSeed(room, sizeof(room), p->input_hash);
         p->input_hash = XXH3_64bits_withSeed(value.at, value.length, p->input_hash);
+        if (node_get(l->node, learner_key(room, 'n', entry->ordinal), &value))
+            p->input_hash = XXH3_64bits_withSeed(value.at, value.length, p->input_hash);
         p->input_groups += i == 0 || entry->first != entry[-1].first;
     }
     p->input_samples += l->round_count;
@@ -425,6 +427,8 @@ begin_round(struct learner *l, struct error *e)
     l->reference_at = 0;
     l->pass_open = false;
     l->phase = learner_needs_reference(l) ? PHASE_reference : PHASE_train;
+    if (o->label_noise)
+        data_noise_begin(l);
     if (l->resuming)
         return check_place(l, e);
     return resumed ? 0 : hash_input(l, p, e);
@@ -448,6 +452,7 @@ round_end(struct learner *l, struct error *e)
     for (int64_t i = 0; i < l->round_count; i++) {
         node_delete(l->node, learner_key(room, 's', l->entries.at[i].ordinal));
         node_delete(l->node, learner_key(room, 'r', l->entries.at[i].ordinal));
+        node_delete(l->node, learner_key(room, 'n', l->entries.at[i].ordinal));
     }
     entries_drop(&l->entries, l->round_count);
     l->round_count = 0;
@@ -492,7 +497,8 @@ static bool
 evaluates(const struct learner *l)
 {
     return l->training && !l->resuming && !l->samples && l->phase != PHASE_reference &&
-           l->phase != PHASE_done && evaluate_due(l, l->phase == PHASE_final);
+           l->phase != PHASE_noise && l->phase != PHASE_done &&
+           evaluate_due(l, l->phase == PHASE_final);
 }
 
 int
@@ -518,6 +524,8 @@ round_pump(struct learner *l, struct error *e)
     }
     if (evaluates(l))
         rc = evaluate_pump(l, e);
+    else if (l->phase == PHASE_noise)
+        rc = data_noise(l, e);
     else if (l->phase == PHASE_reference)
         rc = step_reference(l, e);
     else if (l->phase == PHASE_train && l->resuming)
@@ -557,6 +565,8 @@ round_free(struct learner *l)
     initial_free(l);
     pass_free(&l->pass);
     baselines_free(&l->baselines);
+    noise_free(&l->noise);
+    buffer_free(&l->vectors);
     arena_free(&l->arena);
     entries_free(&l->entries);
 }

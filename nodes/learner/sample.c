@@ -323,6 +323,12 @@ write_ids(const struct sample_rules *rules, const struct rollout *r, const struc
         buffer_add(out, r->logps.at + (a->count + eos - learnt), (size_t)learnt * sizeof(float));
 }
 
+int64_t
+sample_skip(const struct sample_rules *rules)
+{
+    return rules->prompt.count == 0 && rules->bos < 0;
+}
+
 int
 sample_make(struct sample_rules *rules, const struct sample_source *source, const struct unit *unit,
             struct buffer *out, int64_t *gems, struct error *e)
@@ -344,7 +350,7 @@ sample_make(struct sample_rules *rules, const struct sample_source *source, cons
         return rc;
     eos = end >= 0;
     bos = p->count == 0 && rules->bos >= 0;
-    skip = p->count == 0 && !bos ? 1 : 0; /* nothing predicts the very first token */
+    skip = sample_skip(rules);
     learnt = a->count + eos - skip;
     if (learnt <= 0)
         return error_set(e, ERROR_input, "the response has no token to learn");

@@ -53,6 +53,7 @@ struct sample {
         *reference; /* (count - context) log-probabilities of the initial model; NULL: not known */
     /* What the stages before the objective made of it (nodes/learner/select.h). */
     const uint8_t *mask;     /* (count - context) 0: as if the token were not there; NULL: all 1 */
+    const float *soften;     /* (count - context) what the weight is multiplied by; NULL: all 1 */
     double advantage;        /* A_i */
     const float *advantages; /* (count - context) of each token, in place of A_i; NULL */
     bool pruned;             /* counts in the normalisers, has no gradient */
@@ -103,6 +104,10 @@ struct sample_source {
  * the sampler cut it off (finish: length) or the recorded log-probabilities end before it. */
 int sample_make(struct sample_rules *rules, const struct sample_source *source,
                 const struct unit *unit, struct buffer *out, int64_t *gems, struct error *e);
+
+/* Tokens at the start of the response that nothing predicts, and so are not learnt: the first one
+ * without a prompt and a bos. Of the rollout that was made last. */
+int64_t sample_skip(const struct sample_rules *rules);
 
 /* Reads a record; ids and marks borrow from `record`, which must be 8-byte aligned. */
 int sample_read(struct span record, uint64_t ordinal, struct sample *s, struct error *e);

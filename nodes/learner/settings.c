@@ -18,6 +18,7 @@ const char *const settings_kl_in_names[] = {"loss", "reward", NULL};
 const char *const settings_behaviour_names[] = {"initial", "recorded", NULL};
 const char *const settings_baseline_names[] = {"ctx", "acc_pos", "acc_ctx", NULL};
 const char *const settings_mask_names[] = {"none", "s2r", NULL};
+const char *const settings_noise_names[] = {"none", "soft", "hard", NULL}; /* enum noise_mode */
 
 /* The order of objective_variants. */
 const char *const settings_variant_names[] = {"auto",         "weighted", "plain", "listnet",
@@ -206,11 +207,16 @@ check_weights(struct check *c, const struct learner_options *o, const struct obj
                         : !isnan(objective->standard.tau) ? "; is tau meant?"
                                                              : "; is kl_weight meant?";
 
+    if (o->label_noise && !(objective->needs & OBJECTIVE_takes_weights))
+        return check_fail(c, "label_noise", e, "%s weighs no tokens", objective->name);
+    if (o->label_noise && !labelled)
+        return check_fail(c, "label_noise", e,
+                          "only labelled answers have labels to doubt: link labelled");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (rows[i].given && !takes)
             return check_fail(c, rows[i].name, e, "%s weighs no tokens%s", objective->name,
                               i == 0 ? other : "");
-        if (rows[i].given && strcmp(objective->name, "bcpg") == 0)
+        if ((rows[i].given || o->label_noise) && strcmp(objective->name, "bcpg") == 0)
             return check_fail(c, rows[i].name, e, "bcpg takes every token alike: say bcpg_nsa");
         if (rows[i].given && !labelled)
             return check_fail(c, rows[i].name, e,

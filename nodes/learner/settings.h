@@ -15,7 +15,8 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
 
 /* Of struct learner_options. */
 #define SETTINGS_FIELDS                                                                            \
-    int aggregation, advantages, ratio, kl, kl_in, variant, behaviour, baseline, mask;             \
+    int aggregation, advantages, ratio, kl, kl_in, variant, behaviour, baseline, mask,             \
+        label_noise;                                                                               \
     double tau, clip_low, clip_high, clip_dual, soften_positive, soften_negative, lambda;          \
     double kl_weight, entropy_weight, beta, wrong_weight, correction_weight;                       \
     int64_t constant_tokens, baseline_bins, baseline_min;                                          \
@@ -29,7 +30,7 @@ enum settings_mask { SETTINGS_mask_none, SETTINGS_mask_s2r };
 extern const char *const settings_aggregation_names[], *const settings_advantages_names[],
     *const settings_ratio_names[], *const settings_kl_names[], *const settings_kl_in_names[],
     *const settings_variant_names[], *const settings_behaviour_names[],
-    *const settings_baseline_names[], *const settings_mask_names[];
+    *const settings_baseline_names[], *const settings_mask_names[], *const settings_noise_names[];
 
 
 /* The objective chosen by name or by file; NULL and an error where the file is none. */

@@ -193,6 +193,8 @@ open_step(struct learner *l, struct error *e)
         struct sample *s = &l->samples[l->sample_count++];
         int rc = load_sample(l, pass->order[i], s, e);
 
+        if (rc == 0 && l->noise.fitted)
+            rc = data_soften(l, pass->order[i], s, e);
         if (rc < 0)
             return rc;
         l->reward_sum += s->reward;
@@ -280,6 +282,8 @@ write_measures(struct learner *l, double norm, double lr, struct error *e)
     measures_set(&m, TRAINING_tokens, (double)t->learnt);
     if (select_masks(&l->select) || l->options->mask)
         measures_set(&m, TRAINING_masked_share, l->masked_share);
+    if (l->options->label_noise)
+        measures_set(&m, TRAINING_label_weight, l->noise.mean);
     if (select_prunes(&l->select))
         measures_set(&m, TRAINING_pruned_share, l->pruned_share);
     seconds = seconds > 1e-9 ? seconds : 1e-9;

@@ -1,26 +1,20 @@
-/* chat: the OpenAI-compatible chat completion as JSON, asked and answered, and what an answer means
- * for the stage. Nothing here touches a socket or a node.
- *
- * Which answers are tried again follows the official client (openai-python): no answer, time-outs,
- * 408, 409, 429 and 5xx; x-should-retry overrides; Retry-After counts. Beyond it, a fault that a
- * person must mend (401, 403, an unknown model, a redirect, no quota) is not the message's fault:
- * the stage waits. */
+/* chat: the OpenAI-compatible chat completion as JSON, asked and answered. Nothing here touches a
+ * socket or a node; what an HTTP status means is nodes/remote/reply.h. */
 #ifndef NODES_LLM_JUDGE_CHAT_H
 #define NODES_LLM_JUDGE_CHAT_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
+#include "base/error.h"
 #include "base/memory.h"
-#include "nodes/llm_judge/http.h"
 #include "nodes/llm_judge/prompt.h"
 
-#define CHAT_WHY_MAX      400   /* bytes of an answer's explanation */
-#define CHAT_ASKED_MAX    120.0 /* seconds a server may make us wait, as in the official client */
-#define CHAT_BACK_OFF_MAX 8.0   /* seconds between tries when it does not say */
-#define CHAT_REFUSED_MAX  60.0  /* seconds between tries while it refuses us */
-
-enum chat_format { CHAT_text, CHAT_json, CHAT_schema };
+/* response_format: none, {"type": "json_object"}, that with a schema beside it (llama-cpp-python,
+ * Anyscale), or {"type": "json_schema"} (OpenAI, vLLM, SGLang, llama.cpp). */
+enum chat_format { CHAT_text, CHAT_json, CHAT_object_schema, CHAT_schema };
 enum chat_limit { CHAT_max_tokens, CHAT_max_completion_tokens };
 
 struct chat_request {
@@ -31,33 +25,29 @@ struct chat_request {
     enum chat_limit limit; /* under which name */
     int64_t seed;          /* < 0: not sent */
     enum chat_format format;
+    enum prompt_form form; /* what the schema says ... */
+    int64_t first, count;  /* ... of so many steps from this one on */
+    bool goes_on;          /* a last message of the assistant is continued: vLLM, SGLang */
+    int64_t top_logprobs;  /* log-probabilities of so many tokens at each place; 0: none */
 };
 
 /* Appends the request body. -> ERROR_input when a message is not UTF-8. The same request gives the
  * same bytes. */
 int chat_write(const struct chat_request *r, struct buffer *out, struct error *e);
 
-enum chat_outcome {
-    CHAT_content,  /* an answer in words: content */
-    CHAT_again,    /* transient: the same call again, later */
-    CHAT_refused,  /* a person must mend something: wait, and try now and then */
-    CHAT_spoiled,  /* this answer is no use; the call may be tried again a few times */
-    CHAT_hopeless, /* this call can never be answered: context too long */
-};
+/* The schema of an answer in this form, new. */
+json_t *chat_schema(enum prompt_form form, int64_t first, int64_t count);
 
-struct chat_answer {
-    enum chat_outcome outcome;
-    bool limited;           /* 429: the server wants fewer calls */
-    double wait_seconds;    /* asked by the server, in 0 .. CHAT_ASKED_MAX; < 0: our own back-off */
-    char why[CHAT_WHY_MAX]; /* one line: "429: Rate limit reached"; empty for CHAT_content */
-    struct buffer content;  /* the words; may hold anything */
-    uint64_t tokens_in, tokens_out;
-};
+/* Appends the words of a completion; they may hold anything. `cut`: they end where max_tokens did.
+ * -> ERROR_input where there are none:
+ * "the model refused", "the answer was cut at max_tokens before a word of it". */
+int chat_read(const json_t *completion, struct buffer *content, bool *cut, struct error *e);
 
-/* Zero-initialise `out`, reuse it freely, buffer_free(&out->content) at the end. */
-void chat_read(const struct http_answer *a, struct chat_answer *out);
-
-/* Seconds before try number `failures` + 1 (failures >= 1); `unit` in [0,1) spreads the calls. */
-double chat_back_off(int failures, double unit);
+/* What a server says where prompt and max_tokens together pass its context: how many tokens its
+ * context leaves for an answer, beside the prompt. 0: it does not say, or the prompt alone is too
+ * long. OpenAI and llama-cpp-python ("maximum context length is 4096 tokens. However, you requested
+ * 5000 tokens (904 in the messages, 4096 in the completion)"), vLLM ("maximum context length is
+ * 4096 tokens and your request has 904 input tokens"). */
+int64_t chat_room(const char *why);
 
 #endif

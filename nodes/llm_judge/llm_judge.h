@@ -1,23 +1,29 @@
 /* llm_judge: a language model's opinion of every step; what the two backends share.
  *
- * remote.c asks a server over HTTP, one call for each response; local.c runs a small decoder in
- * this process, one question for each step. llm_judge.c holds the kind, its options and the choice
- * between the two. */
+ * remote.c asks a server over HTTP (nodes/remote) what an interview (interview.h) wants to know;
+ * local.c runs a small decoder in this process, one question for each step. llm_judge.c holds the
+ * kind, its options and the choice between the two. */
 #ifndef NODES_LLM_JUDGE_LLM_JUDGE_H
 #define NODES_LLM_JUDGE_LLM_JUDGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "graph/node.h"
 #include "nodes/llm_judge/prompt.h"
+#include "nodes/remote/calls.h"
 
 enum llm_backend { LLM_http, LLM_local };
+enum llm_scoring { LLM_verdict, LLM_expected, LLM_rank };
 
 struct llm_options {
-    int backend, format, limit_field;
-    const char *url, *model, *prompt, *api_key_env, *yes_token, *no_token;
-    int64_t in_flight, tries, max_tokens, seed, max_response_bytes;
-    double temperature, timeout, connect_timeout, price_in, price_out, budget_usd, threshold;
+    int backend, scoring, format, limit_field;
+    const char *model, *prompt, *yes_token, *no_token;
+    int64_t votes, window_steps, window_context;
+    int64_t max_tokens, seed, top_logprobs;
+    bool renormalise, continue_message;
+    double temperature, threshold;
+    struct remote_options remote; /* of backend http */
 };
 
 struct llm_judge {
@@ -29,11 +35,13 @@ struct llm_judge {
 /* The name a vote carries: the model as written, or the last part of a folder's path. */
 const char *llm_model_name(const struct llm_options *o);
 
-/* Each backend: check() as node.h says; open in start(); take() owns the unit from then on. */
+/* Each backend: check() as node.h says; open in start(); take() owns the units from then on: one,
+ * or those of a group that are to be ranked. */
 int remote_check(struct check *c, const struct llm_options *o, struct error *e);
 struct remote *remote_open(struct node *n, struct error *e);
-int remote_take(struct remote *r, struct unit *u, struct error *e);
+int remote_take(struct remote *r, struct unit *const *units, int count, struct error *e);
 int remote_ready(struct remote *r, struct error *e);
+int remote_flush(struct remote *r, struct error *e);
 int remote_changed(struct remote *r, struct error *e);
 void remote_close(struct remote *r);
 

@@ -1,86 +1,50 @@
-/* prompt: the reader and the renderer of templates; prompt.h documents the language.
- *
- * A template is a flat list of parts. A section's opening part knows its closing part, so rendering
- * is one walk with jumps: a loop goes back from its closing part until its steps are done. */
-#include "nodes/llm_judge/prompt.h"
-
-#include <assert.h>
+/* prompt: the reader of templates; prompt.h documents the language. */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdbool.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/node.h"
+#include "nodes/llm_judge/prompt_parts.h"
 
-enum word {
-    WORD_problem,
-    WORD_response,
-    WORD_answer,
-    WORD_count,
-    WORD_step,
-    WORD_index,
-    WORD_number,
-    WORD_brace,
-    WORD_steps,
-    WORD_previous,
-    WORD_system,
-    WORD_user,
-    WORD_assistant,
-    WORD_none
-};
-
-enum word_use {
-    USE_value = 1,   /* {{name}} */
-    USE_section = 2, /* {{#name}} */
-    USE_loop = 4,    /* a section that is repeated */
-    USE_role = 8,    /* a section that is a chat message */
-    USE_judged = 16, /* means something only with a step at hand */
-};
-
-static const struct {
-    const char *name;
-    unsigned use;
-} words[] = {
+const struct word_row prompt_words[WORD_none] = {
     [WORD_problem] = {"problem", USE_value},
     [WORD_response] = {"response", USE_value},
-    [WORD_answer] = {"answer", USE_value | USE_section},
+    [WORD_answer] = {"answer", USE_value | USE_section | USE_condition},
     [WORD_count] = {"count", USE_value},
-    [WORD_step] = {"step", USE_value | USE_judged},
-    [WORD_index] = {"index", USE_value | USE_judged},
-    [WORD_number] = {"number", USE_value | USE_judged},
+    [WORD_step] = {"step", USE_value | USE_judged | USE_steps},
+    [WORD_index] = {"index", USE_value | USE_judged | USE_steps},
+    [WORD_number] = {"number", USE_value | USE_judged | USE_steps},
+    [WORD_omitted] = {"omitted", USE_value | USE_section | USE_condition | USE_steps},
+    [WORD_letter] = {"letter", USE_value | USE_listed},
     [WORD_brace] = {"brace", USE_value},
-    [WORD_steps] = {"steps", USE_section | USE_loop},
-    [WORD_previous] = {"previous", USE_value | USE_section | USE_loop | USE_judged},
+    [WORD_steps] = {"steps", USE_section | USE_loop | USE_steps},
+    [WORD_previous] = {"previous", USE_value | USE_section | USE_loop | USE_steps},
+    [WORD_responses] = {"responses", USE_section | USE_loop | USE_listed},
+    [WORD_context] = {"context", USE_section | USE_condition | USE_steps},
+    [WORD_json] = {"json", USE_section | USE_condition},
     [WORD_system] = {"system", USE_section | USE_role},
     [WORD_user] = {"user", USE_section | USE_role},
     [WORD_assistant] = {"assistant", USE_section | USE_role},
 };
 
-enum part_kind { PART_text, PART_value, PART_open, PART_close };
-
-struct part {
-    enum part_kind kind;
-    enum word word;
-    struct span text; /* PART_text: into the template's copy */
-    int other;        /* index of the section's other end */
-    int line;
-};
-
-struct prompt {
-    char *text;
-    enum prompt_scope scope;
-    bool roles; /* has chat messages */
-    int count;
-    struct part parts[PROMPT_PARTS_MAX];
+static const char *const forms[] = {
+    [FORM_steps] = "steps",
+    [FORM_first_error] = "first_error",
+    [FORM_all_errors] = "all_errors",
+    [FORM_agent] = "agent",
+    [FORM_score] = "score",
+    [FORM_rank] = "rank",
+    [FORM_count] = NULL,
 };
 
 struct reader {
     struct prompt *p;
     struct span text;
     size_t at;
-    int line;
+    size_t tag; /* where the tag at hand begins: what an error speaks of */
+    bool formed;
     int depth;
     int open[PROMPT_DEPTH_MAX];
 };
@@ -88,21 +52,63 @@ struct reader {
 const char *
 prompt_role_name(enum prompt_role role)
 {
-    return words[WORD_system + (int)role].name;
+    return prompt_words[WORD_system + (int)role].name;
 }
 
-static int
-blame(const struct reader *r, struct error *e, const char *words_, const char *tag,
-      const char *more)
+const char *
+prompt_form_name(enum prompt_form form)
 {
-    return error_set(e, ERROR_input, "line %d: {{%.60s}} %s%s", r->line, tag, words_, more);
+    return forms[form];
+}
+
+enum prompt_form
+prompt_form(const struct prompt *p)
+{
+    return p->form;
+}
+
+enum prompt_scope
+prompt_scope(const struct prompt *p)
+{
+    return p->scope;
+}
+
+bool
+prompt_shows_previous(const struct prompt *p)
+{
+    for (int i = 0; i < p->count; i++)
+        if (p->parts[i].word == WORD_previous && p->parts[i].kind != PART_text)
+            return true;
+    return false;
+}
+
+/* "line 2, column 3: ..." of a place in the template. */
+static int __attribute__((format(printf, 4, 5)))
+blame(const struct reader *r, size_t at, struct error *e, const char *format, ...)
+{
+    char words[300];
+    int line = 1, column = 1;
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(words, sizeof(words), format, values);
+    va_end(values);
+    for (size_t i = 0; i < at; i++) {
+        if (r->text.at[i] == '\n') {
+            line++;
+            column = 1;
+        } else {
+            column += ((unsigned char)r->text.at[i] & 0xc0) != 0x80;
+        }
+    }
+    return error_set(e, ERROR_input, "line %d, column %d: %s", line, column, words);
 }
 
 static enum word
 word_find(const char *name)
 {
     for (int w = 0; w < WORD_none; w++)
-        if (strcmp(words[w].name, name) == 0)
+        if (strcmp(prompt_words[w].name, name) == 0)
             return (enum word)w;
     return WORD_none;
 }
@@ -114,54 +120,75 @@ unknown_word(const struct reader *r, const char *name, struct error *e)
     const char *near;
 
     for (int w = 0; w < WORD_none; w++)
-        names[w] = words[w].name;
+        names[w] = prompt_words[w].name;
     near = nearest(name, names);
-    return error_set(e, ERROR_input, "line %d: {{%.60s}} is unknown%s%s%s", r->line, name,
-                     near ? "; did you mean {{" : "", near ? near : "", near ? "}}?" : "");
+    return blame(r, r->tag, e, "{{%.60s}} is unknown%s%s%s", name, near ? "; did you mean {{" : "",
+                 near ? near : "", near ? "}}?" : "");
 }
 
 static int
 add_part(struct reader *r, struct part part, struct error *e)
 {
-    if (r->p->count == PROMPT_PARTS_MAX)
-        return error_set(e, ERROR_limit, "line %d: more than %d tags and texts", r->line,
-                         PROMPT_PARTS_MAX);
-    part.line = r->line;
+    if (r->p->count == PROMPT_PARTS_MAX) {
+        blame(r, r->tag, e, "more than %d tags and texts", PROMPT_PARTS_MAX);
+        return e->code = ERROR_limit;
+    }
     r->p->parts[r->p->count++] = part;
     return 0;
 }
 
-static bool
-in_loop(const struct reader *r)
+/* The word of the loop that is open, or WORD_none. */
+static enum word
+loop_of(const struct reader *r)
 {
-    for (int i = 0; i < r->depth; i++)
-        if (words[r->p->parts[r->open[i]].word].use & USE_loop)
-            return true;
-    return false;
+    for (int i = 0; i < r->depth; i++) {
+        enum word w = r->p->parts[r->open[i]].word;
+        if (prompt_words[w].use & USE_loop)
+            return w;
+    }
+    return WORD_none;
+}
+
+/* Does the word belong into a prompt of this scope at all? */
+static int
+check_scope(const struct reader *r, enum word w, const char *tag, struct error *e)
+{
+    unsigned use = prompt_words[w].use;
+
+    if (r->p->scope == PROMPT_group && (use & USE_steps))
+        return blame(r, r->tag, e, "{{%.60s}} speaks of steps, and the form rank is of responses",
+                     tag);
+    if (r->p->scope != PROMPT_group && (use & USE_listed))
+        return blame(r, r->tag, e, "{{%.60s}} needs {{@form rank}} at the top of the template",
+                     tag);
+    return 0;
 }
 
 static int
 open_section(struct reader *r, enum word w, const char *tag, struct error *e)
 {
     struct prompt *p = r->p;
+    unsigned use = prompt_words[w].use;
 
-    if (!(words[w].use & USE_section))
-        return blame(r, e, "is a value, not a section", tag, "");
-    if ((words[w].use & USE_role) && p->scope == PROMPT_step)
-        return blame(r, e, "is a chat message, and a local model reads plain text", tag, "");
-    if ((words[w].use & USE_role) && r->depth > 0)
-        return blame(r, e, "is a chat message and cannot stand inside a section", tag, "");
-    if ((words[w].use & USE_loop) && in_loop(r))
-        return blame(r, e, "is a loop inside a loop", tag, "");
-    if ((words[w].use & USE_judged) && p->scope == PROMPT_all)
-        return blame(r, e, "needs one judged step, but this prompt asks for all steps at once", tag,
-                     "");
+    if (!(use & USE_section))
+        return blame(r, r->tag, e, "{{%.60s}} is a value, not a section", tag);
+    if (tag[0] == '^' && !(use & USE_condition))
+        return blame(r, r->tag, e, "{{%.60s}} is no condition", tag);
+    if ((use & USE_role) && p->scope == PROMPT_step)
+        return blame(r, r->tag, e,
+                     "{{%.60s}} is a chat message, and a local model reads plain text", tag);
+    if ((use & USE_role) && r->depth > 0)
+        return blame(r, r->tag, e, "{{%.60s}} is a chat message and cannot stand inside a section",
+                     tag);
+    if ((use & USE_loop) && loop_of(r) != WORD_none)
+        return blame(r, r->tag, e, "{{%.60s}} is a loop inside a loop", tag);
     if (r->depth == PROMPT_DEPTH_MAX)
-        return blame(r, e, "is nested too deeply", tag, "");
-    if (words[w].use & USE_role)
+        return blame(r, r->tag, e, "{{%.60s}} is nested too deeply", tag);
+    if (use & USE_role)
         p->roles = true;
     r->open[r->depth++] = p->count;
-    return add_part(r, (struct part){.kind = PART_open, .word = w}, e);
+    return add_part(
+        r, (struct part){.kind = PART_open, .word = w, .absent = tag[0] == '^', .at = r->tag}, e);
 }
 
 static int
@@ -171,35 +198,82 @@ close_section(struct reader *r, enum word w, const char *tag, struct error *e)
     int open;
 
     if (r->depth == 0)
-        return blame(r, e, "closes nothing", tag, "");
+        return blame(r, r->tag, e, "{{%.60s}} closes nothing", tag);
     open = r->open[r->depth - 1];
     if (p->parts[open].word != w)
-        return blame(r, e, "closes the open section ", tag, words[p->parts[open].word].name);
+        return blame(r, r->tag, e, "{{%.60s}} closes the open section %s", tag,
+                     prompt_words[p->parts[open].word].name);
     r->depth--;
     p->parts[open].other = p->count;
-    return add_part(r, (struct part){.kind = PART_close, .word = w, .other = open}, e);
+    return add_part(r, (struct part){.kind = PART_close, .word = w, .other = open, .at = r->tag},
+                    e);
+}
+
+static int
+read_value(struct reader *r, enum word w, const char *tag, struct error *e)
+{
+    unsigned use = prompt_words[w].use;
+    enum word loop = loop_of(r);
+
+    if (!(use & USE_value))
+        return blame(r, r->tag, e, "{{%.60s}} is a section; write {{#%.60s}}", tag, tag);
+    if ((use & USE_judged) && r->p->scope == PROMPT_all && loop == WORD_none)
+        return blame(r, r->tag, e, "{{%.60s}} means a step only inside {{#steps}}", tag);
+    if (r->p->scope == PROMPT_group && loop != WORD_responses &&
+        (w == WORD_letter || w == WORD_response))
+        return blame(r, r->tag, e, "{{%.60s}} means a response only inside {{#responses}}", tag);
+    return add_part(r, (struct part){.kind = PART_value, .word = w, .at = r->tag}, e);
+}
+
+/* {{@form NAME}}, the only directive. */
+static int
+read_directive(struct reader *r, const char *tag, struct error *e)
+{
+    static const char form[] = "@form ";
+    const char *name = tag + sizeof(form) - 1, *near;
+    int f = 0;
+
+    if (strncmp(tag, form, sizeof(form) - 1) != 0)
+        return blame(r, r->tag, e, "{{%.60s}} is unknown; there is only {{@form NAME}}", tag);
+    if (r->formed || r->p->count > 0)
+        return blame(r, r->tag, e, "{{%.60s}} is not the first tag of the template", tag);
+    for (name += strspn(name, " \t"); forms[f] && strcmp(forms[f], name) != 0; f++)
+        continue;
+    near = forms[f] ? NULL : nearest(name, forms);
+    if (!forms[f])
+        return blame(r, r->tag, e, "form '%.60s' is unknown%s%s%s", name,
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    if (f == FORM_rank && r->p->scope == PROMPT_step)
+        return blame(r, r->tag, e, "the form rank asks about several responses, not about a step");
+    r->formed = true;
+    r->p->form = (enum prompt_form)f;
+    if (f == FORM_rank)
+        r->p->scope = PROMPT_group;
+    return 0;
 }
 
 /* TAG is what stands between the braces, white space trimmed. */
 static int
 read_tag(struct reader *r, const char *tag, struct error *e)
 {
-    const char *name = tag + (tag[0] == '#' || tag[0] == '/');
+    const char *name = tag + (tag[0] == '#' || tag[0] == '/' || tag[0] == '^');
     enum word w = word_find(name);
+    int rc;
 
     if (tag[0] == '!')
         return 0;
+    if (tag[0] == '@')
+        return read_directive(r, tag, e);
     if (w == WORD_none)
         return unknown_word(r, name, e);
-    if (tag[0] == '#')
+    rc = check_scope(r, w, tag, e);
+    if (rc != 0)
+        return rc;
+    if (tag[0] == '#' || tag[0] == '^')
         return open_section(r, w, tag, e);
     if (tag[0] == '/')
         return close_section(r, w, tag, e);
-    if (!(words[w].use & USE_value))
-        return blame(r, e, "is a section; write {{#", tag, "...}}");
-    if ((words[w].use & USE_judged) && r->p->scope == PROMPT_all && !in_loop(r))
-        return blame(r, e, "means a step only inside {{#steps}}", tag, "");
-    return add_part(r, (struct part){.kind = PART_value, .word = w}, e);
+    return read_value(r, w, tag, e);
 }
 
 static bool
@@ -234,7 +308,7 @@ read_text(struct reader *r, size_t to, struct error *e)
 {
     struct span s = span_of(r->text.at + r->at, to > r->at ? to - r->at : 0);
 
-    return s.length ? add_part(r, (struct part){.kind = PART_text, .text = s}, e) : 0;
+    return s.length ? add_part(r, (struct part){.kind = PART_text, .text = s, .at = r->at}, e) : 0;
 }
 
 /* From r->at: the text up to the next tag, and the tag. */
@@ -253,11 +327,10 @@ read_next(struct reader *r, struct error *e)
         return rc;
     }
     from = (size_t)(open - r->text.at);
-    for (size_t i = r->at; i < from; i++)
-        r->line += r->text.at[i] == '\n';
+    r->tag = from;
     close = memmem(open + 2, r->text.length - from - 2, "}}", 2);
     if (!close)
-        return error_set(e, ERROR_input, "line %d: {{ without }}", r->line);
+        return blame(r, from, e, "{{ without }}");
     to = (size_t)(close - r->text.at) + 2;
     for (open += 2; open < close && (*open == ' ' || *open == '\t'); open++)
         continue;
@@ -265,7 +338,7 @@ read_next(struct reader *r, struct error *e)
         continue;
     snprintf(tag, sizeof(tag), "%.*s", (int)(length < sizeof(tag) ? length : sizeof(tag) - 1),
              open);
-    if (strchr("#/!", tag[0]) && tag[0] && alone(r, from, to, &line_from, &line_to)) {
+    if (strchr("#^/!@", tag[0]) && tag[0] && alone(r, from, to, &line_from, &line_to)) {
         rc = read_text(r, line_from, e);
         to = line_to;
     } else {
@@ -273,47 +346,61 @@ read_next(struct reader *r, struct error *e)
     }
     if (rc == 0)
         rc = read_tag(r, tag, e);
-    for (size_t i = from; i < to; i++)
-        r->line += r->text.at[i] == '\n';
     r->at = to;
     return rc;
 }
 
 /* With chat messages, only white space may stand outside them. */
 static int
-check_outside(const struct prompt *p, struct error *e)
+check_outside(const struct reader *r, struct error *e)
 {
+    const struct prompt *p = r->p;
+
     for (int i = 0; p->roles && i < p->count; i++) {
         const struct part *part = &p->parts[i];
-        if (part->kind == PART_open && (words[part->word].use & USE_role)) {
+        size_t blanks = part->kind == PART_text ? strspn(part->text.at, " \t\r\n") : 0;
+        if (part->kind == PART_open && (prompt_words[part->word].use & USE_role)) {
             i = part->other;
             continue;
         }
-        if (part->kind != PART_text || strspn(part->text.at, " \t\r\n") < part->text.length)
-            return error_set(e, ERROR_input,
-                             "line %d: something stands outside {{#system}}, {{#user}} and"
-                             " {{#assistant}}",
-                             part->line);
+        if (part->kind != PART_text || blanks < part->text.length)
+            return blame(r, part->at + blanks, e,
+                         "something stands outside {{#system}}, {{#user}} and {{#assistant}}");
     }
     return 0;
 }
 
 static int
-count_roles(const struct prompt *p, struct error *e)
+count_roles(const struct reader *r, struct error *e)
 {
     int roles = 0;
 
-    for (int i = 0; i < p->count; i++)
-        roles += p->parts[i].kind == PART_open && (words[p->parts[i].word].use & USE_role);
-    if (roles > PROMPT_MESSAGES_MAX)
-        return error_set(e, ERROR_limit, "more than %d chat messages", PROMPT_MESSAGES_MAX);
+    for (int i = 0; i < r->p->count; i++) {
+        const struct part *part = &r->p->parts[i];
+        roles += part->kind == PART_open && (prompt_words[part->word].use & USE_role);
+        if (roles > PROMPT_MESSAGES_MAX)
+            return blame(r, part->at, e, "more than %d chat messages", PROMPT_MESSAGES_MAX);
+    }
     return 0;
+}
+
+static int
+check_whole(const struct reader *r, struct error *e)
+{
+    const struct part *open = r->depth ? &r->p->parts[r->open[r->depth - 1]] : NULL;
+    int rc;
+
+    if (open)
+        return blame(r, open->at, e, "{{%c%s}} is never closed", open->absent ? '^' : '#',
+                     prompt_words[open->word].name);
+    rc = check_outside(r, e);
+    return rc ? rc : count_roles(r, e);
 }
 
 struct prompt *
 prompt_new(struct span text, enum prompt_scope scope, struct error *e)
 {
-    struct reader r = {.line = 1};
+    struct reader r = {0};
     int rc = 0;
 
     if (text.length > PROMPT_BYTES_MAX) {
@@ -330,14 +417,8 @@ prompt_new(struct span text, enum prompt_scope scope, struct error *e)
         rc = error_set(e, ERROR_input, "the template holds a zero byte");
     while (rc == 0 && r.at < r.text.length)
         rc = read_next(&r, e);
-    if (rc == 0 && r.depth > 0)
-        rc = error_set(e, ERROR_input, "line %d: {{#%s}} is never closed",
-                       r.p->parts[r.open[r.depth - 1]].line,
-                       words[r.p->parts[r.open[r.depth - 1]].word].name);
     if (rc == 0)
-        rc = check_outside(r.p, e);
-    if (rc == 0)
-        rc = count_roles(r.p, e);
+        rc = check_whole(&r, e);
     if (rc == 0)
         return r.p;
     prompt_free(r.p);
@@ -382,100 +463,4 @@ prompt_free(struct prompt *p)
         return;
     free(p->text);
     free(p);
-}
-
-static void
-add_value(const struct prompt_values *v, enum word w, int64_t step, struct buffer *out)
-{
-    uint64_t from = step > 0 && v->count ? v->ends[step - 1] : 0;
-    uint64_t to = step < v->count ? v->ends[step] : from;
-
-    switch (w) {
-    case WORD_problem:
-        buffer_add(out, v->problem.at, v->problem.length);
-        break;
-    case WORD_response:
-        buffer_add(out, v->response.at, v->response.length);
-        break;
-    case WORD_answer:
-        buffer_add(out, v->answer.at, v->answer.length);
-        break;
-    case WORD_count:
-        buffer_print(out, "%" PRId64, v->count);
-        break;
-    case WORD_step:
-        buffer_add(out, v->response.at + from, (size_t)(to - from));
-        break;
-    case WORD_previous:
-        buffer_add(out, v->response.at, (size_t)from);
-        break;
-    case WORD_index:
-        buffer_print(out, "%" PRId64, step);
-        break;
-    case WORD_number:
-        buffer_print(out, "%" PRId64, step + 1);
-        break;
-    case WORD_brace:
-        buffer_text(out, "{{");
-        break;
-    default:
-        assert(!"a word without a value");
-    }
-}
-
-static struct buffer *
-begin_message(struct prompt_messages *out, enum prompt_role role)
-{
-    struct prompt_message *m = &out->at[out->count++];
-
-    m->role = role;
-    buffer_clear(&m->text);
-    return &m->text;
-}
-
-void
-prompt_render(const struct prompt *p, const struct prompt_values *v, struct prompt_messages *out)
-{
-    struct buffer *to = NULL;
-    int64_t step = v->step, last = 0; /* of the loop we are in; loops do not nest */
-
-    out->count = 0;
-    if (!p->roles)
-        to = begin_message(out, PROMPT_user);
-    for (int i = 0; i < p->count; i++) {
-        const struct part *part = &p->parts[i];
-        unsigned use = words[part->word].use;
-        if (part->kind == PART_text && to) {
-            buffer_add(to, part->text.at, part->text.length);
-        } else if (part->kind == PART_value) {
-            add_value(v, part->word, step, to);
-        } else if (part->kind == PART_open && (use & USE_role)) {
-            to = begin_message(out, (enum prompt_role)(part->word - WORD_system));
-        } else if (part->kind == PART_open && (use & USE_loop)) {
-            step = 0;
-            last = part->word == WORD_steps ? v->count : v->step;
-            if (last <= 0) {
-                i = part->other;
-                step = v->step;
-            }
-        } else if (part->kind == PART_open && part->word == WORD_answer) {
-            if (v->answer.length == 0)
-                i = part->other;
-        } else if (part->kind == PART_close && (use & USE_loop)) {
-            if (++step < last)
-                i = part->other;
-            else
-                step = v->step;
-        } else if (part->kind == PART_close && (use & USE_role)) {
-            to = NULL;
-        }
-    }
-}
-
-void
-prompt_messages_free(struct prompt_messages *m)
-{
-    for (int i = 0; i < PROMPT_MESSAGES_MAX; i++)
-        buffer_free(&m->at[i].text);
-    m->count = 0;
 }

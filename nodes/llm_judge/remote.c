@@ -1,91 +1,52 @@
-/* remote: judging over HTTP. Every unit in hand is a call in one of three states: ready to go, in
- * flight, or waiting for its next try. At most `in_flight` units are in hand or answered and not
- * yet committed (node_urgent), so at most so many calls fly, and a kill repeats at most so many.
- *
- * Three kinds of trouble (chat.h): what passes is tried again for ever, each call with its own
- * back-off; what a person must mend holds the whole stage, which then sends one call at a time to
- * see; what cannot be used is tried `tries` times, then the judge abstains. Whatever the trouble,
- * status says it. */
+/* remote: judging over HTTP. The questions of an interview become calls (nodes/remote), answers go
+ * back to it, and when the last has come it gives the votes. Each answer is counted, and kept in
+ * the cache, when it comes; the votes follow in the callback of the last one. */
 #include "nodes/llm_judge/llm_judge.h"
 
-#include <assert.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 #include "nodes/judge.h"
-#include "nodes/llm_judge/budget.h"
-#include "nodes/llm_judge/chat.h"
-#include "nodes/llm_judge/http.h"
-#include "nodes/llm_judge/verdict.h"
+#include "nodes/llm_judge/interview.h"
+#include "nodes/remote/purse.h"
 
-#define TOKENS_UNKNOWN 4096 /* of an answer, where max_tokens sets no bound */
-
-enum call_state { CALL_ready, CALL_flying, CALL_waiting, CALL_cleared };
-
-struct call {
-    struct unit *unit;
-    struct steps steps;
+/* One response, or those of a group that are to be ranked. */
+struct judging {
+    struct judging *next, **link;
+    struct unit **units; /* (count) */
+    struct steps *steps;
+    int count;
     struct arena arena;
-    struct buffer body; /* the request */
-    enum call_state state;
-    double not_before; /* of CALL_waiting, on node_now()'s clock */
-    int failures;      /* transient ones in a row */
-    int spoiled;       /* answers that were no use */
+    struct interview interview;
     uint64_t tokens_in, tokens_out;
-    int64_t aside;     /* of the budget, for the try at hand */
-    int64_t settled;   /* what earlier tries cost */
-    struct call *next; /* in order of arrival */
+    double usd;
+};
+
+struct asked {
+    struct judging *judging;
+    struct question *question;
 };
 
 struct remote {
     struct node *node;
     const struct llm_options *options;
-    struct http *http;
+    struct calls *calls;
     struct prompt *prompt;
     struct prompt_messages messages;
-    struct chat_answer answer;
-    struct call *calls, **last;
-    char *url;
-    double limited_until; /* a server that asked for it gets no call before */
-    double refused_until; /* while refused: when to try one call again */
-    struct budget budget;
-    bool over_budget;
-    int refused;            /* refusals in a row; 0: none */
-    char why[CHAT_WHY_MAX]; /* the last trouble */
+    struct buffer body;       /* of the call at hand */
+    enum chat_format format;  /* what the server knows, as far as we have seen */
+    struct judging *judgings; /* in hand */
 };
-
-/* ---- setting up ---- */
-
-/* {url}/chat/completions, whether or not the url ends in a slash or holds the whole path already.
- */
-static char *
-completions_url(const char *url)
-{
-    static const char tail[] = "/chat/completions";
-    size_t length = strlen(url), n = sizeof(tail) - 1;
-
-    while (length && url[length - 1] == '/')
-        length--;
-    if (length >= n && memcmp(url + length - n, tail, n) == 0)
-        n = 0;
-    return xprint("%.*s%.*s", (int)length, url, (int)n, tail);
-}
 
 int
 remote_check(struct check *c, const struct llm_options *o, struct error *e)
 {
-    struct error why;
+    int rc = remote_options_check(c, &o->remote, e);
 
-    if (!o->url[0])
-        return check_fail(c, "url", e,
-                          "backend http needs the url of a server, e.g. http://localhost:8000/v1");
-    if (http_check(o->url, &why) != 0)
-        return check_fail(c, "url", e, "%s", why.text);
+    if (rc < 0)
+        return rc;
     if (!o->model[0])
         return check_fail(c, "model", e,
                           "backend http needs the name of a model that the server knows");
@@ -94,54 +55,19 @@ remote_check(struct check *c, const struct llm_options *o, struct error *e)
                           "'%s' is a folder beside the topology, and backend http needs the"
                           " name of a model that the server knows",
                           o->model);
-    if (o->budget_usd > 0 && o->price_in <= 0 && o->price_out <= 0)
-        return check_fail(c, "budget_usd", e,
-                          "a budget needs price_in and price_out, the model's prices");
-    for (const char *at = o->api_key_env; *at; at++)
-        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789", *at))
-            return check_fail(c, "api_key_env", e,
-                              "this is the name of an environment variable that holds"
-                              " the key, such as JUDGE_KEY; never the key itself");
-    return 0;
+    return purse_check(c, &o->remote, o->model, o->max_tokens, e);
 }
 
-/* The key from the environment, or NULL. One that could forge a header line is not used. */
-static const char *
-key_of(struct node *n, const struct llm_options *o)
-{
-    const char *key = o->api_key_env[0] ? getenv(o->api_key_env) : NULL;
-
-    if (!o->api_key_env[0])
-        return NULL;
-    if (!key || !*key) {
-        node_log(n, LOG_warning, "the environment variable %s is not set: calls go without a key",
-                 o->api_key_env);
-        return NULL;
-    }
-    for (const char *at = key; *at; at++)
-        if (*at < 0x21 || *at > 0x7e) {
-            node_log(n, LOG_warning,
-                     "the environment variable %s holds white space or control characters:"
-                     " calls go without a key",
-                     o->api_key_env);
-            return NULL;
-        }
-    return key;
-}
-
-static struct http_settings
-settings_of(const struct remote *r)
+/* A unit costs `votes` calls or more, a group to rank as many for all of its units. */
+static void
+set_in_flight(struct remote *r)
 {
     const struct llm_options *o = r->options;
+    int64_t units = o->remote.in_flight / o->votes;
 
-    return (struct http_settings){
-        .url = r->url,
-        .secret = key_of(r->node, o),
-        .timeout_seconds = o->timeout,
-        .connect_seconds = o->connect_timeout,
-        .answer_bytes_max = o->max_response_bytes,
-        .connections = (int)o->in_flight,
-    };
+    if (o->scoring == LLM_rank)
+        units *= PROMPT_LETTERS;
+    node_set_in_flight(r->node, units > 1 ? (int)units : 1);
 }
 
 struct remote *
@@ -149,31 +75,32 @@ remote_open(struct node *n, struct error *e)
 {
     struct remote *r = xalloc(sizeof(*r));
     struct llm_judge *judge = node_state(n);
-    struct http_settings settings;
 
     r->node = n;
     r->options = node_options(n);
     r->prompt = judge->prompt;
-    r->last = &r->calls;
-    r->url = completions_url(r->options->url);
-    settings = settings_of(r);
-    r->http = http_open(&settings, e);
-    if (!r->http) {
+    r->format = (enum chat_format)r->options->format;
+    r->calls = calls_open(n, &r->options->remote, r->options->model, e);
+    if (!r->calls) {
         remote_close(r);
         return NULL;
     }
-    budget_load(&r->budget, n);
-    node_set_in_flight(n, (int)r->options->in_flight);
-    node_watch(n, http_fd(r->http));
+    set_in_flight(r);
     return r;
 }
 
 static void
-call_free(struct call *c)
+judging_free(struct judging *j)
 {
-    arena_free(&c->arena);
-    buffer_free(&c->body);
-    free(c);
+    if (j->link) {
+        *j->link = j->next;
+        if (j->next)
+            j->next->link = j->link;
+    }
+    arena_free(&j->arena);
+    free(j->units);
+    free(j->steps);
+    free(j);
 }
 
 void
@@ -181,390 +108,225 @@ remote_close(struct remote *r)
 {
     if (!r)
         return;
-    http_close(r->http);
-    while (r->calls) {
-        struct call *next = r->calls->next;
-        call_free(r->calls);
-        r->calls = next;
-    }
+    calls_close(r->calls);
+    while (r->judgings)
+        judging_free(r->judgings);
     prompt_messages_free(&r->messages);
-    buffer_free(&r->answer.content);
-    free(r->url);
+    buffer_free(&r->body);
     free(r);
 }
 
-/* ---- what status says ---- */
+/* ---- the end of a judging ---- */
 
+/* What was asked in vain, while other questions were answered: the vote stands, and says nothing
+ * there. */
 static void
-tell_why(struct remote *r)
+tell_lost(struct remote *r, const struct judging *j)
 {
-    double now = node_now(r->node);
-    int flying = http_flying(r->http), waiting = 0;
-
-    for (struct call *c = r->calls; c; c = c->next)
-        waiting += c->state != CALL_flying;
-    if (r->refused)
-        node_why(r->node, "the server refuses (%s); trying one call every %.0f s at most", r->why,
-                 CHAT_REFUSED_MAX);
-    else if (r->over_budget)
-        node_why(
-            r->node,
-            "over budget: %.4f of %.4f USD are spent or set aside; a higher budget_usd goes on",
-            (double)r->budget.spent / 1e6, r->options->budget_usd);
-    else if (r->limited_until > now && waiting)
-        node_why(r->node, "rate-limited for %.0f s more (%s)", ceil(r->limited_until - now),
-                 r->why);
-    else if (waiting && flying)
-        node_why(r->node, "waiting for %d judge calls; %d more to be tried again (%s)", flying,
-                 waiting, r->why);
-    else if (waiting)
-        node_why(r->node, "%d judge calls to be tried again (%s)", waiting, r->why);
-    else if (flying)
-        node_why(r->node, "waiting for %d judge calls", flying);
-    else
-        node_why(r->node, NULL);
-}
-
-/* ---- sending ---- */
-
-static int
-post(struct remote *r, struct call *c, struct error *e)
-{
-    XXH128_hash_t hash;
-    char name[80];
-
-    hash = XXH3_128bits(c->body.at, c->body.length);
-    snprintf(name, sizeof(name), "sluice-%016" PRIx64 "%016" PRIx64 "-%" PRIu64 "-%d",
-             (uint64_t)hash.high64, (uint64_t)hash.low64, c->unit->ordinal, c->spoiled);
-    c->state = CALL_flying;
-    return http_post(r->http, buffer_span(&c->body), name, c, e);
-}
-
-static int64_t
-millionths(const struct llm_options *o, uint64_t tokens_in, uint64_t tokens_out)
-{
-    return (int64_t)ceil((double)tokens_in * o->price_in + (double)tokens_out * o->price_out);
-}
-
-/* May this call be paid for? What it may cost at most is set aside: no tokenizer gives more tokens
- * than bytes. */
-static bool
-afford(struct remote *r, struct call *c)
-{
-    const struct llm_options *o = r->options;
-    uint64_t out = o->max_tokens > 0 ? (uint64_t)o->max_tokens : TOKENS_UNKNOWN;
-    int64_t most = millionths(o, c->body.length, out);
-
-    if (o->budget_usd <= 0 || c->aside > 0)
-        return true;
-    r->over_budget = !budget_reserve(&r->budget, most, (int64_t)(o->budget_usd * 1e6));
-    if (!r->over_budget)
-        c->aside = most;
-    return !r->over_budget;
-}
-
-/* The try at hand ended with an answer: its share of the budget becomes what it cost. */
-static void
-settle(struct remote *r, struct call *c)
-{
-    int64_t cost = millionths(r->options, c->tokens_in, c->tokens_out) - c->settled;
-
-    if (r->options->budget_usd > 0 || c->aside > 0)
-        budget_settle(&r->budget, c->aside, cost);
-    c->settled += cost;
-    c->aside = 0;
-}
-
-/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked.
- */
-static int
-clear_calls(struct remote *r, double now, double *next)
-{
-    double stage = fmax(r->limited_until, r->refused ? r->refused_until : 0);
-    int out = http_flying(r->http), cleared = 0;
-
-    r->over_budget = false;
-    for (struct call *c = r->calls; c; c = c->next) {
-        double when = fmax(stage, c->state == CALL_waiting ? c->not_before : 0);
-        if (c->state == CALL_flying)
+    for (const struct question *q = j->interview.first; q; q = q->next) {
+        char where[120];
+        if (q->state != QUESTION_lost)
             continue;
-        if (out + cleared >= r->options->in_flight || (r->refused && out + cleared > 0))
-            break; /* the end of a call in flight brings us here again */
-        if (when > now) {
-            *next = fmin(*next, when);
+        snprintf(where, sizeof(where),
+                 "ordinal %" PRIu64 ", vote %d, steps %" PRId64 " to %" PRId64,
+                 j->units[0]->ordinal, q->vote, q->from, q->to - 1);
+        node_dead(r->node, where, j->units[0]->inputs[0].body, "not answered: %s", q->why.at);
+        node_log(r->node, LOG_warning, "%s: not answered: %s", where, q->why.at);
+    }
+}
+
+/* Votes on every unit; the first carries what all of them cost. */
+static void
+finish(struct remote *r, struct judging *j)
+{
+    bool told = false;
+
+    for (int i = 0; i < j->count; i++) {
+        struct vote vote = {.model = span_text(llm_model_name(r->options))};
+        const char *why = "";
+        if (i == 0) {
+            vote.tokens_in = j->tokens_in;
+            vote.tokens_out = j->tokens_out;
+            vote.usd = j->usd;
+        }
+        if (!interview_vote(&j->interview, i, &vote, &why)) {
+            judge_dead(r->node, j->units[i], &vote, "%s", why);
             continue;
         }
-        if (!afford(r, c))
-            break;
-        c->state = CALL_cleared;
-        cleared++;
+        if (!told)
+            tell_lost(r, j);
+        told = true;
+        judge_vote(r->node, j->units[i], &vote, r->options->threshold);
     }
-    return cleared;
+    judging_free(j);
 }
 
-/* Sends what may go now, and sets the timer for what may go later. */
-static int
-send_calls(struct remote *r, struct error *e)
-{
-    double now = node_now(r->node), next = INFINITY;
-    int cleared = clear_calls(r, now, &next), rc = 0;
-
-    if (cleared && r->options->budget_usd > 0)
-        rc = node_commit(r->node, e); /* what is set aside must outlive a kill */
-    for (struct call *c = r->calls; c && rc == 0; c = c->next)
-        if (c->state == CALL_cleared)
-            rc = post(r, c, e);
-    node_timer(r->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
-    tell_why(r);
-    return rc;
-}
-
-/* ---- answering ---- */
+/* ---- asking ---- */
 
 static void
-unlink_call(struct remote *r, struct call *c)
+ask(struct remote *r, struct judging *j, struct question *q)
 {
-    struct call **link = &r->calls;
+    struct asked *asked = arena_take(&j->arena, sizeof(*asked));
+    struct error why;
 
-    while (*link != c)
-        link = &(*link)->next;
-    *link = c->next;
-    if (!c->next)
-        r->last = link;
-}
-
-static struct vote
-vote_of(struct remote *r, const struct call *c)
-{
-    return (struct vote){
-        .model = span_text(llm_model_name(r->options)),
-        .tokens_in = c->tokens_in,
-        .tokens_out = c->tokens_out,
-        .usd = ((double)c->tokens_in * r->options->price_in +
-                (double)c->tokens_out * r->options->price_out) /
-               1e6,
-    };
-}
-
-static void
-finish(struct remote *r, struct call *c, const struct verdict *v)
-{
-    struct vote vote = vote_of(r, c);
-    int64_t count = c->steps.ends.count;
-
-    vote.scores = (struct f32s){count, v->scores};
-    vote.said = (struct u8s){count, v->said};
-    vote.reasons = (struct spans){count, v->reasons};
-    node_count(r->node, METRIC_calls, 1);
-    judge_vote(r->node, c->unit, &vote, r->options->threshold);
-    node_urgent(r->node);
-    unlink_call(r, c);
-    call_free(c);
-}
-
-static void
-give_up(struct remote *r, struct call *c, const char *why)
-{
-    struct vote vote = vote_of(r, c);
-
-    node_count(r->node, METRIC_calls, 1);
-    judge_dead(r->node, c->unit, &vote, "%s", why);
-    node_urgent(r->node);
-    unlink_call(r, c);
-    call_free(c);
-}
-
-/* This answer was no use; another may be. */
-static void
-spoiled(struct remote *r, struct call *c, const char *why)
-{
-    snprintf(r->why, sizeof(r->why), "%s", why);
-    c->failures = 0;
-    c->state = CALL_ready;
-    if (++c->spoiled < r->options->tries)
-        node_count(r->node, METRIC_calls_failed, 1);
-    else
-        give_up(r, c, why);
-}
-
-static void
-use_content(struct remote *r, struct call *c)
-{
-    struct verdict verdict;
-    struct error e;
-
-    if (verdict_read(buffer_span(&r->answer.content), c->steps.ends.count, &verdict, &c->arena,
-                     &e) == 0) {
-        finish(r, c, &verdict);
+    *asked = (struct asked){j, q};
+    buffer_clear(&r->body);
+    if (interview_write(&j->interview, q, &r->messages, &r->body, &why) != 0) {
+        interview_lose(&j->interview, q, why.text);
         return;
     }
-    node_log(r->node, LOG_info, "ordinal %" PRIu64 ": answer %d of %" PRId64 ": %s",
-             c->unit->ordinal, c->spoiled + 1, r->options->tries, e.text);
-    spoiled(r, c, e.text);
+    calls_ask(r->calls, &(struct ask){.path = "/chat/completions",
+                                      .body = buffer_span(&r->body),
+                                      .ordinal = j->units[0]->ordinal,
+                                      .variation = q->vote,
+                                      .tokens_out = interview_tokens_out(&j->interview, q),
+                                      .own = asked});
 }
 
-/* A hash spread over [0,1), so that calls that failed together do not come back together. */
-static double
-spread(const struct call *c)
-{
-    uint64_t x =
-        c->unit->ordinal * 0x9e3779b97f4a7c15ULL + (uint64_t)c->failures * 0xbf58476d1ce4e5b9ULL;
-
-    x ^= x >> 31;
-    x *= 0x94d049bb133111ebULL;
-    return (double)(x >> 11) / 9007199254740992.0;
-}
-
+/* Asks what is new; the votes go out where nothing is open any more. */
 static void
-try_later(struct remote *r, struct call *c)
+go_on(struct remote *r, struct judging *j)
 {
-    const struct chat_answer *a = &r->answer;
-    double now = node_now(r->node);
+    struct question *q;
 
-    c->failures++;
-    c->state = CALL_waiting;
-    c->not_before =
-        now + (a->wait_seconds >= 0 ? a->wait_seconds : chat_back_off(c->failures, spread(c)));
-    if (a->limited && a->wait_seconds >= 0)
-        r->limited_until = fmax(r->limited_until, now + a->wait_seconds);
-    if (c->failures == 1)
-        node_log(r->node, LOG_info, "ordinal %" PRIu64 ": %s; trying again", c->unit->ordinal,
-                 a->why);
-}
-
-/* The stage waits until someone mends it: 1, 2, 4 ... seconds between single calls. Answers to
- * calls that were in flight together count once. */
-static void
-wait_for_person(struct remote *r, struct call *c)
-{
-    double now = node_now(r->node);
-
-    c->state = CALL_ready;
-    if (r->refused && now < r->refused_until)
-        return;
-    if (!r->refused)
-        node_log(r->node, LOG_error, "the server refuses: %s; waiting until it is mended",
-                 r->answer.why);
-    r->refused_until =
-        now + fmax(fmin(exp2(fmin(r->refused, 30)), CHAT_REFUSED_MAX), r->answer.wait_seconds);
-    r->refused++;
-}
-
-static void
-use_answer(struct remote *r, const struct http_answer *got)
-{
-    struct call *c = got->own;
-    struct chat_answer *a = &r->answer;
-
-    chat_read(got, a);
-    c->tokens_in += a->tokens_in;
-    c->tokens_out += a->tokens_out;
-    if (a->outcome == CHAT_content || a->outcome == CHAT_spoiled || a->outcome == CHAT_hopeless)
-        settle(r, c);
-    if (a->why[0])
-        snprintf(r->why, sizeof(r->why), "%s", a->why);
-    if (a->outcome == CHAT_again || a->outcome == CHAT_refused)
-        node_count(r->node, METRIC_calls_failed, 1);
-    if (r->refused && a->outcome != CHAT_refused && a->outcome != CHAT_again) {
-        node_log(r->node, LOG_info, "the server answers again");
-        r->refused = 0;
-    }
-    switch (a->outcome) {
-    case CHAT_content:
-        use_content(r, c);
-        break;
-    case CHAT_again:
-        try_later(r, c);
-        break;
-    case CHAT_refused:
-        wait_for_person(r, c);
-        break;
-    case CHAT_spoiled:
-        spoiled(r, c, a->why);
-        break;
-    case CHAT_hopeless:
-        give_up(r, c, a->why);
-        break;
-    }
+    while ((q = interview_next(&j->interview)))
+        ask(r, j, q);
+    if (interview_done(&j->interview))
+        finish(r, j);
 }
 
 /* A response without a byte is worth no call: nothing is said of its steps. */
 static void
-finish_empty(struct remote *r, struct call *c)
+finish_empty(struct remote *r, struct unit *u, const struct steps *steps, struct arena *arena)
 {
-    struct vote vote = vote_of(r, c);
-    int64_t count = c->steps.ends.count;
+    int64_t count = steps->ends.count;
+    struct vote vote = {.model = span_text(llm_model_name(r->options))};
 
-    vote.scores = (struct f32s){count, arena_take(&c->arena, (size_t)count * sizeof(float) + 1)};
-    vote.said = (struct u8s){count, arena_take(&c->arena, (size_t)count + 1)};
-    judge_vote(r->node, c->unit, &vote, r->options->threshold);
-    call_free(c);
+    vote.scores = (struct f32s){count, arena_take(arena, (size_t)count * sizeof(float) + 1)};
+    vote.said = (struct u8s){count, arena_take(arena, (size_t)count + 1)};
+    judge_vote(r->node, u, &vote, r->options->threshold);
 }
 
-/* ---- the node's callbacks ---- */
+/* Reads a unit's steps into the judging, or answers the unit at once. */
+static void
+take_unit(struct remote *r, struct judging *j, struct unit *u)
+{
+    struct steps *steps = &j->steps[j->count];
+    struct vote vote = {.model = span_text(llm_model_name(r->options))};
+    struct error why;
+
+    if (judge_read(u, steps, &j->arena, &why) != 0)
+        judge_dead(r->node, u, &vote, "%s", why.text);
+    else if (steps->rollout.response.length == 0)
+        finish_empty(r, u, steps, &j->arena);
+    else
+        j->units[j->count++] = u;
+}
 
 int
-remote_take(struct remote *r, struct unit *u, struct error *e)
+remote_take(struct remote *r, struct unit *const *units, int count, struct error *e)
 {
-    struct call *c = xalloc(sizeof(*c));
-    struct chat_request request;
-    struct error why;
-    struct vote vote = {.model = span_text(llm_model_name(r->options))};
-    int rc;
+    struct judging *j = xalloc(sizeof(*j));
 
-    c->unit = u;
-    rc = judge_read(u, &c->steps, &c->arena, &why);
-    if (rc == 0 && c->steps.rollout.response.length == 0) {
-        finish_empty(r, c);
+    j->units = xarray((size_t)count, sizeof(struct unit *));
+    j->steps = xarray((size_t)count, sizeof(*j->steps));
+    for (int i = 0; i < count; i++)
+        take_unit(r, j, units[i]);
+    if (j->count == 0) {
+        judging_free(j);
         return 0;
     }
-    if (rc == 0) {
-        struct prompt_values values = {.problem = c->steps.rollout.prompt,
-                                       .response = c->steps.rollout.response,
-                                       .answer = c->steps.rollout.answer,
-                                       .ends = c->steps.ends.at,
-                                       .count = c->steps.ends.count};
-        prompt_render(r->prompt, &values, &r->messages);
-        request = (struct chat_request){r->options->model,
-                                        &r->messages,
-                                        r->options->temperature,
-                                        r->options->max_tokens,
-                                        (enum chat_limit)r->options->limit_field,
-                                        r->options->seed,
-                                        (enum chat_format)r->options->format};
-        rc = chat_write(&request, &c->body, &why);
+    j->next = r->judgings;
+    j->link = &r->judgings;
+    if (j->next)
+        j->next->link = &j->next;
+    r->judgings = j;
+    interview_begin(&j->interview, r->options, r->prompt, r->format, j->steps, j->count, &j->arena);
+    go_on(r, j);
+    return calls_send(r->calls, e);
+}
+
+/* ---- answering ---- */
+
+/* An answer came, or none will: true: the question is to be asked again in other words. Its own
+ * `again` of the same words is done here, and *open then says that the call is not over. */
+static bool
+take_answer(struct remote *r, struct calls_answer *a, bool *open)
+{
+    const struct asked *asked = a->own;
+    struct interview *iv = &asked->judging->interview;
+    struct error why;
+    const char *lost = a->why;
+
+    *open = false;
+    switch (a->end) {
+    case CALLS_answered:
+        if (interview_answer(iv, asked->question, a->json, &why) == 0)
+            return false;
+        *open = calls_again(r->calls, a, (struct span){0}, why.text);
+        if (*open)
+            return false;
+        lost = why.text;
+        break;
+    case CALLS_unsupported:
+        if (interview_simplify(iv, asked->question))
+            return true;
+        break;
+    case CALLS_too_long:
+        if (interview_shorten(iv, asked->question, a->why))
+            return true;
+        break;
+    case CALLS_given_up:
+        break;
     }
-    if (rc != 0) {
-        judge_dead(r->node, u, &vote, "%s", why.text);
-        call_free(c);
-        return 0;
+    interview_lose(iv, asked->question, lost);
+    return false;
+}
+
+static void
+use_answer(struct remote *r, struct calls_answer *a)
+{
+    struct asked asked = *(const struct asked *)a->own;
+    struct judging *j = asked.judging;
+    bool open, otherwise = take_answer(r, a, &open);
+
+    if (open)
+        return;
+    if (j->interview.format < r->format) {
+        node_log(r->node, LOG_warning, "the server does not know the response_format: %s", a->why);
+        r->format = j->interview.format;
     }
-    *r->last = c;
-    r->last = &c->next;
-    return send_calls(r, e);
+    j->tokens_in += a->tokens_in;
+    j->tokens_out += a->tokens_out;
+    j->usd += a->usd;
+    calls_done(r->calls, a);
+    if (otherwise)
+        ask(r, j, asked.question);
+    go_on(r, j);
 }
 
 int
 remote_ready(struct remote *r, struct error *e)
 {
-    struct http_answer got;
-    int rc = http_step(r->http, e);
+    struct calls_answer a;
+    int rc = calls_step(r->calls, e);
 
-    while (rc == 0 && http_next(r->http, &got))
-        use_answer(r, &got);
-    return rc ? rc : send_calls(r, e);
+    while (rc == 0 && calls_next(r->calls, &a))
+        use_answer(r, &a);
+    return rc ? rc : calls_send(r->calls, e);
 }
 
-/* Live options: new ones hold from the next call on. */
+int
+remote_flush(struct remote *r, struct error *e)
+{
+    return calls_flush(r->calls, e);
+}
+
 int
 remote_changed(struct remote *r, struct error *e)
 {
-    struct http_settings settings;
+    int rc = calls_changed(r->calls, e);
 
-    free(r->url);
-    r->url = completions_url(r->options->url);
-    settings = settings_of(r);
-    http_settings_change(r->http, &settings);
-    node_set_in_flight(r->node, (int)r->options->in_flight);
-    return send_calls(r, e);
+    set_in_flight(r);
+    return rc;
 }

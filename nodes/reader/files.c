@@ -474,12 +474,12 @@ files_next(struct files *f, struct stream_line *line, struct file **out, struct 
             rc = stream_next(file->stream, size, final, line, e);
         if (rc < 0)
             return rc;
-        if (rc == STREAM_broken)
-            file->done = file->dirty = true;
         if (rc != STREAM_end && rc != STREAM_wait) {
             *out = file;
             return rc;
         }
+        if (rc == STREAM_end && !file->done && f->ahead > 0)
+            return STREAM_wait;
         if (rc == STREAM_end && !file->done)
             finish_file(f, file);
         f->current = (f->current + 1) % f->count;
@@ -510,5 +510,6 @@ files_took(struct files *f, struct node *n, struct file *file, const struct stre
         f->piece_dirty = true;
     }
     file->at = line->next;
+    file->done |= line->why != NULL;    /* it broke there */
     file->dirty = true;
 }

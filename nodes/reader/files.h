@@ -32,6 +32,7 @@ struct files {
     bool              final;    /* no input will come any more: sizes are final */
     struct spool     *spool;    /* the one file is its spool */
     int               count, room, current;
+    int               ahead;    /* lines given and not yet took: no file ends before they are */
     struct file      *at;
     uint64_t          piece;    /* number of the piece in hand, from 1 */
     int               piece_file;

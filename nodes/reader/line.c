@@ -9,7 +9,8 @@
 #include <jansson.h>
 #include <xxhash.h>
 
-#include "base/verify.h"
+#include "kernels/verify.h"
+#include "nodes/reader/given.h"
 #include "nodes/reader/recorded.h"
 
 #define PATH_BYTES_MAX 256
@@ -307,11 +308,14 @@ inner_reward(const json_t *responses, int i)
 static void
 verify(const struct line_how *how, struct line *line, bool has_answer)
 {
-    enum verify_mode mode = how->verify == LINE_verify_exact ? VERIFY_exact : VERIFY_numeric;
+    enum verify_mode mode = (enum verify_mode)(how->verify - 1);
 
     for (int i = 0; i < line->count; i++) {
         struct line_item *item = &line->items[i];
         if (item->why)
+            continue;
+        item->grade = how->verify == LINE_verify_exec;
+        if (item->grade)
             continue;
         if (how->verify == LINE_verify_none)
             item->why = "no reward; name its field with reward_field, or compute it with verify";
@@ -527,8 +531,11 @@ line_read(const struct line_how *how, struct span text, struct span source, stru
     if (rc != 0)
         goto fail;
     v = find(line->root, how->response_field, response_fields, &name);
-    rc = v && !json_is_null(v)
-             ? read_responses(v, name, arena, line, e)
+    const json_t *steps = given_find(how, line->root, v != NULL);
+    if (steps)
+        v = NULL;
+    rc = steps                  ? given_read(steps, arena, line, e)
+         : v && !json_is_null(v) ? read_responses(v, name, arena, line, e)
              : error_set(e, ERROR_input, "no response: field '%s' is missing%s", name,
                          how->response_field && how->response_field[0]
                              ? ""

@@ -25,6 +25,9 @@
  *   finish    finish_reason, stop_reason, truncated (true is "length")
  *   injected  injected
  *
+ * A response may be given as steps instead (nodes/reader/given.h): the field "steps" where there is no
+ * response, or any field that is named for it.
+ *
  * A prompt is text, or a list of {role, content}: a lone message is its content, several are
  * written as ChatML up to the assistant's turn. A response is text, a message, a list of messages
  * (what the assistant says in them), or a list of such; then rewards are a list of equal length,
@@ -42,13 +45,21 @@
 #define LINE_RESPONSES_MAX 65536        /* on one line */
 #define LINE_ID_BYTES_MAX  4096
 
-enum line_verify { LINE_verify_none, LINE_verify_exact, LINE_verify_numeric };
+/* The modes of kernels/verify.def, each one above its enum verify_mode. */
+enum line_verify {
+    LINE_verify_none,
+#define VERIFY(name, meaning) LINE_verify_##name,
+#include "kernels/verify.def"
+#undef VERIFY
+    LINE_verify_exec, /* by a program of the user's */
+};
 enum line_group { LINE_group_prompt, LINE_group_none, LINE_group_field };
 
 struct line_how {
     const char *prompt_field, *response_field, *answer_field;   /* "": the standard names */
     const char *reward_field, *id_field;
     const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
+    const char *steps_field;
     enum line_verify verify;
     enum line_group  group;
     const char      *group_field;   /* LINE_group_field */
@@ -61,6 +72,7 @@ struct line_key {
 struct line_item {
     struct rollout rollout;     /* borrowed from the line and the arena */
     const char    *why;         /* this response cannot be used, and why; else NULL */
+    bool           grade;       /* LINE_verify_exec: its reward is still to come from a program (grade.h) */
 };
 
 struct line {

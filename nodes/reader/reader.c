@@ -7,50 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/node.h"
-#include "nodes/reader/files.h"
 #include "nodes/origin.h"
-#include "nodes/reader/group.h"
-#include "nodes/reader/inject.h"
-#include "nodes/reader/line.h"
+#include "nodes/reader/reader.h"
 
 #define PUMP_LINES_MAX 1000         /* handled before signals and heartbeats get their turn ... */
 #define PUMP_BYTES_MAX (4 << 20)    /* ... or so many bytes of lines */
 
-enum { PORT_out };
-
-struct reader_options {
-    const char *path;
-    bool        follow;
-    double      poll;
-    const char *group_by;
-    int64_t     group_size;
-    int64_t     open_groups_max;
-    bool        drop_equal;
-    int         verify;
-    const char *prompt_field, *response_field, *answer_field, *reward_field, *id_field;
-    const char *logps_field, *token_ids_field, *weight_field, *finish_field, *injected_field;
-    const char *inject_path;
-    double      inject_accuracy, inject_above;
-    int64_t     inject_most;
-    int64_t     line_bytes_max;
-    int         format;
+static const char *const verify_names[] = {
+    "none",
+#define VERIFY(name, meaning) #name,
+#include "kernels/verify.def"
+#undef VERIFY
+    "exec",
+    NULL,
 };
-
-struct reader {
-    struct files    files;
-    struct groups  *groups;
-    struct line_how how;
-    struct inject  *inject;         /* NULL: none */
-    uint64_t        next_ordinal;
-    bool            dirty;          /* something to save with the next commit */
-    bool            read_all;       /* no input is left */
-    bool            finished;
-    bool            rescan;         /* the timer came: look for new files */
-    struct arena    arena;
-};
-
-static const char *const verify_names[] = {"none", "exact", "numeric", NULL};
 static const char *const format_names[] = {"auto", "plain", "gzip", "zstd", NULL};
 
 static const struct option reader_options[] = {
@@ -74,8 +44,25 @@ static const struct option reader_options[] = {
     OPT_BOOL(struct reader_options, drop_equal, FIXED, "false",
              "close groups in which all rewards are equal: they hold no contrast to learn from"),
     OPT_CHOICE(struct reader_options, verify, FIXED, "none", verify_names,
-               "where the input has no reward: 1 when the response's answer is the expected one, "
-               "by its text or as a number"),
+               "where the input has no reward: 1 when the response's answer is the expected one; exact: "
+               "the same text; numeric: the same decimal number; math: the same mathematics "
+               "(fractions, formulas, sets, intervals, matrices, equations, units); choice: the same "
+               "letter; exec: what a program prints"),
+    OPT_TEXTS(struct reader_options, verify_command, FIXED, "",
+              "verify exec: program and arguments, run for each response: it reads {id, prompt, response, "
+              "answer} as JSON and prints one number, the reward"),
+    OPT_PATH(struct reader_options, verify_folder, FIXED, ".", "verify exec: where the program runs"),
+    OPT_TEXTS(struct reader_options, verify_env, FIXED, "",
+              "verify exec: names of environment variables that the program gets beside PATH, HOME, USER, "
+              "LANG, LC_ALL, TZ and TMPDIR"),
+    OPT_TIME(struct reader_options, verify_timeout, FIXED, "10s", 1, 86400,
+             "verify exec: processor time of one run, and a quarter of its time by the clock; more is reward 0"),
+    OPT_SIZE(struct reader_options, verify_memory, FIXED, "1GiB", 1 << 20, 1e15,
+             "verify exec: address space of one run"),
+    OPT_INT(struct reader_options, verify_jobs, LIVE, "2", 1, GRADE_JOBS_MAX,
+            "verify exec: runs at once"),
+    OPT_BOOL(struct reader_options, verify_network, FIXED, "false",
+             "verify exec: leave the program the network; without, it has none where the system can do that"),
     OPT_TEXT(
         struct reader_options, prompt_field, FIXED, "",
         "name of the prompt's field (a.b goes into an object); the standard is the usual names"),
@@ -100,6 +87,9 @@ static const struct option reader_options[] = {
     OPT_TEXT(struct reader_options, injected_field, FIXED, "",
              "name of the field that is true where a rollout was not sampled by the policy; none: "
              "not read"),
+    OPT_TEXT(struct reader_options, steps_field, FIXED, "",
+             "name of the field that gives the response as steps, a list of texts, for a segmenter "
+             "with method given; the standard is steps where there is no response; none: not read"),
     OPT_PATH(struct reader_options, inject_path, FIXED, "",
              "file of JSON lines (plain) whose correct rollouts stand in for wrong ones of groups "
              "that are nearly all wrong (offline sample injection, 2506.04913)"),
@@ -121,62 +111,6 @@ static const struct port reader_ports[] = {
     {.direction = PORT_END}
 };
 
-static struct line_how
-how_of(const struct reader_options *o)
-{
-    return (struct line_how){
-        .prompt_field = o->prompt_field,
-        .response_field = o->response_field,
-        .answer_field = o->answer_field,
-        .reward_field = o->reward_field,
-        .id_field = o->id_field,
-        .logps_field = o->logps_field,
-        .token_ids_field = o->token_ids_field,
-        .weight_field = o->weight_field,
-        .finish_field = o->finish_field,
-        .injected_field = o->injected_field,
-        .verify = (enum line_verify)o->verify,
-        .group = strcmp(o->group_by, "prompt") == 0 ? LINE_group_prompt
-                 : strcmp(o->group_by, "none") == 0 ? LINE_group_none
-                                                    : LINE_group_field,
-        .group_field = o->group_by,
-    };
-}
-
-static int
-reader_check(struct check *c, struct error *e)
-{
-    const struct reader_options *o = c->options;
-    struct error                 why;
-    char                       **paths;
-    int                          count, rc;
-
-    if (!o->group_by[0])
-        return check_fail(c, "group_by", e, "it is prompt, none, or the name of a field");
-    if (strcmp(o->group_by, "none") == 0 && o->group_size != 0)
-        return check_fail(c, "group_size", e,
-                          "with group_by none each line is a group; leave group_size away");
-    if (o->inject_path[0]) {
-        struct line_how how = how_of(o);
-        struct inject  *inject;
-
-        if (how.group == LINE_group_none)
-            return check_fail(c, "inject_path", e, "with group_by none no group has a key to find "
-                              "rollouts by");
-        if (inject_open(o->inject_path, &how, o->inject_above, &inject, &why) != 0)
-            return check_fail(c, "inject_path", e, "%s", why.text);
-        inject_free(inject);
-    }
-    if (spool_is_pipe(o->path))
-        return 0;
-    if (files_glob(o->path, &paths, &count, &why) != 0)
-        return check_fail(c, "path", e, "%s", why.text);
-    rc = count == 0 && !o->follow ? error_set(&why, ERROR_file, "%s: no such file", o->path)
-                                  : files_readable(paths, count, &why);
-    files_free(paths, count);
-    return rc == 0 ? 0 : check_fail(c, "path", e, "%s", why.text);
-}
-
 static int
 load_ordinal(struct reader *r, struct node *n, struct error *e)
 {
@@ -194,10 +128,11 @@ load_ordinal(struct reader *r, struct node *n, struct error *e)
 static int
 open_inject(struct reader *r, struct node *n, const struct reader_options *o, struct error *e)
 {
-    int rc = o->inject_path[0] ? origin_check(n, o->inject_path, e) : 0;
+    struct line_how how = reader_inject_how(o);
+    int             rc = o->inject_path[0] ? origin_check(n, o->inject_path, e) : 0;
 
     if (rc == 0 && o->inject_path[0])
-        rc = inject_open(o->inject_path, &r->how, o->inject_above, &r->inject, e);
+        rc = inject_open(o->inject_path, &how, o->inject_above, &r->inject, e);
     if (rc == 0 && r->inject)
         groups_inject(r->groups, r->inject, o->inject_accuracy, o->inject_above, o->inject_most);
     return rc;
@@ -211,11 +146,18 @@ reader_start(struct node *n, struct error *e)
     struct stream_how            how = {(enum stream_format)o->format, o->line_bytes_max, false};
     int                          rc;
 
-    r->how = how_of(o);
+    r->how = reader_how(o);
     r->groups = groups_new(o->group_size, o->open_groups_max);
     rc = open_inject(r, n, o, e);
     if (rc == 0)
         rc = files_open(&r->files, n, o->path, &how, o->follow, e);
+    if (rc == 0 && o->verify == LINE_verify_exec) {
+        struct grade_how grade = {reader_child(o), (int)o->verify_jobs};
+
+        rc = grader_open(&r->grader, n, &grade, e);
+        if (rc == 0)
+            node_watch(n, grader_fd(r->grader));
+    }
     if (rc == 0)
         rc = load_ordinal(r, n, e);
     if (rc == 0)
@@ -280,29 +222,44 @@ is_blank(struct span text)
     return true;
 }
 
+/* "file:offset", in the arena. */
+static struct span
+source_of(struct reader *r, const struct file *file, const struct stream_line *text)
+{
+    size_t room = strlen(file->name) + 32;
+    char  *source = arena_take(&r->arena, room);
+    int    length = snprintf(source, room, "%s:%llu", file->name, (unsigned long long)text->offset);
+
+    return span_of(source, (size_t)length);
+}
+
+/* `line` NULL: it could not be read, and `why`. */
+static void
+take_line(struct reader *r, struct node *n, const struct file *file, const struct stream_line *text,
+          const struct line *line, const struct error *why)
+{
+    if (is_blank(text->text))
+        refuse(n, file, text, -1, "an empty line");
+    else if (!line)
+        refuse(n, file, text, -1, why->text);
+    for (int i = 0; line && i < line->count; i++)
+        take_item(r, n, file, text, line, i);
+}
+
 static void
 handle_line(struct reader *r, struct node *n, const struct file *file,
             const struct stream_line *text)
 {
     struct line  line;
-    struct error why;
+    struct error why = {0};
 
-    if (is_blank(text->text)) {
-        refuse(n, file, text, -1, "an empty line");
-        return;
-    }
     arena_clear(&r->arena);
-    size_t room = strlen(file->name) + 32;
-    char  *source = arena_take(&r->arena, room);
-    int    length = snprintf(source, room, "%s:%llu", file->name, (unsigned long long)text->offset);
-    if (line_read(&r->how, text->text, span_of(source, (size_t)length), &r->arena, &line, &why) !=
-        0) {
-        refuse(n, file, text, -1, why.text);
-        return;
-    }
-    for (int i = 0; i < line.count; i++)
-        take_item(r, n, file, text, &line, i);
-    line_free(&line);
+    struct span source = source_of(r, file, text);
+    bool usable = !is_blank(text->text) &&
+                  line_read(&r->how, text->text, source, &r->arena, &line, &why) == 0;
+    take_line(r, n, file, text, usable ? &line : NULL, &why);
+    if (usable)
+        line_free(&line);
 }
 
 static void
@@ -344,6 +301,57 @@ emit(struct reader *r, struct node *n, const struct reader_options *o, struct er
     return 0;
 }
 
+/* ---- verify: exec ---- */
+
+/* The oldest line whose verdicts are there. False: there is none. */
+static bool
+take_graded(struct reader *r, struct node *n, const struct reader_options *o)
+{
+    struct graded *l = r->grader ? grader_first(r->grader) : NULL;
+
+    if (!l)
+        return false;
+    struct file *file = &r->files.at[l->file];
+    if (l->event == STREAM_line)
+        take_line(r, n, file, &l->text, l->usable ? &l->line : NULL, &l->why);
+    else
+        handle(r, n, o, l->event, file, &l->text);
+    files_took(&r->files, n, file, &l->text);
+    r->files.ahead--;
+    r->dirty = true;
+    grader_drop(r->grader);
+    return true;
+}
+
+static void
+give_grader(struct reader *r, int event, const struct file *file, const struct stream_line *text)
+{
+    arena_clear(&r->arena);
+    grader_add(r->grader, event, (int)(file - r->files.at), text, &r->how, source_of(r, file, text));
+    r->files.ahead++;
+}
+
+/* Start what came, and come back when a program has something to say. */
+static void
+wait_graded(struct reader *r, struct node *n, const struct reader_options *o)
+{
+    grader_pump(r->grader);
+    double due = grader_due(r->grader);
+    if (r->files.follow && (due < 0 || o->poll < due))
+        due = o->poll;
+    node_timer(n, due);
+}
+
+/* One descriptor is watched: the grader's, which holds the other. */
+static void
+watch(struct reader *r, struct node *n, int fd)
+{
+    if (r->grader)
+        grader_beside(r->grader, fd);
+    else
+        node_watch(n, fd);
+}
+
 /* What the outside has: spooled bytes, new files, the user's wish to end. -> 0 or an error. */
 static int
 look_outside(struct reader *r, struct node *n, struct error *e)
@@ -355,14 +363,14 @@ look_outside(struct reader *r, struct node *n, struct error *e)
         rc = spool_pump(f->spool, n,
                         f->count > 0 && f->at[0].stream ? stream_hashed(f->at[0].stream) : 0, e);
         r->dirty |= rc > 0;
-        node_watch(n, spool_fd(f->spool));
+        watch(r, n, spool_fd(f->spool));
     }
     if (rc >= 0 && r->rescan)
         rc = files_rescan(f, n, e);
     r->rescan = false;
     if (rc >= 0 && !f->final && (f->follow || f->spool) && node_end_asked(n)) {
         rc = files_end(f, n, e);
-        node_watch(n, -1);
+        watch(r, n, -1);
     }
     return rc < 0 ? rc : 0;
 }
@@ -377,6 +385,8 @@ read_some(struct reader *r, struct node *n, const struct reader_options *o, stru
         struct file       *file;
         int                rc = emit(r, n, o, e);
 
+        if (rc > 0 && r->grader)
+            wait_graded(r, n, o);
         if (rc != 0)
             return rc < 0 ? rc : PUMP_IDLE;
         if (r->read_all) {
@@ -384,9 +394,20 @@ read_some(struct reader *r, struct node *n, const struct reader_options *o, stru
             node_finish(n);
             return PUMP_IDLE;
         }
+        if (take_graded(r, n, o))
+            continue;
+        if (r->grader && !grader_room(r->grader)) {
+            wait_graded(r, n, o);
+            return PUMP_IDLE;
+        }
+        line = (struct stream_line){0};
         rc = files_next(&r->files, &line, &file, e);
         if (rc < 0)
             return rc;
+        if (rc == STREAM_wait && r->grader && grader_lines(r->grader) > 0) {
+            wait_graded(r, n, o);
+            return PUMP_IDLE;
+        }
         if (rc == STREAM_wait) {
             const char *why = r->files.spool ? spool_why(r->files.spool) : NULL;
             if (why)
@@ -402,10 +423,16 @@ read_some(struct reader *r, struct node *n, const struct reader_options *o, stru
             continue;
         }
         bytes += (int64_t)line.text.length;
+        if (r->grader) {
+            give_grader(r, rc, file, &line);
+            continue;
+        }
         handle(r, n, o, rc, file, &line);
         files_took(&r->files, n, file, &line);
         r->dirty = true;
     }
+    if (r->grader)
+        grader_pump(r->grader);
     return PUMP_AGAIN;
 }
 
@@ -421,6 +448,8 @@ reader_pump(struct node *n, struct error *e)
         return PUMP_IDLE;
     }
     node_why(n, NULL);
+    if (r->grader)
+        grader_pump(r->grader);
     rc = look_outside(r, n, e);
     return rc == 0 ? read_some(r, n, o, e) : rc;
 }
@@ -433,6 +462,18 @@ reader_ready(struct node *n, struct error *e)
     (void)e;
     r->rescan = true;
     node_wake(n);
+    return 0;
+}
+
+static int
+reader_changed(struct node *n, const char *option, struct error *e)
+{
+    struct reader               *r = node_state(n);
+    const struct reader_options *o = node_options(n);
+
+    (void)e;
+    if (r->grader && strcmp(option, "verify_jobs") == 0)
+        grader_jobs(r->grader, (int)o->verify_jobs);
     return 0;
 }
 
@@ -461,6 +502,7 @@ reader_stop(struct node *n)
     files_close(&r->files);
     groups_free(r->groups);
     inject_free(r->inject);
+    grader_close(r->grader);
     arena_free(&r->arena);
 }
 
@@ -477,5 +519,6 @@ const struct node_kind node_reader = {
     .pump = reader_pump,
     .ready = reader_ready,
     .flush = reader_flush,
+    .changed = reader_changed,
     .stop = reader_stop,
 };
