@@ -84,6 +84,8 @@ same "... leaving nothing behind" "$(ls tmp | wc -l)" 0
 flow prices: prices.json, cache: quiet/stores/critic.cache >known.yaml
 "$SLUICE" run --estimate known.yaml --json >said.out
 same "what a cache would answer is not counted as a call" "$(said calls) $(said cached)" "0 $(wc -l <quiet/labelled.jsonl)"
+"$SLUICE" run --estimate flow.yaml --set rollouts.follow=true 2>said.out
+same "an input without an end is refused" $? 2
 "$SLUICE" run --estimate flow.yaml --sample 8 --json >said.out
 check "a sample is a part of it ($(said rollouts))" test "$(said rollouts)" -ge 8 -a "$(said rollouts)" -lt 160
 

@@ -464,6 +464,8 @@ purse_words(const struct purse *p, char *text, size_t room)
     char sum[120];
 
     text[0] = 0;
+    if (!has_budget(p) && p->price.known && s->spent.money > 0)
+        snprintf(text, room, "%.4f USD spent", (double)s->spent.money / (double)PRICE_USD);
     if (!has_budget(p))
         return;
     if (usd)
