@@ -47,7 +47,7 @@ struct request {
     const char *file, *run, *rule, *quorum, *threshold, *on_pause;
     struct many judges;
     long limit;
-    bool json;
+    bool json, estimate;
     struct panel panel;
     double above;
 };
@@ -103,6 +103,20 @@ prepare(const struct request *r, const struct cases *c, const char *dir, struct 
     return rc < 0 ? rc : 0;
 }
 
+/* What the run would cost, printed; nothing is judged. -> 0, an exit code, or an error. */
+static int
+estimate(const struct request *r, const char *dir, struct error *e)
+{
+    char *flow = xprint("%s/flow.yaml", dir);
+    char *const words[] = {"sluice", "run", flow, "--estimate", r->json ? "--json" : NULL, NULL};
+    int rc;
+
+    stage_signals();
+    rc = stage_self(words, NULL, e);
+    free(flow);
+    return rc;
+}
+
 /* -> 0, an exit code, or an error. */
 static int
 judge(const struct request *r, const char *dir, struct error *e)
@@ -113,6 +127,7 @@ judge(const struct request *r, const char *dir, struct error *e)
         "sluice", "run", flow, "--run", run, "--on-pause", (char *)(uintptr_t)r->on_pause, NULL};
     int rc;
 
+    fprintf(stderr, "sluice judge-eval: judging; to look: sluice status %s\n", run);
     stage_signals();
     rc = stage_self(words, log, e);
     if (rc > 0 && !stage_signal() && run_exists(run))
@@ -312,10 +327,10 @@ evaluate(struct request *r, struct error *e)
     dir = folder_open(r->run, e);
     rc = dir ? prepare(r, &c, dir, e) : ERROR_file;
     if (rc == 0)
-        rc = judge(r, dir, e);
-    if (rc == 0)
+        rc = r->estimate ? estimate(r, dir, e) : judge(r, dir, e);
+    if (rc == 0 && !r->estimate)
         rc = report(r, &c, dir, e);
-    if (dir && !r->run && (rc == 0 || !has_run(dir)))
+    if (dir && !r->run && (rc == 0 || stage_signal() || !has_run(dir)))
         nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(dir);
     cases_free(&c);
@@ -353,6 +368,7 @@ command_judge_eval(int argc, char **argv)
         {FLAG_text, 0, "threshold", "T", &r.threshold, "a score at or above it is correct (0.5)"},
         {FLAG_count, 0, "limit", "N", &r.limit, "only the first N solutions"},
         {FLAG_text, 0, "run", "DIR", &r.run, "keep the run in DIR/run; again: go on with it"},
+        {FLAG_on, 0, "estimate", NULL, &r.estimate, "print what it would cost, judge nothing"},
         {FLAG_text, 0, "on-pause", "wait|exit", &r.on_pause,
          "a full disk or a spent budget: wait for it, or exit 75"},
         {FLAG_on, 0, "json", NULL, &r.json, "one JSON object"},

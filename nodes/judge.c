@@ -75,5 +75,6 @@ judge_dead(struct node *n, struct unit *u, struct vote *vote, const char *format
     node_count(n, METRIC_abstained, 1);
     vote->abstain = span_text(reason);
     vote->scores.count = vote->said.count = vote->reasons.count = 0;
+    vote->outside.count = vote->agreement.count = vote->response.count = 0;
     send_vote(n, u, vote);
 }

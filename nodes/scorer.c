@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/head.h"
 #include "kernels/model_config.h"
 #include "kernels/model_file.h"
 
@@ -160,15 +161,12 @@ logit(const struct scorer *s, const float *hidden, int64_t class)
     return m->head_bias >= 0 ? sum + m->params[m->head_bias + class] : sum;
 }
 
-void
-scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
+/* The hidden states of the batch. */
+static void
+forward(struct scorer *s)
 {
     struct batch batch = {s->tokens, s->ids, s->sequences, s->starts, NULL};
 
-    assert(class_0 >= 0 && class_0 < s->model.head_rows && class_1 >= 0 &&
-           class_1 < s->model.head_rows);
-    if (s->rows_count == 0)
-        return;
     if (s->tokens > s->room) {
         if (s->decoder)
             decoder_free(s->decoder);
@@ -176,6 +174,34 @@ scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
         s->decoder = decoder_new(&s->model, s->room, 0);
     }
     s->hidden = decoder_forward(s->decoder, &s->model, &batch);
+}
+
+void
+scorer_run_among_all(struct scorer *s, const int32_t *classes, int count, double *p)
+{
+    struct head head = head_of(&s->model);
+    struct head_work *work = head_work_new();
+
+    if (s->rows_count > 0)
+        forward(s);
+    for (int64_t i = 0; i < s->rows_count; i++) {
+        const float *h = scorer_hidden(s, i);
+        float logp, lse;
+        head_statistics(work, &head, 1, h, classes, &logp, &lse, NULL);
+        for (int k = 0; k < count; k++)
+            p[i * count + k] = exp((double)logit(s, h, classes[k]) - (double)lse);
+    }
+    head_work_free(work);
+}
+
+void
+scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores)
+{
+    assert(class_0 >= 0 && class_0 < s->model.head_rows && class_1 >= 0 &&
+           class_1 < s->model.head_rows);
+    if (s->rows_count == 0)
+        return;
+    forward(s);
     for (int64_t i = 0; i < s->rows_count; i++) {
         const float *h = scorer_hidden(s, i);
         double other = class_0 == class_1 ? 0 : (double)logit(s, h, class_0);

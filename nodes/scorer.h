@@ -50,6 +50,10 @@ bool scorer_add(struct scorer *s, const struct tokens *a, const struct tokens *b
  * head; both 0: its only one. */
 void scorer_run(struct scorer *s, int64_t class_0, int64_t class_1, float *scores);
 
+/* As scorer_run(): p of each of COUNT classes among all rows of the head, softmax over all of them,
+ * p[place * count + k]. */
+void scorer_run_among_all(struct scorer *s, const int32_t *classes, int count, double *p);
+
 /* The final hidden state of place i of the last run, what the head sees: (hidden_size), until the
  * next begins. */
 const float *scorer_hidden(const struct scorer *s, int64_t i);

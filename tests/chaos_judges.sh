@@ -56,6 +56,7 @@ serve "$work/calm.ledger"
 "$SLUICE" run "$work/flow.yaml" --run "$work/calm" >"$work/calm.out" 2>&1
 same "the undisturbed run ends" $? 0
 quit_server
+calls_wanted=$(different_calls "$work/calm.ledger" | wc -l)
 calm_lines=$(calls_of "$work/calm.ledger")
 echo "# undisturbed: $((SECONDS - start)) s, $(grep -c '"call"' "$work/calm.ledger") calls, $(dead "$work/calm") abstentions"
 
@@ -82,7 +83,7 @@ for ((k = 1; k <= kills; k++)); do
     fi
     alive() { pid=$(pid_of "$work/wild" critic $((k % replicas))); is_pid "$pid" && kill -0 "$pid" 2>/dev/null; }
     wait_for 20 alive
-    calls_wanted=0 kill_judge "$work/wild" critic "$pid" "$supervisor" "$work/wild.ledger" && judged=$((judged + 1))
+    kill_judge "$work/wild" critic "$pid" "$supervisor" "$work/wild.ledger" && judged=$((judged + 1))
 done
 wait_for "${CHAOS_SECONDS:-240}" over "$work/wild"
 wait "$supervisor"

@@ -99,9 +99,10 @@ judge_marks(const char *prompt, bool letters)
         add_letter(prompt, content, &words);
     else
         add_marks(prompt, content, &words);
-    body = json_pack("{s:[{s:{s:s%}, s:{s:o}, s:s}], s:{s:i, s:i}}", "choices", "message", "content",
-                     words.at, words.length, "logprobs", "content", content, "finish_reason", "stop",
-                     "usage", "prompt_tokens", 100, "completion_tokens", 10);
+    body =
+        json_pack("{s:[{s:{s:s%}, s:{s:o}, s:s}], s:{s:i, s:i}}", "choices", "message", "content",
+                  words.at, words.length, "logprobs", "content", content, "finish_reason", "stop",
+                  "usage", "prompt_tokens", 100, "completion_tokens", 10);
     text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     buffer_free(&words);

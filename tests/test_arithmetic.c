@@ -43,7 +43,8 @@ equations_are_computed(void **state)
         {"3+4=8", 0, 1},
         {"16 - 3 - 4 = 9", 1, 0},
         {"2 + 3 * 4 = 14", 1, 0},
-        {"2 + 3 * 4 = 20", 0, 1},
+        {"2 + 3 * 4 = 20", 0, 0},
+        {"2 + 3 * 4 = 24", 0, 1},
         {"(2 + 3) * 4 = 20", 1, 0},
         {"((1+1)*(2+2)) = 8", 1, 0},
         {"7 x 8 = 56", 1, 0},
@@ -56,7 +57,7 @@ equations_are_computed(void **state)
         {"3 - 5 = -2", 1, 0},
         {"3 * -2 = -6", 1, 0},
         {"8 / -2 = -4", 1, 0},
-        {"8 / -1 = 8", 0, 1},
+        {"8 / -1 = 7", 0, 1},
         {"3 − 5 = −2", 1, 0},
         {"1,200 + 300 = 1,500", 1, 0},
         {"$80,000+$50,000=$130,000", 1, 0},
@@ -393,6 +394,25 @@ formulas_and_names_are_followed(void **state)
 }
 
 static void
+what_is_not_claimed_is_not_held_against_it(void **state)
+{
+    static const struct sample samples[] = {
+        {"Suppose 2 + 2 = 5.", 0, 0},
+        {"If 2 + 2 = 5, then 1 + 1 = 3.", 0, 1},
+        {"It is not true that 3 + 4 = 8.", 0, 0},
+        {"Is 3 + 4 = 8 apples? No, 3 + 4 = 7.", 1, 0},
+        {"Working mod 5, 4 + 3 = 2.", 0, 0},
+        {"4 + 3 \\equiv 2, so 4 + 3 = 2", 0, 0},
+        {"In base 8, 5 + 4 = 11.", 0, 0},
+        {"It drops 5 - 8 = 3 degrees", 0, 0},
+        {"5 + 3 / 2 = 4", 0, 0},
+        {"60 mph x 30 minutes = 30 miles", 0, 0},
+    };
+    (void)state;
+    RUN(samples);
+}
+
+static void
 the_first_wrong_one_is_named(void **state)
 {
     struct arithmetic a;
@@ -477,6 +497,7 @@ main(void)
         cmocka_unit_test(order_is_compared),
         cmocka_unit_test(roundings_that_are_told_are_heeded),
         cmocka_unit_test(formulas_and_names_are_followed),
+        cmocka_unit_test(what_is_not_claimed_is_not_held_against_it),
         cmocka_unit_test(the_first_wrong_one_is_named),
         cmocka_unit_test(long_text_is_read_in_bounded_time),
         cmocka_unit_test(hostile_text_is_survived),

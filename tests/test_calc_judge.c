@@ -42,6 +42,31 @@ each_step_is_judged_by_its_equations(void **state)
 }
 
 static void
+without_confirm_it_speaks_of_errors_only(void **state)
+{
+    static const char *const options[] = {"confirm", "false", "reasons", "false", NULL};
+    struct harness          *h = harness_open("calc_judge", links, options, NULL);
+    struct harness_message   m;
+    struct arena             arena = {0};
+    struct vote              v;
+    uint64_t                 ends[] = {10, 21};
+    struct steps             s = {.ends = {2, ends}};
+
+    (void)state;
+    s.rollout.response = span_text("2 + 2 = 4\n3*3=10, ok ");
+    ends[1] = s.rollout.response.length;
+    harness_give(h, 0, 0, 0, 1, &s);
+    harness_run(h, 5, NULL);
+    assert_true(harness_take(h, "votes", &m));
+    assert_int_equal(message_read(MESSAGE_vote, m.body, &v, &arena, NULL), 0);
+    assert_memory_equal(v.said.at, "\0\1", 2);
+    assert_true(v.scores.at[0] == 0 && v.scores.at[1] == 0);
+    assert_int_equal(v.reasons.count, 0);
+    arena_free(&arena);
+    harness_close(h);
+}
+
+static void
 no_steps_give_an_empty_vote_and_bad_ones_a_dead_letter(void **state)
 {
     struct harness        *h = harness_open("calc_judge", links, NULL, NULL);
@@ -66,6 +91,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_step_is_judged_by_its_equations),
+        cmocka_unit_test(without_confirm_it_speaks_of_errors_only),
         cmocka_unit_test(no_steps_give_an_empty_vote_and_bad_ones_a_dead_letter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "graph/core.h"
 #include "graph/look.h"
+#include "kernels/random.h"
 #include "nodes/agreement.h"
 #include "nodes/consensus.h"
 #include "tests/harness.h"
@@ -153,6 +154,61 @@ first_errors_must_match(void **state)
     h.quorum = 1;
     expect_labels(&h, 2, 3, silent, "cwu");
     expect_labels(&h, 2, 3, (const float[]){N, N, N, N, N, N}, "uuu");
+}
+
+/* The label of one step said once more, as the header puts it. */
+static char
+plain_label(const struct consensus_how *h, int voters, const float *scores, int steps, int j)
+{
+    double  sum = 0;
+    int64_t yes = 0, no = 0, yes_weight = 0, no_weight = 0;
+
+    for (int v = 0; v < voters; v++) {
+        float s = scores[v * steps + j];
+
+        if (!(s >= 0 && s <= 1))
+            continue;
+        sum += (double)s;
+        yes += (double)s >= h->thresholds[v];
+        no += (double)s < h->thresholds[v];
+        *((double)s >= h->thresholds[v] ? &yes_weight : &no_weight) += h->weights[v];
+    }
+    if (yes + no == 0 || yes + no < h->quorum)
+        return 'u';
+    if (h->rule == CONSENSUS_weighted)
+        return yes_weight == no_weight ? 't' : yes_weight > no_weight ? 'c' : 'w';
+    if (h->rule == CONSENSUS_majority)
+        return yes == no ? 't' : yes > no ? 'c' : 'w';
+    if (h->rule == CONSENSUS_mean)
+        return sum / (double)(yes + no) >= h->mean_min ? 'c' : 'w';
+    return (h->rule == CONSENSUS_all ? no == 0 : yes > 0) ? 'c' : 'w';
+}
+
+static void
+random_votes_are_labelled_as_the_rules_say(void **state)
+{
+    static const enum consensus_rule rules[] = {CONSENSUS_all, CONSENSUS_any, CONSENSUS_majority,
+                                                CONSENSUS_weighted, CONSENSUS_mean};
+    static const float values[] = {0, 0.25f, 0.5f, 0.75f, 1, N, 2, NAN};
+    static const double thresholds[] = {0.5, 0.25, 0.75, 0.5};
+    static const int64_t weights[] = {1, 2, 3, 3};
+    uint64_t draw = 0;
+
+    (void)state;
+    for (int i = 0; i < 5000; i++) {
+        int voters = 1 + i % 4, steps = 1 + i / 4 % 6;
+        struct consensus_how h = {.rule = rules[i % 5], .mean_min = 0.5, .threshold = 0.5,
+                                  .quorum = 1 + i / 7 % voters, .thresholds = thresholds,
+                                  .weights = weights};
+        float scores[24];
+        char labels[9] = "";
+
+        for (int k = 0; k < voters * steps; k++)
+            scores[k] = values[random_bits(11, RANDOM_test, draw++) % 8];
+        for (int j = 0; j < steps; j++)
+            labels[j] = plain_label(&h, voters, scores, steps, j);
+        expect_labels(&h, voters, steps, scores, labels);
+    }
 }
 
 static void
@@ -490,6 +546,7 @@ main(void)
         cmocka_unit_test(level_votes_are_ties_and_unknown),
         cmocka_unit_test(each_voter_may_have_a_threshold),
         cmocka_unit_test(first_errors_must_match),
+        cmocka_unit_test(random_votes_are_labelled_as_the_rules_say),
         cmocka_unit_test(values_of_voters_are_read_strictly),
         cmocka_unit_test(rules_and_quorums_are_read_strictly),
         cmocka_unit_test(votes_join_whatever_their_order),

@@ -20,7 +20,7 @@ export BUILD=$build
 
 make -s -C examples/objective CC="${CC:-cc}" || rc=1       # its topology names a shared object
 for topology in examples/*/*.yaml; do
-    if [ "$topology" = examples/exec/flow.yaml ] && ! command -v python3 >/dev/null; then
+    if [ "${topology%/*}" = examples/exec ] && ! command -v python3 >/dev/null; then
         echo "ok - $topology # skip python3 is not installed"
         continue
     fi
@@ -86,6 +86,9 @@ if command -v python3 >/dev/null; then
     tell "exec: every rollout is accounted for" "$sluice" audit "$work/exec"
     prints "exec: steps are found right and wrong" "$work/exec/labelled.jsonl" '"labels":\[[012,]*1[012,]*0'
     "$sluice" dead "$work/exec" >"$work/dead"
+    tell "exec: code.yaml runs to the end" "$sluice" run examples/exec/code.yaml --run "$work/code"
+    tell "exec: programs get the rewards they earn" \
+        sh -c "[ \"\$(grep -o '\"reward\":[0-9.]*' '$work/code/graded.jsonl' | tr -d '\\n')\" = '\"reward\":1\"reward\":0\"reward\":0\"reward\":1' ]"
     tell "exec: nothing is dead" sh -c "! grep -q abstained '$work/dead'"
 else
     echo "ok - exec: the example runs # skip python3 is not installed"

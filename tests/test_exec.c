@@ -114,6 +114,33 @@ act(const char *word, json_int_t ask, json_int_t attempt)
         flood(), answer(ask, plain[0][1]);
 }
 
+/* Keeps a question until the next comes, and answers that first; the last waits for the end. */
+static int
+reversed(void)
+{
+    char      *line = NULL;
+    size_t     room = 0;
+    json_int_t kept = -1;
+
+    while (getline(&line, &room, stdin) > 0) {
+        json_t *m = json_loads(line, 0, NULL);
+
+        if (json_object_get(m, "hello"))
+            puts("{\"ready\":1}"), fflush(stdout);
+        json_int_t ask = json_integer_value(json_object_get(m, "ask"));
+        if (ask > 0 && kept < 0) {
+            kept = ask;
+        } else if (ask > 0) {
+            answer(ask, "\"outputs\":{\"votes\":{\"scores\":[1]}}");
+            answer(kept, "\"outputs\":{\"votes\":{\"scores\":[0]}}");
+            kept = -1;
+        }
+        json_decref(m);
+    }
+    free(line);
+    return 0;
+}
+
 static bool
 read_whole(void *to, size_t length)
 {
@@ -199,6 +226,8 @@ actor(const char *mode)
         fprintf(stderr, "no model here\n"), exit(1);
     if (strcmp(mode, "packed") == 0)
         return packed_actor();
+    if (strcmp(mode, "reversed") == 0)
+        return reversed();
     if (strcmp(mode, "mute") == 0)
         pause();
     if (strcmp(mode, "old") == 0)
@@ -429,6 +458,41 @@ a_kill_from_outside_blames_nobody(void **state)
 }
 
 static void
+answers_may_come_in_any_order(void **state)
+{
+    static const char *const more[] = {"in_flight", "2", "timeout", "20s", NULL};
+    struct harness          *h = open_actor("reversed", more);
+
+    (void)state;
+    for (uint64_t i = 0; i < 4; i++)
+        give(h, i, "anything");
+    scores(h, 1, 1);
+    scores(h, 0, 0);
+    scores(h, 3, 1);
+    scores(h, 2, 0);
+    assert_int_equal(harness_dead_count(h), 0);
+    harness_close(h);
+}
+
+static void
+a_secret_it_was_given_is_blotted_out_of_what_is_kept(void **state)
+{
+    static const char *const more[] = {"env", "EXEC_SECRET", "attempts", "1", NULL};
+    struct harness          *h;
+    char                     text[1000];
+
+    (void)state;
+    setenv("EXEC_SECRET", "planted-7f3a", 1);
+    h = open_actor("", more);
+    give(h, 0, "CRASH");
+    abstains(h, "about to crash with ************", 1);
+    harness_dead_text(h, 0, text, sizeof(text));
+    assert_null(strstr(text, "planted-7f3a"));
+    harness_close(h);
+    unsetenv("EXEC_SECRET");
+}
+
+static void
 an_answer_given_twice_ends_the_program_and_loses_nothing(void **state)
 {
     struct harness *h = open_actor("", NULL);
@@ -455,8 +519,8 @@ a_program_that_cannot_start_pauses_the_node(void **state)
         struct harness_message m;
 
         give(h, 0, "GOOD");
-        for (int k = 0; k < 8; k++)
-            harness_run(h, 0.1, NULL);
+        for (int k = 0; k < 200 && !strstr(harness_node(h)->why, whys[i]); k++)
+            harness_run(h, 0.05, NULL);
         assert_false(harness_take(h, "votes", &m));
         assert_int_equal(harness_dead_count(h), 0);
         if (!strstr(harness_node(h)->why, whys[i]))
@@ -616,6 +680,8 @@ main(int argc, char **argv)
         cmocka_unit_test(a_program_that_fails_is_started_again_and_its_message_given_up),
         cmocka_unit_test(neighbours_of_a_bad_message_are_not_blamed),
         cmocka_unit_test(a_kill_from_outside_blames_nobody),
+        cmocka_unit_test(answers_may_come_in_any_order),
+        cmocka_unit_test(a_secret_it_was_given_is_blotted_out_of_what_is_kept),
         cmocka_unit_test(an_answer_given_twice_ends_the_program_and_loses_nothing),
         cmocka_unit_test(a_program_that_cannot_start_pauses_the_node),
         cmocka_unit_test(it_gets_no_file_and_no_secret_of_ours),

@@ -34,6 +34,11 @@ cd "$work" || exit 2
 words 10 >words.jsonl
 flow steps vote >flow.yaml
 check "declared ports are accepted" "$SLUICE" check flow.yaml
+said=$("$SLUICE" check flow.yaml --online)
+check "check --online starts the program and hears that it is ready" grep -q "critic: program '.*test_exec': ready after [0-9.]* s" <<<"$said"
+sed 's/actor, ""/actor, stillborn/' flow.yaml >wrong.yaml
+said=$("$SLUICE" check wrong.yaml --online 2>&1)
+check "... or what it says instead" grep -q "node 'critic': its program ended (exit code 1): no model here" <<<"$said"
 flow steps labelled >wrong.yaml
 said=$("$SLUICE" check wrong.yaml 2>&1)
 check "an output is checked against the input it feeds" grep -q "wrong.yaml:11:.*input 'votes' takes 'vote', but 'critic/votes' sends 'labelled'" <<<"$said"
@@ -53,6 +58,11 @@ check "an absent one takes its links away" "$SLUICE" check absent.yaml
 sed 's/out: {votes: vote}/out: {}/; /consensus/d; /sink/d' flow.yaml >terminal.yaml
 said=$("$SLUICE" check terminal.yaml 2>&1)
 check "without outputs it is an end of the graph, with one replica" "$SLUICE" check terminal.yaml
+sed 's/"response":"[A-Z]*"/"response":"NOTHING"/' words.jsonl >nothing.jsonl
+sed -i 's/words.jsonl/nothing.jsonl/' terminal.yaml
+"$SLUICE" run terminal.yaml --run terminal >/dev/null 2>&1
+same "... and runs to it" done "$(run_state terminal)"
+check "... with everything accounted for" audit_ok terminal
 words 60 >words.jsonl
 flow steps vote 2 >flow.yaml
 

@@ -1,4 +1,5 @@
-/* group: units that come by whole groups, whatever the order of arrival, closings, kills and crashes. */
+/* group: units that come by whole groups, whatever the order of arrival, closings, kills and
+ * crashes. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,8 +55,13 @@ roll_group(struct node *n, struct unit *const *units, int count, struct error *e
 }
 
 static const struct node_kind roll = {
-    .name = "roll", .state_size = 1, .options_size = 1, .ports = roll_ports,
-    .options = no_options, .whole_groups = always, .take_group = roll_group,
+    .name = "roll",
+    .state_size = 1,
+    .options_size = 1,
+    .ports = roll_ports,
+    .options = no_options,
+    .whole_groups = always,
+    .take_group = roll_group,
 };
 
 static const char *const one_link[] = {"in", "a", NULL};

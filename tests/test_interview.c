@@ -36,13 +36,19 @@ bench_open(struct bench *b, const char *template, int64_t count)
     size_t length = 0;
 
     memset(b, 0, sizeof(*b));
-    b->options = (struct llm_options){.model = "m", .votes = 1, .window_context = 4, .threshold = 0.5,
-                                      .seed = -1, .top_logprobs = 20, .max_tokens = 100};
+    b->options = (struct llm_options){.model = "m",
+                                      .votes = 1,
+                                      .window_context = 4,
+                                      .threshold = 0.5,
+                                      .seed = -1,
+                                      .top_logprobs = 20,
+                                      .max_tokens = 100};
     b->prompt = prompt_new(text.at ? text : span_text(template), PROMPT_all, &e);
     if (!b->prompt)
         fail_msg("%s", e.text);
     for (int64_t i = 0; i < count; i++) {
-        length += (size_t)snprintf(b->response + length, sizeof(b->response) - length, "s%d;", (int)i);
+        length +=
+            (size_t)snprintf(b->response + length, sizeof(b->response) - length, "s%d;", (int)i);
         b->ends[i] = length;
     }
     snprintf(b->problem, sizeof(b->problem), "why?");
@@ -135,8 +141,8 @@ expect(struct bench *b, int which, const char *wanted)
 }
 
 #define LABELS3(a, b, c)                                                                           \
-    "{\"steps\":[{\"label\":" #a ",\"reason\":\"a" #a "\"},{\"label\":" #b                         \
-    ",\"reason\":\"b" #b "\"},{\"label\":" #c "}]}"
+    "{\"steps\":[{\"label\":" #a ",\"reason\":\"a" #a "\"},{\"label\":" #b ",\"reason\":\"b" #b    \
+    "\"},{\"label\":" #c "}]}"
 
 static void
 one_question_for_all_steps(void **state)
@@ -230,7 +236,8 @@ windows_show_their_context(void **state)
     assert_non_null(strstr(b.body.at, "<step_5>"));
     assert_null(strstr(b.body.at, "<step_6>"));
     assert_non_null(strstr(request(&b, q[2]), "exactly 2 entries"));
-    must(&b, q[1], "{\"steps\":[{\"i\":3,\"label\":0},{\"i\":4,\"label\":1},{\"i\":5,\"label\":1}]}");
+    must(&b, q[1],
+         "{\"steps\":[{\"i\":3,\"label\":0},{\"i\":4,\"label\":1},{\"i\":5,\"label\":1}]}");
     interview_lose(&b.iv, q[0], "lost");
     must(&b, q[2], "{\"steps\":[{\"i\":7,\"label\":0},{\"i\":6,\"label\":1}]}");
     expect(&b, 0, "- lost;- lost;- lost;0;1;1;1;0;");
@@ -257,6 +264,27 @@ the_first_error_of_all_windows(void **state)
 }
 
 static void
+k_votes_on_the_first_error(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_open(&b, "first_error", 5);
+    b.options.votes = 3;
+    begin(&b, 1);
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    must(&b, interview_next(&b.iv), "\\boxed{3}");
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    expect(&b, 0, "1/1;0.333/0.667;-;-;-;");
+    begin(&b, 1);
+    must(&b, interview_next(&b.iv), "\\boxed{1}");
+    must(&b, interview_next(&b.iv), "\\boxed{3}");
+    must(&b, interview_next(&b.iv), "\\boxed{-1}");
+    expect(&b, 0, "1/1;0.667/0.667;1/1;0.5/0.5;1/1;");
+    bench_close(&b);
+}
+
+static void
 too_long_a_question_is_shortened_in_order(void **state)
 {
     struct bench b;
@@ -272,26 +300,53 @@ too_long_a_question_is_shortened_in_order(void **state)
     interview_lose(&b.iv, interview_next(&b.iv), "x");
     q = interview_next(&b.iv); /* [4, 8) with four steps before it */
     assert_int_equal(q->shown, 0);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_int_equal(q->shown, 2);
-    assert_true(interview_shorten(&b.iv, q));
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_int_equal(q->shown, 4);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     rest = interview_next(&b.iv);
     assert_true(q->from == 4 && q->to == 6 && rest->from == 6 && rest->to == 8);
     assert_int_equal(rest->shown, 2);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     must(&b, interview_next(&b.iv), "{\"steps\":[{\"label\":1}]}");
     assert_true(q->to == 5 && strlen(request(&b, q)) > 2000);
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_true(strlen(request(&b, q)) < 3000 && strstr(b.body.at, "p [...] p"));
-    while (interview_shorten(&b.iv, q))
+    while (interview_shorten(&b.iv, q, "too long"))
         assert_true(q->problem_max >= INTERVIEW_TEXT_MIN);
     assert_int_equal(q->problem_max, INTERVIEW_TEXT_MIN);
     interview_lose(&b.iv, q, "still too long");
     must(&b, rest, "{\"steps\":[{\"label\":0},{\"label\":1}]}");
     expect(&b, 0, "- x;- x;- x;- x;- still too long;1;0;1;");
+    bench_close(&b);
+}
+
+static void
+an_answer_gets_the_tokens_that_are_left(void **state)
+{
+    static const char some[] =
+        "400: This model's maximum context length is 900 tokens. However, you "
+        "requested 1000 tokens (600 in the messages, 400 in the completion).";
+    static const char none[] =
+        "400: 'max_tokens' is too large: 400. This model's maximum context length "
+        "is 900 tokens and your request has 800 input tokens";
+    struct bench b;
+    struct question *q;
+
+    (void)state;
+    bench_open(&b, "bcpg", 2);
+    b.options.max_tokens = 400;
+    begin(&b, 1);
+    q = interview_next(&b.iv);
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":400"));
+    assert_true(interview_shorten(&b.iv, q, some));
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":300"));
+    assert_int_equal(q->to, 2);
+    assert_true(interview_shorten(&b.iv, q, none)); /* too few: fewer steps */
+    assert_non_null(strstr(request(&b, q), "\"max_tokens\":300"));
+    assert_int_equal(q->to, 1);
     bench_close(&b);
 }
 
@@ -336,8 +391,8 @@ completion(const char *const *tokens)
         json_t *top = json_array();
         for (const char *at = colon; at; at = strchr(at + 1, ',')) {
             char text[8] = {at[1]};
-            json_array_append_new(top, json_pack("{s:s, s:f}", "token", text, "logprob",
-                                                 log(strtod(at + 2, NULL))));
+            json_array_append_new(
+                top, json_pack("{s:s, s:f}", "token", text, "logprob", log(strtod(at + 2, NULL))));
         }
         json_array_append_new(content, json_pack("{s:s%, s:f, s:o}", "token", *tokens, length,
                                                  "logprob", 0.0, "top_logprobs", top));
@@ -359,8 +414,13 @@ answer_tokens(struct bench *b, struct question *q, const char *const *tokens, st
 static void
 expected_marks_say_what_lies_outside(void **state)
 {
-    static const char *const good[] = {"Score of step 0: ", "4|4 0.5,5 0.25,x 0.25", "\nScore of step 1: ",
-                                       "1|1 1", "\nOverall score: ", "3|3 0.5,1 0.5", NULL};
+    static const char *const good[] = {"Score of step 0: ",
+                                       "4|4 0.5,5 0.25,x 0.25",
+                                       "\nScore of step 1: ",
+                                       "1|1 1",
+                                       "\nOverall score: ",
+                                       "3|3 0.5,1 0.5",
+                                       NULL};
     static const char *const bad[] = {"Score of step 0: ", "4|4 0.5", "\nScore of step 1:", NULL};
     struct bench b;
     struct question *q;
@@ -461,10 +521,10 @@ rankings_that_cannot_be(void **state)
     begin(&b, 2);
     q = interview_next(&b.iv);
     assert_true(strlen(request(&b, q)) > 2000);
-    assert_true(interview_shorten(&b.iv, q));
-    assert_true(interview_shorten(&b.iv, q));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
+    assert_true(interview_shorten(&b.iv, q, "too long"));
     assert_true(strlen(request(&b, q)) < 1500);
-    while (interview_shorten(&b.iv, q))
+    while (interview_shorten(&b.iv, q, "too long"))
         continue;
     interview_lose(&b.iv, q, "no room");
     expect(&b, 0, "abstains: no room");
@@ -481,7 +541,9 @@ main(void)
         cmocka_unit_test(a_vote_that_never_came_does_not_count),
         cmocka_unit_test(windows_show_their_context),
         cmocka_unit_test(the_first_error_of_all_windows),
+        cmocka_unit_test(k_votes_on_the_first_error),
         cmocka_unit_test(too_long_a_question_is_shortened_in_order),
+        cmocka_unit_test(an_answer_gets_the_tokens_that_are_left),
         cmocka_unit_test(a_server_without_schemas_is_asked_in_words),
         cmocka_unit_test(expected_marks_say_what_lies_outside),
         cmocka_unit_test(a_group_is_ranked_in_both_directions),

@@ -41,11 +41,35 @@ check "the rule is told" grep -q '"rule":"majority"' both.json
 "$SLUICE" "${both[@]}" >again.json 2>again.err
 same "repeated, it prints the same" "$(cat again.json)" "$(cat both.json)"
 same "and calls nobody" "$(calls)" 48
+"$SLUICE" "${both[@]/both/estimated}" --estimate >estimate.json 2>estimate.err
+check "an estimate tells the calls" grep -q '"calls":48,' estimate.json
+same "and makes none" "$(calls)" 48
 "$SLUICE" replay both/run consensus --set consensus.rule=any --into any >any.out 2>&1
 check "a replay with another consensus rule ends" [ $? = 0 ]
 same "and calls nobody" "$(calls)" 48
 labels() { grep '"from":"consensus"' "$1" | sort | sed 's/.*"labels":\[\([^]]*\)\].*/\1/' | sha256sum; }
 check "its labels are other ones" [ "$(labels both/run/verdicts.jsonl)" != "$(labels any/verdicts.jsonl)" ]
+
+# Everything dies in the middle: the command, its run and its judge. The same command goes on, and asks again at most for
+# what was in flight.
+kill "$server_pid"; wait "$server_pid" 2>/dev/null
+"$server" --ledger slow_calls --key "$JUDGE_KEY" --latency 0.2 >slow_port &
+server_pid=$!
+wait_for 10 test -s slow_port
+slow=("${both[@]/both/slow}")
+slow=("${slow[@]/price_in/in_flight=2,price_in}")
+slow=("${slow[@]/:$(cat port)\//:$(cat slow_port)/}")
+"$SLUICE" "${slow[@]}" >slow.json 2>slow.err &
+eval_pid=$!
+slow_calls() { grep -c '"call"' slow_calls; }
+many() { [ "$(slow_calls)" -ge 10 ]; }
+wait_for 20 many
+pids=$("$SLUICE" status slow/run --json | grep -o '"pid":[0-9]*' | cut -d: -f2)
+{ kill -9 $eval_pid $pids; wait $eval_pid; } 2>/dev/null
+"$SLUICE" "${slow[@]}" >slow.json 2>slow.err
+check "killed with all its processes, the same command goes on" [ $? = 0 ]
+same "and prints what an undisturbed one prints" "$(cat slow.json)" "$(cat both.json)"
+check "asking again at most for what was in flight ($(slow_calls) calls)" [ "$(slow_calls)" -le 50 ]
 
 "$SLUICE" judge-eval "$golden/solutions.json" --limit 5 --judge calc_judge --run both >other.out 2>&1
 check "a folder with other solutions is refused" [ $? = 2 ]

@@ -14,8 +14,12 @@ static void
 requests_say_what_was_asked(void **state)
 {
     struct prompt_messages m = {.count = 2};
-    struct chat_request r = {.model = "m", .messages = &m, .temperature = 0.7, .max_tokens = 64,
-                             .limit = CHAT_max_completion_tokens, .seed = 5};
+    struct chat_request r = {.model = "m",
+                             .messages = &m,
+                             .temperature = 0.7,
+                             .max_tokens = 64,
+                             .limit = CHAT_max_completion_tokens,
+                             .seed = 5};
     struct buffer out = {0};
     struct error e;
 
@@ -30,8 +34,13 @@ requests_say_what_was_asked(void **state)
                 "{\"role\":\"user\",\"content\":\"caf\xc3\xa9 \\\"x\\\"\"}],\"temperature\":0.7,"
                 "\"max_completion_tokens\":64,\"seed\":5}");
     buffer_clear(&out);
-    r = (struct chat_request){.model = "m", .messages = &m, .temperature = -1, .seed = -1,
-                              .format = CHAT_schema, .form = FORM_steps, .count = 2};
+    r = (struct chat_request){.model = "m",
+                              .messages = &m,
+                              .temperature = -1,
+                              .seed = -1,
+                              .format = CHAT_schema,
+                              .form = FORM_steps,
+                              .count = 2};
     assert_int_equal(chat_write(&r, &out, &e), 0);
     buffer_add(&out, "", 1);
     assert_non_null(strstr(
@@ -61,8 +70,12 @@ static void
 servers_are_asked_in_their_dialects(void **state)
 {
     struct prompt_messages m = {.count = 2};
-    struct chat_request r = {.model = "m", .messages = &m, .temperature = -1, .seed = -1,
-                             .top_logprobs = 20, .goes_on = true};
+    struct chat_request r = {.model = "m",
+                             .messages = &m,
+                             .temperature = -1,
+                             .seed = -1,
+                             .top_logprobs = 20,
+                             .goes_on = true};
     char *text;
 
     (void)state;
@@ -70,13 +83,19 @@ servers_are_asked_in_their_dialects(void **state)
     m.at[1].role = PROMPT_assistant;
     buffer_text(&m.at[1].text, "So the overall score is ");
     text = written(&r);
-    assert_non_null(strstr(text, "\"logprobs\":true,\"top_logprobs\":20,"
-                                 "\"continue_final_message\":true,\"add_generation_prompt\":false}"));
+    assert_non_null(strstr(text,
+                           "\"logprobs\":true,\"top_logprobs\":20,"
+                           "\"continue_final_message\":true,\"add_generation_prompt\":false}"));
     assert_null(strstr(text, "response_format"));
     free(text);
-    r = (struct chat_request){.model = "m", .messages = &m, .temperature = -1, .seed = -1,
-                              .format = CHAT_object_schema, .form = FORM_first_error,
-                              .first = 3, .count = 2};
+    r = (struct chat_request){.model = "m",
+                              .messages = &m,
+                              .temperature = -1,
+                              .seed = -1,
+                              .format = CHAT_object_schema,
+                              .form = FORM_first_error,
+                              .first = 3,
+                              .count = 2};
     text = written(&r);
     assert_non_null(strstr(
         text, "\"response_format\":{\"type\":\"json_object\",\"schema\":{\"type\":\"object\","

@@ -576,7 +576,7 @@ status_says_what_it_waits_for(void **state)
 
 /* What check() refuses, by option. */
 static const struct {
-    const char *options[8];
+    const char *options[12];
     const char *words;
 } refused[] = {
     {{"model", "m"}, "url"},
@@ -588,6 +588,16 @@ static const struct {
     {{"model", "m", "url", "http://x/v1", "prompt", "/nonexistent/prompt"}, "prompt"},
     {{"model", "/nonexistent", "backend", "local"}, "model"},
     {{"backend", "local"}, "folder"},
+    {{"model", "m", "url", "http://x/v1", "prompt", "bcgp"}, "did you mean 'bcpg'?"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "expected", "prompt", "bcpg"}, "{{@form score}}"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "prompt", "score"}, "{{@form rank}}"},
+    {{"model", "m", "url", "http://x/v1", "prompt", "rank"}, "needs scoring: rank"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "expected", "format", "schema"}, "must be text"},
+    {{"model", "m", "url", "http://x/v1", "votes", "3"}, "set temperature"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "votes", "3"}, "set temperature"},
+    {{"model", "m", "url", "http://x/v1", "scoring", "rank", "window_steps", "3"}, "whole responses"},
+    {{"model", "x", "backend", "local", "votes", "2", "temperature", "1"}, "asked once"},
+    {{"model", "x", "backend", "local", "scoring", "rank", "prompt", "one_step"}, "scoring"},
 };
 
 static void

@@ -282,6 +282,86 @@ llm_scores_are_the_verdicts_after_the_question(void **state)
     plain("llm_judge", critic, "?", "n", "y");
 }
 
+/* The expected mark of the last token of `text`, renormalised: softmax of all logits, in double. */
+static void
+plain_mark(struct model *m, struct tokenizer *t, const char *text, double *score, double *outside)
+{
+    struct tokens tokens = {0};
+    struct error e = {0};
+    struct head head = head_of(m);
+    double sum = 0, mean = 0, mass = 0;
+
+    assert_int_equal(tokenizer_encode(t, span_text(text), 0, &tokens, &e), 0);
+    struct batch b = {.tokens = tokens.count, .ids = tokens.ids, .sequences = 1,
+                      .starts = (int64_t[]){0, tokens.count}};
+    struct decoder *d = decoder_new(m, tokens.count, 0);
+    const float *hidden = decoder_forward(d, m, &b) + (tokens.count - 1) * head.hidden;
+    for (int64_t v = 0; v < head.vocab; v++) {
+        const char *name = tokenizer_token(t, (int32_t)v);
+        double z = head.bias ? head.bias[v] : 0;
+        for (int64_t k = 0; k < head.hidden; k++)
+            z += (double)hidden[k] * head.weight[v * head.hidden + k];
+        sum += exp(z);
+        if (name && name[0] >= '1' && name[0] <= '5' && !name[1]) {
+            mean += (name[0] - '0') * exp(z);
+            mass += exp(z);
+        }
+    }
+    *score = (mean / mass - 1) / 4;
+    *outside = 1 - mass / sum;
+    decoder_free(d);
+    tokens_free(&tokens);
+}
+
+static void
+llm_scores_are_the_expected_marks_among_all_tokens(void **state)
+{
+    const char *options[] = {"backend", "local", "model",       critic, "scoring", "expected",
+                             "prompt",  NULL,    "renormalise", "true", NULL};
+    char *path = xprint("%s/marks.txt", folder);
+    FILE *f = fopen(path, "w");
+    struct error e = {0};
+    struct model m;
+    struct tokenizer *t = tokenizer_open(critic, &e);
+    struct buffer votes[UNITS] = {0};
+    struct arena arena = {0};
+    struct harness *h;
+
+    (void)state;
+    assert_non_null(f);
+    fputs("{{@form score}}\n{{problem}}{{previous}}{{step}}?\n", f);
+    fclose(f);
+    options[7] = path;
+    assert_int_equal(model_open(&m, critic, &e), 0);
+    h = harness_open("llm_judge", links, options, NULL);
+    for (int i = 0; i < UNITS; i++)
+        give(h, i);
+    run(h);
+    assert_int_equal(collect(h, votes), UNITS);
+    for (int i = 0; i < UNITS; i++) {
+        struct sample s;
+        struct vote v;
+        make_sample(&s, i);
+        assert_int_equal(message_read(MESSAGE_vote, buffer_span(&votes[i]), &v, &arena, &e), 0);
+        assert_int_equal(v.outside.count, s.steps.ends.count);
+        for (int64_t k = 0; k < v.scores.count; k++) {
+            char text[1400];
+            double score, outside;
+            snprintf(text, sizeof(text), "%s%.*s?", s.prompt, (int)s.ends[k], s.response);
+            plain_mark(&m, t, text, &score, &outside);
+            assert_true(v.said.at[k] == 1 && outside < 1);
+            assert_true(fabs((double)v.scores.at[k] - score) < 1e-5);
+            assert_true(fabs((double)v.outside.at[k] - outside) < 1e-5);
+        }
+        buffer_free(&votes[i]);
+    }
+    arena_free(&arena);
+    model_free(&m);
+    tokenizer_close(t);
+    harness_close(h);
+    free(path);
+}
+
 static void
 prm_scores_are_class_one_at_step_ends(void **state)
 {
@@ -546,6 +626,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(llm_scores_are_the_verdicts_after_the_question),
+        cmocka_unit_test(llm_scores_are_the_expected_marks_among_all_tokens),
         cmocka_unit_test(prm_scores_are_class_one_at_step_ends),
         cmocka_unit_test(prm_scores_with_the_process_reward_head),
         cmocka_unit_test(prm_scores_a_response_with_a_sequence_classifier),

@@ -359,7 +359,7 @@ unknown_fields_are_passed_on_byte_for_byte(void **state)
         json.at,
         "{\"rollout\":{\"id\":\"r\",\"prompt\":\"\",\"response\":\"\",\"answer\":\"\",\"reward\":0,"
         "\"group_mean\":0,\"group_std\":0,\"source\":\"\",\"logps\":[],\"token_ids\":[],"
-        "\"weight\":0,\"finish\":\"\",\"injected\":0,\"new\":7,\"5\":[null,true]},"
+        "\"weight\":0,\"finish\":\"\",\"injected\":0,\"given_ends\":[],\"new\":7,\"5\":[null,true]},"
         "\"ends\":[],\"kinds\":[],\"new\":7,\"5\":[null,true]}");
     assert_int_equal(message_read(MESSAGE_steps, buffer_span(&out), &s, &a, &e), 0);
     assert_int_equal(s.rollout.unknown_count, 2);

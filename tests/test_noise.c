@@ -230,7 +230,7 @@ static const char *const links[] = {"labelled", "gems", "passed", "steps", NULL}
 static double
 drawn(uint64_t index)
 {
-    return random_unit(3, RANDOM_prune_prompts, index);
+    return random_unit(3, RANDOM_test, index);
 }
 
 /* Two steps in every wrong response; one label in eight is doubted by vote and vector. */
@@ -258,9 +258,9 @@ give(struct harness *h, uint64_t i, bool vectors)
         int truth = drawn(draw) < 0.5;
 
         labels[k] = (uint8_t)(drawn(draw + 1) < 0.125 ? !truth : truth);
-        means[k] = (float)((truth ? 0.5 : 0.1) + 0.4 * drawn(draw + 2));
+        means[k] = (float)((truth ? 0.35 : 0.05) + 0.6 * drawn(draw + 2));
         for (uint64_t d = 0; d < 3; d++)
-            at[3 * k + d] = (float)((d == (uint64_t)truth) + 0.9 * drawn(draw + 3 + d));
+            at[3 * k + d] = (float)((d == (uint64_t)truth) + 2.5 * drawn(draw + 3 + d));
     }
     l.rollout = r;
     if (vectors)

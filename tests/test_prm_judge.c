@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "kernels/random.h"
 #include "nodes/prm_judge/prm_judge.h"
 #include "tests/harness.h"
 #include "tests/judge_server.h"
@@ -131,7 +132,7 @@ expect_scores(const struct vote *v, const double wanted[3])
     }
     assert_int_equal(v->response.count, 1);
     assert_true(fabs((double)v->response.at[0] - product) < 1e-6);
-    assert_true(v->tokens_in >= 77 && v->tokens_in % 77 == 0); /* of every answer */
+    assert_true(v->tokens_in % 77 == 0); /* of every answer; of a known one none */
     assert_true(span_is(v->model, "m"));
 }
 
@@ -163,11 +164,15 @@ qwen_is_asked_as_a_chat(void **state)
     text_scores(parts, wanted);
     expect_scores(&v, wanted);
     request = judge_server_last(b.server);
-    assert_non_null(strstr(request, "\"role\":\"system\",\"content\":\"Please reason step by step"));
+    assert_non_null(strstr(request, "\"system\",\"content\":\"Please reason step by step"));
     assert_non_null(strstr(request, "\"role\":\"user\",\"content\":\"1 + 1?\""));
     assert_non_null(strstr(request, "\"add_generation_prompt\":false"));
     assert_non_null(strstr(request, "\"task\":\"token_classify\""));
     free(request);
+    assert_int_equal(judge_server_calls(b.server), 1);
+    v = ask(&b, &steps, 1); /* what was asked before is known */
+    expect_scores(&v, wanted);
+    assert_int_equal(judge_server_calls(b.server), 1);
     bench_close(&b);
 }
 
@@ -374,6 +379,105 @@ rows_become_scores_and_a_score_of_the_response(void **state)
     arena_free(&arena);
 }
 
+/* A JSON value of the kinds that answers are made of, nested at random. */
+static json_t *
+any_json(uint64_t *draw, int depth)
+{
+    static const char *const keys[] = {"data", "embedding", "index", "object"};
+    uint64_t what = random_bits(7, RANDOM_test, (*draw)++) % (depth > 0 ? 9 : 5);
+    json_t *value = what < 7 ? json_array() : json_object();
+    uint64_t count = random_bits(7, RANDOM_test, (*draw)++) % 4;
+
+    if (what < 5) {
+        json_decref(value);
+        return what == 0   ? json_real(random_unit(7, RANDOM_test, (*draw)++))
+               : what == 1 ? json_integer((json_int_t)count - 2)
+               : what == 2 ? json_real(1e308)
+               : what == 3 ? json_null()
+                           : json_string("AAA=");
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        json_t *inner = any_json(draw, depth - 1);
+
+        if (what < 7)
+            json_array_append_new(value, inner);
+        else
+            json_object_set_new(value, keys[random_bits(7, RANDOM_test, (*draw)++) % 4], inner);
+    }
+    return value;
+}
+
+/* Whatever comes, it is either scores in [0, 1] or a reason. */
+static void
+any_answer_is_scores_or_a_reason(void **state)
+{
+    const int64_t places[] = {0, -1, 2};
+    uint64_t draw = 0;
+    int used = 0;
+
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct convention c = convention_make(
+            i % 2 ? CONVENTION_qwen : CONVENTION_math_shepherd, "", "", "+", "-");
+        struct pooling p = {"m", "", &c, POOLING_ids, (enum pooling_activation)(i / 2 % 2)};
+        json_t *rows = any_json(&draw, 4);
+        const char *name = i % 5 ? "data" : "embedding";
+        json_t *answer = i % 3 ? json_pack("{s:[{s:o}]}", "data", name, rows)
+                               : json_pack("{s:o}", "data", rows);
+        float scores[3] = {-1, -1, -1};
+        struct error e = {0};
+
+        if (pooling_read(&p, answer, places, 3, i % 4 ? 0 : 3, scores, &e) == 0) {
+            used++;
+            assert_true(scores[0] >= 0 && scores[0] <= 1 && scores[1] >= 0 && scores[1] <= 1);
+        } else {
+            assert_true(e.text[0] != 0);
+        }
+        json_decref(answer);
+    }
+    assert_true(used > 50);
+}
+
+/* `check --online`: the list of models lies under /v1, wherever the calls go. */
+static void
+a_probe_looks_where_the_models_are_listed(void **state)
+{
+    static const char *const paths[] = {"", "/", "/pooling", "/v1", "/v1/embeddings"};
+    struct judge_server_options so = {0};
+    struct judge_server *s = judge_server_start(&so, NULL);
+    struct buffer told = {0};
+    struct error e = {0};
+
+    (void)state;
+    assert_non_null(s);
+    for (int i = 0; i < 5; i++) {
+        char *url = xprint("http://127.0.0.1:%d%s", judge_server_port(s), paths[i]);
+        const char *urls[] = {url};
+        struct prm_options o = {.backend = PRM_http,
+                                .api = i < 3 ? POOLING_pooling : POOLING_embeddings,
+                                .model = "m",
+                                .remote = {.url = {1, urls},
+                                           .api_key_env = "",
+                                           .api_key_file = "",
+                                           .api_key_header = "Authorization",
+                                           .body = "",
+                                           .in_flight = 1,
+                                           .max_response_bytes = 1 << 20,
+                                           .timeout = 5,
+                                           .connect_timeout = 5}};
+
+        buffer_clear(&told);
+        if (prm_server_probe(&o, &told, &e) != 0)
+            fail_msg("%s", e.text);
+        buffer_add(&told, "", 1);
+        if (!strstr(told.at, "knows 'm'"))
+            fail_msg("%s: %s", url, told.at);
+        free(url);
+    }
+    buffer_free(&told);
+    judge_server_stop(s);
+}
+
 static void
 bad_options_are_refused(void **state)
 {
@@ -382,6 +486,7 @@ bad_options_are_refused(void **state)
     } rows[] = {
         {{"url", "http://h:1", "convention", "auto", NULL}, "cannot look into the model"},
         {{"url", "http://h:1/v1", "convention", "qwen", NULL}, "not lie under /v1"},
+        {{"url", "http://h:1 http://h:2/v1/", "convention", "qwen", NULL}, "not lie under /v1"},
         {{"url", "http://h:1", "convention", "skywork", NULL}, "needs the folder"},
         {{"url", "http://h:1", "convention", "plain", NULL}, "needs the folder"},
         {{"url", "http://h:1", "convention", "qwen", "request", "ids", NULL}, "needed"},
@@ -417,6 +522,8 @@ main(void)
         cmocka_unit_test(what_passes_by_itself_is_tried_again),
         cmocka_unit_test(what_cannot_be_asked_costs_no_call),
         cmocka_unit_test(rows_become_scores_and_a_score_of_the_response),
+        cmocka_unit_test(any_answer_is_scores_or_a_reason),
+        cmocka_unit_test(a_probe_looks_where_the_models_are_listed),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, find_tokenizer, free_tokenizer);

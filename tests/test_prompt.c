@@ -182,7 +182,8 @@ static void
 broken_templates_name_their_line(void **state)
 {
     (void)state;
-    refuse("a\nb {{setp}}", PROMPT_all, "line 2, column 3: {{setp}} is unknown; did you mean {{step}}?");
+    refuse("a\nb {{setp}}", PROMPT_all,
+           "line 2, column 3: {{setp}} is unknown; did you mean {{step}}?");
     refuse("a\n{{problem", PROMPT_all, "line 2, column 1: {{ without }}");
     refuse("{{#steps}}\n\n{{step}}", PROMPT_all, "line 1, column 1: {{#steps}} is never closed");
     refuse("x\n{{/steps}}", PROMPT_all, "line 2, column 1: {{/steps}} closes nothing");
@@ -206,7 +207,8 @@ broken_templates_name_their_line(void **state)
     refuse("{{@form rank}}", PROMPT_step, "asks about several responses");
     refuse("{{#responses}}{{/responses}}", PROMPT_all, "needs {{@form rank}}");
     refuse("{{letter}}", PROMPT_step, "needs {{@form rank}}");
-    refuse("{{@form rank}}\n{{#steps}}{{/steps}}", PROMPT_all, "line 2, column 1: {{#steps}} speaks");
+    refuse("{{@form rank}}\n{{#steps}}{{/steps}}", PROMPT_all,
+           "line 2, column 1: {{#steps}} speaks");
     refuse("{{@form rank}}{{response}}", PROMPT_all, "only inside {{#responses}}");
 }
 
@@ -313,6 +315,49 @@ the_shipped_templates_render_as_they_were_read(void **state)
     assert_null(prompt_shipped("nope").at);
 }
 
+/* Any template at all: refused with a place, or rendered. Run under sanitizers. */
+static void
+mutated_templates_are_refused_or_rendered(void **state)
+{
+    static const char more[] = "{}#^/!@\n ";
+    uint64_t x = 88172645463325252ULL;
+    int good = 0, bad = 0;
+
+    (void)state;
+    for (int round = 0; round < 4000; round++) {
+        struct span text = prompt_shipped(prompt_shipped_names[round % 7]);
+        char *copy = span_copy(text);
+        struct error e = {0};
+        struct prompt_messages m = {0};
+        struct span responses[2] = {span_text("a"), span_text("b")};
+        struct prompt_values v = values(1, round % 2 ? "5" : "");
+        for (int k = 0; k <= round % 3; k++) {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            copy[x % text.length] = (x >> 32) % 3 ? more[(x >> 40) % (sizeof(more) - 1)]
+                                                  : text.at[(x >> 40) % text.length];
+        }
+        struct prompt *p =
+            prompt_new(span_of(copy, text.length), round % 5 ? PROMPT_all : PROMPT_step, &e);
+        v.responses = responses;
+        v.response_count = 2;
+        if (p) {
+            prompt_render(p, &v, &m);
+            assert_true(m.count >= 1);
+            good++;
+        } else {
+            assert_memory_equal(e.text, "line ", 5);
+            assert_non_null(strstr(e.text, ", column "));
+            bad++;
+        }
+        prompt_messages_free(&m);
+        prompt_free(p);
+        free(copy);
+    }
+    assert_true(good > 500 && bad > 500);
+}
+
 int
 main(void)
 {
@@ -327,6 +372,7 @@ main(void)
         cmocka_unit_test(broken_templates_name_their_line),
         cmocka_unit_test(a_zero_byte_and_a_huge_template_are_refused),
         cmocka_unit_test(files_are_read_and_blamed),
+        cmocka_unit_test(mutated_templates_are_refused_or_rendered),
         cmocka_unit_test(the_shipped_templates_render_as_they_were_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,15 +26,17 @@ an_unknown_response_format_is_no_fault_of_server_or_person(void **state)
 {
     (void)state;
     /* llama-cpp-python's server 0.3 */
-    assert_int_equal(outcome(500, "{\"error\":{\"message\":\"1 validation error:\\n {'loc': ('body', "
-                                  "'response_format', 'type')\",\"type\":\"internal_server_error\"}}"),
+    assert_int_equal(outcome(500,
+                             "{\"error\":{\"message\":\"1 validation error:\\n {'loc': ('body', "
+                             "'response_format', 'type')\",\"type\":\"internal_server_error\"}}"),
                      REPLY_unsupported);
     assert_int_equal(outcome(422, "{\"detail\":\"response_format.type: unexpected json_schema\"}"),
                      REPLY_unsupported);
-    assert_int_equal(outcome(400, "{\"error\":{\"message\":\"Invalid parameter: 'response_format' of type "
-                                  "'json_schema' is not supported with this model\",\"code\":"
-                                  "\"unsupported_parameter\"}}"),
-                     REPLY_unsupported);
+    assert_int_equal(
+        outcome(400, "{\"error\":{\"message\":\"Invalid parameter: 'response_format' of type "
+                     "'json_schema' is not supported with this model\",\"code\":"
+                     "\"unsupported_parameter\"}}"),
+        REPLY_unsupported);
     assert_int_equal(outcome(400, "{\"error\":{\"message\":\"failed to parse grammar\"}}"),
                      REPLY_unsupported);
     assert_int_equal(outcome(400, "{\"error\":{\"message\":\"bad temperature\"}}"), REPLY_spoiled);

@@ -38,7 +38,8 @@ check_marks(const json_t *one)
     struct arena arena = {0};
     struct scoring_tokens t;
     struct error e = {0};
-    struct verdict_ask ask = {FORM_score, 0, json_integer_value(json_object_get(one, "steps")), false};
+    struct verdict_ask ask = {FORM_score, 0, json_integer_value(json_object_get(one, "steps")),
+                              false};
     int64_t *places;
 
     assert_int_equal(scoring_read(json_object_get(one, "completion"), &t, &arena, &e), 0);
@@ -149,12 +150,12 @@ what_servers_say_of_tokens(void **state)
     struct error e = {0};
     double score, outside;
     int order[3];
-    struct scoring_tokens t =
-        tokens_of("[{\"token\":\"?\",\"bytes\":[52],\"logprob\":-0.6931471805599453,\"top_logprobs\":["
-                  "{\"token\":\"?\",\"bytes\":[32,52],\"logprob\":-1.3862943611198906},"
-                  "{\"token\":\"2\",\"bytes\":null,\"logprob\":-9999.0},"
-                  "{\"token\":\"44\",\"logprob\":-3},{\"token\":\"nan\",\"logprob\":null}]}]",
-                  &arena);
+    struct scoring_tokens t = tokens_of(
+        "[{\"token\":\"?\",\"bytes\":[52],\"logprob\":-0.6931471805599453,\"top_logprobs\":["
+        "{\"token\":\"?\",\"bytes\":[32,52],\"logprob\":-1.3862943611198906},"
+        "{\"token\":\"2\",\"bytes\":null,\"logprob\":-9999.0},"
+        "{\"token\":\"44\",\"logprob\":-3},{\"token\":\"nan\",\"logprob\":null}]}]",
+        &arena);
 
     (void)state;
     /* bytes before text, a chosen token that is not in the list, " 4" beside "4", a clamped one */
@@ -162,16 +163,18 @@ what_servers_say_of_tokens(void **state)
     NEAR(score, 0.75);
     NEAR(outside, 0.25);
     /* the chosen one counts once */
-    t = tokens_of("[{\"token\":\"3\",\"logprob\":0,\"top_logprobs\":[{\"token\":\"3\",\"logprob\":0}]}]",
-                  &arena);
+    t = tokens_of(
+        "[{\"token\":\"3\",\"logprob\":0,\"top_logprobs\":[{\"token\":\"3\",\"logprob\":0}]}]",
+        &arena);
     assert_int_equal(scoring_expected(&t, 0, false, &score, &outside, &e), 0);
     NEAR(score, 0.5);
     NEAR(outside, 0);
     /* a bracket before the letter, as FIRST puts it; C is named nowhere and comes last */
-    t = tokens_of("[{\"token\":\" [\",\"logprob\":0,\"top_logprobs\":[]},"
-                  "{\"token\":\"B\",\"logprob\":-0.1,\"top_logprobs\":[{\"token\":\"B\",\"logprob\":-0.1},"
-                  "{\"token\":\"A]\",\"logprob\":-3},{\"token\":\"CD\",\"logprob\":-3}]}]",
-                  &arena);
+    t = tokens_of(
+        "[{\"token\":\" [\",\"logprob\":0,\"top_logprobs\":[]},"
+        "{\"token\":\"B\",\"logprob\":-0.1,\"top_logprobs\":[{\"token\":\"B\",\"logprob\":-0.1},"
+        "{\"token\":\"A]\",\"logprob\":-3},{\"token\":\"CD\",\"logprob\":-3}]}]",
+        &arena);
     assert_int_equal(scoring_order(&t, 3, order, &e), 0);
     assert_int_equal(order[0], 1);
     assert_int_equal(order[1], 0);

@@ -1,4 +1,4 @@
-/* talk: the page for authors of programs says what the node says and understands, byte for byte. */
+/* talk: the page for authors of programs says what the node says and understands. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "nodes/exec/talk.h"
 
@@ -48,12 +49,51 @@ line(const char *start, int n)
     return span_of(NULL, 0);
 }
 
+static bool
+is_empty(const json_t *v)
+{
+    return json_is_string(v)  ? json_string_length(v) == 0
+           : json_is_array(v) ? json_array_size(v) == 0
+                              : json_is_number(v) && json_number_value(v) == 0;
+}
+
+/* Is all that is shown said alike, and is nothing said that is not shown, but for what is empty? */
+static bool
+agrees(const json_t *said, const json_t *shown)
+{
+    const char *key;
+    json_t     *v;
+    size_t      i;
+
+    if (json_is_array(said)) {
+        bool good = json_array_size(said) == json_array_size(shown);
+
+        json_array_foreach(said, i, v) good = good && agrees(v, json_array_get(shown, i));
+        return good;
+    }
+    if (!json_is_object(said))
+        return json_is_number(said) && json_is_number(shown) ? json_number_value(said) == json_number_value(shown)
+                                                             : json_equal(said, shown);
+    json_object_foreach((json_t *)said, key, v) {
+        const json_t *other = json_object_get(shown, key);
+
+        if (other ? !agrees(v, other) : !is_empty(v))
+            return false;
+    }
+    json_object_foreach((json_t *)shown, key, v) if (!json_object_get(said, key)) return false;
+    return true;
+}
+
 static void
 same(const struct buffer *made, struct span shown)
 {
-    if (made->length != shown.length || memcmp(made->at, shown.at, shown.length) != 0)
+    json_t *a = json_loadb(made->at, made->length, 0, NULL), *b = json_loadb(shown.at, shown.length, 0, NULL);
+
+    if (!a || !b || !agrees(a, b) || memchr(made->at, '\n', made->length))
         fail_msg("the page says\n%.*s\nthe node\n%.*s", (int)shown.length, shown.at, (int)made->length,
                  made->at);
+    json_decref(a);
+    json_decref(b);
 }
 
 static struct steps
@@ -177,6 +217,63 @@ what_is_no_answer_is_refused(void **state)
     buffer_free(&kept.bodies);
 }
 
+/* Whatever a program writes is understood or refused: answers with bytes changed, in all types of body. */
+static void
+hostile_answers_do_no_harm(void **state)
+{
+    static const struct port all[] = {
+        {PORT_IN, "in", MESSAGE_steps, 0, ""},         {PORT_OUT, "votes", MESSAGE_vote, 0, ""},
+        {PORT_OUT, "re", MESSAGE_rollout, 0, ""},      {PORT_OUT, "cut", MESSAGE_steps, 0, ""},
+        {PORT_OUT, "marked", MESSAGE_labelled, 0, ""}, {.direction = PORT_END},
+    };
+    static const char text[] =
+        "{\"ask\":9,\"outputs\":{\"votes\":{\"scores\":[1,null],\"reasons\":[\"a\",\"b\"],\"usd\":0.5,\"response\":[0.5],"
+        "\"embeddings\":[1,2,3,4]},\"re\":{\"reward\":1,\"logps\":[-1.5]},\"cut\":{\"ends\":[21,38],\"kinds\":[0,1]},"
+        "\"marked\":{\"labels\":[1,2],\"ties\":[0,1]}}}";
+    struct talk_kept   kept = {0};
+    struct talk_answer a;
+    uint64_t           ends[2], seed = 1;
+    struct steps       s = example(ends);
+    struct buffer      body = {0}, made = {0};
+    struct arena       arena = {0};
+    struct input       in = {.from = "steps"};
+    struct unit        u = {.input_count = 1, .inputs = &in};
+    int                good = 0;
+
+    (void)state;
+    message_write(MESSAGE_steps, &s, &body);
+    in.body = buffer_span(&body);
+    for (int round = 0; round < 20000; round++) {
+        char copy[sizeof(text)];
+
+        memcpy(copy, text, sizeof(text));
+        for (int k = 0; k < round % 4; k++) {
+            seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+            copy[(seed >> 33) % (sizeof(text) - 1)] = "09.-,[]{}\":ntf\\e"[(seed >> 13) % 17];
+        }
+        if (talk_answer(TALK_json, all, span_of(copy, sizeof(text) - 1), &kept, &a, NULL) != 0 || a.ask == UINT64_MAX)
+            continue;
+        for (int i = 1; i < 5; i++) {
+            struct vote v;
+
+            arena_clear(&arena);
+            buffer_clear(&made);
+            if (a.outputs[i].given &&
+                talk_body(all, i, &u, "node", a.outputs[i].body, &arena, &made, &v, NULL) == 0) {
+                void *back = arena_take(&arena, message_size(all[i].message));
+                assert_int_equal(message_read(all[i].message, buffer_span(&made), back, &arena, NULL), 0);
+                good++;
+            }
+        }
+    }
+    assert_true(good >= 20000);     /* a quarter of the rounds changes nothing */
+    buffer_free(&kept.packed);
+    buffer_free(&kept.bodies);
+    buffer_free(&body);
+    buffer_free(&made);
+    arena_free(&arena);
+}
+
 int
 main(void)
 {
@@ -184,6 +281,7 @@ main(void)
         cmocka_unit_test(the_page_shows_what_the_node_says),
         cmocka_unit_test(the_node_understands_what_the_page_shows),
         cmocka_unit_test(what_is_no_answer_is_refused),
+        cmocka_unit_test(hostile_answers_do_no_harm),
     };
     return cmocka_run_group_tests(tests, open_page, close_page);
 }

@@ -172,8 +172,7 @@ reasons_become_short_clean_lines(void **state)
     assert_true(v.reasons[0].length <= VERDICT_REASON_MAX);
     assert_memory_equal(v.reasons[0].at, "a b c \xc3\xa9\xc3\xa9", 10);
     assert_int_equal((unsigned char)v.reasons[0].at[v.reasons[0].length - 1], 0xa9);
-    assert_true(
-        span_is(one_line(span_text("\x80 ok \xed\xa0\x80\r\n"), 100, &arena), "? ok ???"));
+    assert_true(span_is(one_line(span_text("\x80 ok \xed\xa0\x80\r\n"), 100, &arena), "? ok ???"));
     assert_true(span_is(one_line(span_text("abc"), 2, &arena), "ab"));
     arena_free(&arena);
 }
@@ -188,7 +187,8 @@ windows_name_steps_from_either_end(void **state)
     expect_of(&ask, "{\"steps\":[{\"i\":11,\"label\":1},{\"i\":12,\"label\":0}]}", "1;0;");
     expect_of(&ask, "{\"steps\":[{\"i\":0,\"label\":1},{\"i\":1,\"label\":0}]}", "1;0;");
     expect_of(&ask, "{\"steps\":[{\"i\":2,\"label\":1},{\"i\":1,\"label\":0}]}", "0;1;");
-    refuse_of(&ask, "{\"steps\":[{\"i\":5,\"label\":1},{\"i\":6,\"label\":0}]}", "names step 5 of 12");
+    refuse_of(&ask, "{\"steps\":[{\"i\":5,\"label\":1},{\"i\":6,\"label\":0}]}",
+              "names step 5 of 12");
 }
 
 static void
@@ -208,15 +208,21 @@ latex_before_the_verdict_hides_nothing(void **state)
 static void
 the_first_error_stands_in_a_box(void **state)
 {
-    struct verdict_ask ask = {FORM_first_error, 0, 4, false}, part = {FORM_first_error, 2, 2, false};
+    struct verdict_ask ask = {FORM_first_error, 0, 4, false},
+                       part = {FORM_first_error, 2, 2, false};
 
     (void)state;
     expect_of(&ask, "Paragraph 2 adds wrongly. \\boxed{2}", "1;1;0;-;");
     expect_of(&ask, "\\boxed{1}? No, wait. **\\boxed{-1}**.", "1;1;1;1;");
-    expect_of(&ask, "<think>\\boxed{3}</think> the earliest is $\\boxed{\\text{paragraph_0}}$", "0;-;-;-;");
-    expect_of(&ask, "\\boxed {\xe2\x88\x92" "1}", "1;1;1;1;");
+    expect_of(&ask, "<think>\\boxed{3}</think> the earliest is $\\boxed{\\text{paragraph_0}}$",
+              "0;-;-;-;");
+    expect_of(&ask,
+              "\\boxed {\xe2\x88\x92"
+              "1}",
+              "1;1;1;1;");
     expect_of(&ask, "\\boxed{ None }", "1;1;1;1;");
-    expect_of(&ask, "x^{2} ```json\n{\"analysis\": \"adds\\nwrongly\", \"first_error\": 1}``` \\boxed{3}",
+    expect_of(&ask,
+              "x^{2} ```json\n{\"analysis\": \"adds\\nwrongly\", \"first_error\": 1}``` \\boxed{3}",
               "1;0 adds wrongly;-;-;");
     expect_of(&ask, "{\"first_error\": \"-1\"}", "1;1;1;1;");
     expect_of(&part, "\\boxed{3}", "1;0;");
@@ -254,7 +260,8 @@ all_errors_are_sections_counted_from_one(void **state)
               "1;0 misread;1;");
     expect_of(&ask, "conclusion: yes\nerror section number: 1, 2 and 3", "0;0;0;");
     expect_of(&ask, "{\"errors\": []}", "1;1;1;");
-    expect_of(&ask, "```{\"errors\": [{\"section\": 2, \"explanation\": \"no\"}, 3]}```", "1;0 no;0;");
+    expect_of(&ask, "```{\"errors\": [{\"section\": 2, \"explanation\": \"no\"}, 3]}```",
+              "1;0 no;0;");
     expect_of(&part, "Conclusion: yes\nError Section Number: 6", "1;0;");
     refuse_of(&part, "Conclusion: yes\nError Section Number: 1", "names section 1 of 6");
     refuse_of(&ask, "Conclusion: yes\nError Section Number: 4", "names section 4 of 3");
@@ -277,7 +284,8 @@ agents_get_three_labels(void **state)
     (void)state;
     expect_of(&ask,
               "It fails {here}.\n```json\n{\"step_labels\": {\"0\": 1, \"1\": 0, \"2\": -1}, "
-              "\"final_label\": -1, \"explanations\": {\"steps\": {\"2\": \"made up\"}, \"final\": \"\"}}\n```",
+              "\"final_label\": -1, \"explanations\": {\"steps\": {\"2\": \"made up\"}, \"final\": "
+              "\"\"}}\n```",
               "1;-;0 made up; 0");
     expect_of(&ask, "{\"step_labels\": {\"1\": \"+1\"}, \"final_label\": \"1\"}", "-;1;-; 1");
     expect_of(&ask, "{\"step_labels\": {\"1\": 1, \"2\": 1, \"3\": -1}}", "1;1;0;");
@@ -297,13 +305,16 @@ marks_from_one_to_five(void **state)
     struct verdict_ask ask = {FORM_score, 0, 2, false}, one = {FORM_score, 7, 1, false};
 
     (void)state;
-    expect_of(&ask, "Fine.\nScore of step 0: 5\nWrong.\nScore of step 1: 1\nOverall score: 2", "1;0; 0.25");
+    expect_of(&ask, "Fine.\nScore of step 0: 5\nWrong.\nScore of step 1: 1\nOverall score: 2",
+              "1;0; 0.25");
     expect_of(&ask, "**Score of step 1:** 4/5\nscore of Step 0 = [3]", "0.5;0.75;");
     expect_of(&ask, "Score of step 0: 1\nScore of step 1: 2\nno: Score of step 0: 3.", "0.5;0.25;");
     expect_of(&one, "So the overall score is 9. Score: 4", "0.75;");
     expect_of(&one, "The score is 2", "0.25;");
     expect_of(&one, "Score of step 7: 2\nOverall score: 3", "0.25; 0.5");
-    expect_of(&ask, "{\"steps\":[{\"i\":1,\"score\":5},{\"i\":0,\"score\":\"2\",\"reason\":\"x\"}],\"overall\":4}",
+    expect_of(&ask,
+              "{\"steps\":[{\"i\":1,\"score\":5},{\"i\":0,\"score\":\"2\",\"reason\":\"x\"}],"
+              "\"overall\":4}",
               "0.25 x;1; 0.75");
     expect_of(&one, " 4/5.", "0.75;");
     expect_of(&one, "**2**\n", "0.25;");
@@ -321,16 +332,21 @@ marks_from_one_to_five(void **state)
     refuse_of(&ask, "{\"steps\":[{\"score\":5},{\"score\":0}]}", "no mark from 1 to 5");
 }
 
-/* Any bytes at all: refused, or scores in [0,1] for every step that is said. Run under sanitizers. */
+/* Any bytes at all: refused, or scores in [0,1] for every step that is said. Run under
+ * sanitizers. */
 static void
 mutated_answers_never_give_a_score_out_of_range(void **state)
 {
     static const char *const good[] = {
-        "Sure: ```json\n{\"steps\":[{\"i\":0,\"label\":\"correct\",\"score\":0.97,\"reason\":\"caf\xc3\xa9\"},"
-        "{\"i\":1,\"label\":\"incorrect\",\"score\":\"0.1\"}]}\n```",
-        "the first is \\boxed{1} or {\"analysis\":\"x\",\"first_error\":-1} or \\boxed{\\text{p 0}}",
+        ("Sure: "
+         "```json\n{\"steps\":[{\"i\":0,\"label\":\"correct\",\"score\":0.97,\"reason\":"
+         "\"caf\xc3\xa9\"},"
+         "{\"i\":1,\"label\":\"incorrect\",\"score\":\"0.1\"}]}\n```"),
+        "the first is \\boxed{1} or {\"analysis\":\"x\",\"first_error\":-1} or \\boxed{\\text{p "
+        "0}}",
         "Conclusion: yes\nError Section Number: 1\nExplanation: x\nError Section Number: 2",
-        "{\"step_labels\": {\"0\": 1, \"1\": -1}, \"final_label\": -1, \"explanations\": {\"steps\": {}}}",
+        "{\"step_labels\": {\"0\": 1, \"1\": -1}, \"final_label\": -1, \"explanations\": "
+        "{\"steps\": {}}}",
         "Score of step 0: 5\nScore of step 1: **2**/5\nOverall score: 3",
     };
     uint64_t x = 88172645463325252ULL;
@@ -350,8 +366,7 @@ mutated_answers_never_give_a_score_out_of_range(void **state)
             x ^= x << 13;
             x ^= x >> 7;
             x ^= x << 17;
-            text[x % length] =
-                (x >> 32) % 3 ? good[ask.form][(x >> 40) % length] : (char)(x >> 48);
+            text[x % length] = (x >> 32) % 3 ? good[ask.form][(x >> 40) % length] : (char)(x >> 48);
         }
         if (verdict_read(span_of(text, length), &ask, &v, &arena, &e) == 0) {
             for (int i = 0; i < 2; i++)

@@ -8,10 +8,13 @@
 #include "kernels/answer/parse.h"
 #include "kernels/answer/words.h"
 
+#define GOLD_WORDS_MAX 100 /* bytes of a gold that is words and no solution */
+
 struct reading {
     struct expressions all;
     struct span gold;         /* its text */
     struct expression *tree;  /* NULL: it is words */
+    struct expression *comma; /* 3,5 read as 3.5; NULL: it cannot be */
     struct span words;
     char choice;              /* 0: none */
 };
@@ -84,7 +87,8 @@ try_place(struct reading *r, const struct extract_place *place)
         return place->last ? 0 : -1;
     if (!r->tree)
         return place->last ? 0 : -1;
-    if (compare_answers(&r->all, r->tree, e))
+    if (compare_answers(&r->all, r->tree, e) ||
+        (r->comma && compare_answers(&r->all, r->comma, e)))
         return 1;
     if (r->tree->kind == EXPRESSION_number) {
         e = decimal_comma(&r->all, place->text);
@@ -97,10 +101,20 @@ try_place(struct reading *r, const struct extract_place *place)
 static void
 read_gold(struct reading *r, struct span gold)
 {
+    struct extract x;
+
     r->gold = extract_gold(gold, &r->all.arena);
     r->words = words_of(r->gold, &r->all.arena);
     r->choice = words_choice(r->gold, true, &r->all.arena);
     r->tree = read_tree(&r->all, r->gold, true);
+    r->comma = r->tree && r->tree->kind == EXPRESSION_list ? decimal_comma(&r->all, r->gold) : NULL;
+    if (r->tree || (!memchr(r->gold.at, '$', r->gold.length) && r->gold.length < GOLD_WORDS_MAX))
+        return;
+    extract_answer(&x, gold, &r->all.arena); /* a solution, not an answer */
+    for (int i = 0; i < x.count && !r->tree; i++) {
+        r->tree = read_tree(&r->all, x.at[i].text, x.at[i].whole);
+        r->gold = x.at[i].text;
+    }
 }
 
 bool

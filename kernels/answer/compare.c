@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/answer/evaluate.h"
+#include "kernels/answer/matrix.h"
 #include "kernels/answer/parse.h"
 #include "kernels/answer/region.h"
 #include "kernels/answer/scalar.h"
@@ -24,14 +25,16 @@ is_scalar(const struct expression *e)
     return !is_items(e) && !region_is(e) && e->kind != EXPRESSION_relation;
 }
 
-/* A name that "x = 5" gives a value to: a symbol, f(x), a product of symbols (AB), a tuple of
- * symbols. */
+/* A name that "x = 5" gives a value to: a symbol, f(x), and what is made of them as a product (AB),
+ * a ratio, a tuple or a length (|AB|). */
 static bool
 is_name(const struct expression *e)
 {
     if (e->kind == EXPRESSION_symbol || e->kind == EXPRESSION_apply)
         return true;
-    if (e->kind != EXPRESSION_multiply && (e->kind != EXPRESSION_tuple || e->op))
+    if (e->kind != EXPRESSION_multiply && e->kind != EXPRESSION_divide &&
+        (e->kind != EXPRESSION_tuple || (e->op && e->op != PARSE_RATIO)) &&
+        (e->kind != EXPRESSION_call || e->op != FUNCTION_abs))
         return false;
     for (const struct expression *item = e->first; item; item = item->next)
         if (!is_name(item))
@@ -346,6 +349,18 @@ same_region(struct expressions *all, const struct expression *gold,
     return region_of(all, gold, &g) && region_of(all, answer, &a) && region_same(all, &g, &a);
 }
 
+/* Whether two relations are about one symbol, the same: then their solutions may be compared. */
+static bool
+same_unknown(const struct expression *gold, const struct expression *answer)
+{
+    if (gold->op & ~answer->op & RELATION_in)
+        return false; /* asked for a set */
+    for (const struct expression *item = gold->first; item; item = item->next)
+        if (item->kind == EXPRESSION_symbol)
+            return expression_has_symbol(answer, item->name);
+    return false;
+}
+
 /* Unions whose ends have no order: the same parts in any order. */
 static bool
 same_parts(struct expressions *all, const struct expression *gold, const struct expression *answer)
@@ -413,7 +428,8 @@ same(struct expressions *all, const struct expression *gold, const struct expres
     if (!expression_spend(all, 1))
         return false;
     if (gold->kind == EXPRESSION_relation && answer->kind == EXPRESSION_relation)
-        return same_relations(all, gold, answer);
+        return same_relations(all, gold, answer) ||
+               (same_unknown(gold, answer) && same_region(all, gold, answer));
     if (answer->kind == EXPRESSION_relation)
         return !has_relation(gold) && same_claim(all, gold, answer);
     if (is_assignment(gold))
@@ -433,7 +449,10 @@ bool
 compare_answers(struct expressions *all, const struct expression *gold,
                 const struct expression *answer)
 {
-    const struct expression *g = spread(all, gold), *a = g ? spread(all, answer) : NULL;
+    const struct expression *g = matrix_written_out(all, gold);
+    const struct expression *a = matrix_written_out(all, answer);
 
+    g = g && a ? spread(all, g) : NULL;
+    a = g ? spread(all, a) : NULL;
     return a && same(all, g, a) && expression_spend(all, 0);
 }

@@ -98,8 +98,8 @@ expression_has(const struct expression *e, enum expression_kind kind)
     return false;
 }
 
-static bool
-same_name(struct span a, struct span b)
+bool
+expression_same_name(struct span a, struct span b)
 {
     return a.length == b.length && (a.length == 0 || memcmp(a.at, b.at, a.length) == 0);
 }
@@ -107,7 +107,7 @@ same_name(struct span a, struct span b)
 bool
 expression_has_symbol(const struct expression *e, struct span name)
 {
-    if (e->kind == EXPRESSION_symbol && same_name(e->name, name))
+    if (e->kind == EXPRESSION_symbol && expression_same_name(e->name, name))
         return true;
     for (const struct expression *item = e->first; item; item = item->next)
         if (expression_has_symbol(item, name))
@@ -132,7 +132,7 @@ expression_alike(const struct expression *a, const struct expression *b)
     const struct expression *x = a->first, *y = b->first;
 
     if (a->kind != b->kind || a->op != b->op || a->count != b->count || a->unit != b->unit ||
-        a->relation != b->relation || !same_name(a->name, b->name))
+        a->relation != b->relation || !expression_same_name(a->name, b->name))
         return false;
     if (a->kind == EXPRESSION_number)
         return mpq_equal(a->value, b->value);

@@ -107,6 +107,8 @@ bool expression_has(const struct expression *e, enum expression_kind kind);
 bool expression_has_symbol(const struct expression *e, struct span name);
 bool expression_has_decimal(const struct expression *e);
 
+bool expression_same_name(struct span a, struct span b);
+
 /* The same tree, node by node: true of any equal numbers, so 1.0 is 1. */
 bool expression_alike(const struct expression *a, const struct expression *b);
 

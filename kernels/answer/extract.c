@@ -4,6 +4,7 @@
 
 #define ANCHOR_GAP    60   /* bytes from "answer" to its "is" */
 #define COLON_GAP     16   /* the same to its colon */
+#define HOPE_GAP      200  /* from "final answer is" to "I hope" */
 #define ANCHORS_MAX   8    /* places where "answer" is tried */
 #define FORMULA_MAX   4096 /* bytes of a formula */
 #define SENTENCE_MAX  1024
@@ -85,14 +86,27 @@ closing(struct search *s, int kind, size_t from, const char *word)
     return s->text.length;
 }
 
-/* $...$ on one line. A dollar before a number is money unless the closing one hugs what it closes
- * and no digit follows it. */
+/* "3 and ", "5 each, so " between two dollars: a number, and then words. */
+static bool
+is_money(struct span s)
+{
+    if (!is_digit(s.at[0]) || memchr(s.at, '=', s.length) || memchr(s.at, '\\', s.length))
+        return false;
+    for (size_t i = 0; i + 2 < s.length; i++) {
+        bool word = is_space(s.at[i]) && is_letter(s.at[i + 1]) && is_letter(s.at[i + 2]);
+
+        if (word && !(starts(s, i + 1, "and ") && is_digit(s.at[s.length - 1])))
+            return true;
+    }
+    return is_space(s.at[s.length - 1]) && !memchr(s.at, '^', s.length);
+}
+
+/* $...$ on one line, no digit behind it. */
 static bool
 dollars(struct search *s, struct formula *f)
 {
     struct span t = s->text;
     size_t from = s->at + 1, end = from;
-    bool spaced;
 
     if (s->at && (is_digit(t.at[s->at - 1]) || t.at[s->at - 1] == '\\'))
         return false;
@@ -101,8 +115,7 @@ dollars(struct search *s, struct formula *f)
         end++;
     if (end >= t.length || t.at[end] != '$' || end == from)
         return false;
-    spaced = is_space(t.at[from]);
-    if (spaced != is_space(t.at[end - 1]) || (end + 1 < t.length && is_digit(t.at[end + 1])))
+    if (is_money(part(t, from, end)) || (end + 1 < t.length && is_digit(t.at[end + 1])))
         return false;
     *f = (struct formula){s->at, end + 1, part(t, from, end)};
     return true;
@@ -277,16 +290,34 @@ first_start(struct span text)
     return text.length;
 }
 
+/* Digits at AT that are no number: AZ2, m^2, m^{2}. */
+static bool
+in_word(struct span text, size_t at)
+{
+    at -= at > 1 && text.at[at - 1] == '{' && text.at[at - 2] == '^';
+    if (at > 1 && text.at[at - 1] == '^')
+        return is_letter(text.at[at - 2]) || text.at[at - 2] == '}';
+    return at > 0 && is_letter(text.at[at - 1]);
+}
+
 /* The number, or the arithmetic, that the text's last digit belongs to. */
 static bool
 last_number(struct span text, struct span *out, size_t *end)
 {
     size_t last = text.length, start, i;
 
-    while (last > 0 && !is_digit(text.at[last - 1]))
-        last--;
-    if (last == 0)
-        return false;
+    for (;;) {
+        while (last > 0 && !is_digit(text.at[last - 1]))
+            last--;
+        if (last == 0)
+            return false;
+        i = last;
+        while (i > 0 && is_digit(text.at[i - 1]))
+            i--;
+        if (i == 0 || !in_word(text, i))
+            break;
+        last = i;
+    }
     *end = last;
     while (last < text.length && memchr(")!%}", text.at[last], 4))
         last++;
@@ -390,6 +421,57 @@ last_expression(struct extract *x, struct span text, struct arena *arena)
     add_place(x, plain_number(run), true, false);
 }
 
+/* "Final answer: the largest n is 34": what stands behind the last "is", when that is mathematics. */
+static struct span
+after_is(struct span sentence)
+{
+    size_t at = find_last(sentence, sentence.length, " is ");
+    struct span rest;
+
+    if (at == sentence.length)
+        return sentence;
+    rest = part(sentence, at + 4, sentence.length);
+    return first_start(rest) < rest.length ? rest : sentence;
+}
+
+/* The places of an announcing sentence: all of it, its first formula, what begins like mathematics. */
+static void
+add_sentence(struct extract *x, struct span sentence, struct arena *arena)
+{
+    struct formula f;
+    struct span rest = after_is(sentence);
+
+    add_place(x, sentence, true, false);
+    if (formula_of(rest, false, &f, arena)) {
+        add_place(x, f.content, true, false);
+    } else {
+        size_t start = first_start(rest);
+
+        if (start < rest.length)
+            add_place(x, part(rest, start, rest.length), false, false);
+    }
+}
+
+/* "The final answer is X. I hope it is correct.", as models were taught to say it: it counts before
+ * any box. */
+static bool
+hoped(struct span text, struct span *sentence)
+{
+    size_t hope = find_last(text, text.length, "I hope"), at, from = hope;
+
+    if (hope == text.length)
+        return false;
+    for (at = hope; at > 0 && hope - at < HOPE_GAP; at--)
+        if (starts_word(text, at - 1, "final answer is")) {
+            from = at - 1 + 15;
+            break;
+        }
+    while (from < hope && (is_space(text.at[from]) || text.at[from] == ':'))
+        from++;
+    *sentence = extract_bare(part(text, from, hope));
+    return sentence->length > 0;
+}
+
 static struct span
 spoken(struct span response)
 {
@@ -406,12 +488,13 @@ void
 extract_answer(struct extract *x, struct span response, struct arena *arena)
 {
     struct span text = spoken(response), found;
-    struct formula f;
     size_t mark;
 
     x->count = 0;
     if (text.length > EXTRACT_TAIL)
         text = part(text, text.length - EXTRACT_TAIL, text.length);
+    if (hoped(text, &found) && find_last(found, found.length, "\\boxed") == found.length)
+        add_sentence(x, found, arena);
     if (extract_boxed(text, &found, arena)) {
         add_place(x, found, true, true);
         return;
@@ -423,17 +506,8 @@ extract_answer(struct extract *x, struct span response, struct arena *arena)
         add_place(x, part(text, mark + 4, end), false, true);
         return;
     }
-    if (announced(text, &found)) {
-        add_place(x, found, true, false);
-        if (formula_of(found, false, &f, arena)) {
-            add_place(x, f.content, true, false);
-        } else {
-            size_t start = first_start(found);
-
-            if (start < found.length)
-                add_place(x, part(found, start, found.length), false, false);
-        }
-    }
+    if (announced(text, &found))
+        add_sentence(x, found, arena);
     last_expression(x, text, arena);
 }
 

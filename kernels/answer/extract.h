@@ -2,6 +2,7 @@
  * exists is the only one that counts, except that an announced or last expression which turns out
  * to be no mathematics gives way to the next:
  *
+ *   0. "the final answer is X. I hope it is correct."
  *   1. the last closed \boxed{} or \fbox{}; boxes right before it, or parted from it by a few words
  *      with "and", "or", a comma, are one list with it, so that naming many answers names a set
  *   2. behind the last ####, to the end of the line
@@ -18,7 +19,7 @@
 #include "base/memory.h"
 
 #define EXTRACT_TAIL       (256 << 10)
-#define EXTRACT_PLACES_MAX 6
+#define EXTRACT_PLACES_MAX 8
 #define EXTRACT_BOXES_MAX  16
 
 struct extract_place {

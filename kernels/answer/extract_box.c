@@ -65,6 +65,16 @@ last_box(struct span text, size_t end, struct box *b)
     }
 }
 
+/* WORD stands at AT, and no letter next to it. */
+static bool
+has_word(struct span text, size_t at, const char *word)
+{
+    size_t end = at + strlen(word);
+
+    return starts_word(text, at, word) && (at == 0 || !is_letter(text.at[at - 1])) &&
+           (end == text.length || !is_letter(text.at[end]));
+}
+
 static bool
 joins(struct span gap)
 {
@@ -73,10 +83,8 @@ joins(struct span gap)
     if (gap.length >= GAP_WORDS_MAX)
         return false;
     for (size_t i = 0; i < gap.length; i++) {
-        bool begins = i == 0 || !is_letter(gap.at[i - 1]);
-
-        if (gap.at[i] == ',' || gap.at[i] == ';' ||
-            (begins && (starts_word(gap, i, "and ") || starts_word(gap, i, "or "))))
+        if (gap.at[i] == ',' || gap.at[i] == ';' || has_word(gap, i, "and") ||
+            has_word(gap, i, "or"))
             return true;
     }
     return false;

@@ -28,18 +28,23 @@ is_letter(char c)
 static inline bool
 starts(struct span text, size_t at, const char *with)
 {
-    size_t length = strlen(with);
+    size_t length;
 
-    return at <= text.length && text.length - at >= length &&
-           memcmp(text.at + at, with, length) == 0;
+    if (at >= text.length || text.at[at] != with[0])
+        return false;
+    length = strlen(with);
+    return text.length - at >= length && memcmp(text.at + at, with, length) == 0;
 }
 
 static inline bool
 starts_word(struct span text, size_t at, const char *with)
 {
-    size_t length = strlen(with);
+    size_t length;
 
-    return at <= text.length && text.length - at >= length &&
+    if (at >= text.length || (text.at[at] | 32) != (with[0] | 32))
+        return false;
+    length = strlen(with);
+    return text.length - at >= length &&
            strncasecmp(text.at + at, with, length) == 0;
 }
 

@@ -46,8 +46,11 @@ is_space(char c)
 static bool
 starts(struct span text, size_t at, const char *with)
 {
-    size_t length = strlen(with);
+    size_t length;
 
+    if (at >= text.length || text.at[at] != with[0])
+        return false;
+    length = strlen(with);
     return text.length - at >= length && memcmp(text.at + at, with, length) == 0;
 }
 
@@ -75,7 +78,8 @@ give(struct reading *r, int kind, int value, struct span text)
 static size_t
 separator(const struct reading *r, size_t at)
 {
-    static const char *const signs[] = {"{,}", ",\\!", "\\,", "{\\,}", "\\ ", "\u202f", "\u2009"};
+    static const char *const signs[] = {"{,}", ",\\!", ",\\! ", "\\,", "\\, ", "{\\,}", "\\ ", "{, }", " {, }",
+                                        "\u202f", "\u2009"};
     size_t length = 0;
 
     for (size_t i = 0; i < COUNT(signs); i++)
@@ -97,7 +101,7 @@ whole_part(const struct reading *r, size_t at)
 
     while (is_digit(byte_at(r, end)))
         end++;
-    if (end - at < 1 || end - at > 3)
+    if (end - at < 1 || end - at > 3 || byte_at(r, at) == '0')
         return end;
     while ((length = separator(r, end)) > 0)
         end += length + 3;
@@ -234,7 +238,7 @@ static const struct latex_name *
 row_of(const struct latex_name *rows, size_t count, struct span word)
 {
     for (size_t i = 0; i < count; i++)
-        if (span_is(word, rows[i].name))
+        if (word.length && rows[i].name[0] == word.at[0] && span_is(word, rows[i].name))
             return &rows[i];
     return NULL;
 }
@@ -250,7 +254,7 @@ known_word(struct reading *r, struct span word, bool *given)
     if (row)
         return give(r, row->kind, row->value, none) != NULL;
     for (size_t i = 0; i < COUNT(function_names); i++)
-        if (span_is(word, function_names[i]))
+        if (function_names[i][0] == word.at[0] && span_is(word, function_names[i]))
             return give(r, TOKEN_function, (int)i, word) != NULL;
     *given = false;
     return true;
@@ -343,6 +347,8 @@ read_command(struct reading *r)
     while (is_letter(byte_at(r, end)))
         end++;
     if (end > start) {
+        if (end - start > 4 && starts(r->text, start, "quad"))
+            end = start + 4; /* \quadx: a slip for \quad x */
         r->at = end;
         return read_command_name(r, span_of(r->text.at + start, end - start));
     }

@@ -114,7 +114,7 @@ parser_product(struct span word)
                                         "do", "go", "me", "us", "am"};
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (span_is(word, words[i]))
+        if (word.length == 2 && memcmp(word.at, words[i], 2) == 0)
             return false;
     for (size_t i = 0; i < word.length && word.length > 2; i++)
         if (memchr("eiouEIOU", word.at[i], 8) ||

@@ -216,7 +216,7 @@ static bool
 solved(struct expressions *all, const struct expression *e, struct region *r)
 {
     struct region one;
-    struct span name = {NULL, 0};
+    const struct expression *unknown = NULL;
 
     r->count = 0;
     if (!add_piece(all, r, (struct region_piece){NULL, NULL, false, false}))
@@ -225,16 +225,16 @@ solved(struct expressions *all, const struct expression *e, struct region *r)
         const struct expression *b = a->next, *symbol = a;
         int relation = b->relation;
 
-        if (b->kind == EXPRESSION_symbol) {
+        if (b->kind == EXPRESSION_symbol || b->kind == EXPRESSION_apply) {
             symbol = b;
             b = a;
             relation = turned(relation);
         }
-        if (symbol->kind != EXPRESSION_symbol || scalar_has_symbols(b) ||
-            (name.at && !span_is(symbol->name, "") &&
-             !expression_has_symbol(symbol, name)))
+        if ((symbol->kind != EXPRESSION_symbol && symbol->kind != EXPRESSION_apply) ||
+            scalar_has_symbols(b) ||
+            (unknown && !expression_same_name(unknown->name, symbol->name)))
             return false;
-        name = symbol->name;
+        unknown = symbol;
         if (relation == RELATION_in ? !region_of(all, b, &one)
                                     : !half_line(all, relation, b, &one))
             return false;

@@ -26,8 +26,11 @@ is_letter(char c)
 static bool
 named(const char *name, struct span word)
 {
-    size_t length = strlen(name);
+    size_t length;
 
+    if (word.length == 0 || (word.at[0] | 32) != (name[0] | 32))
+        return false;
+    length = strlen(name);
     if (length == 1)
         return span_is(word, name);
     if (word.length < length || strncasecmp(name, word.at, length) != 0)

@@ -29,8 +29,12 @@ skip_command(struct span text, size_t at)
     size_t best = at;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t length = strlen(names[i]), end = at + length;
+        size_t length, end;
 
+        if (at + 1 < text.length && names[i][1] != text.at[at + 1])
+            continue;
+        length = strlen(names[i]);
+        end = at + length;
         if (text.length - at < length || memcmp(text.at + at, names[i], length) != 0)
             continue;
         if (is_letter(names[i][length - 1]) && end < text.length && is_letter(text.at[end]))

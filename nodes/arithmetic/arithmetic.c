@@ -5,8 +5,9 @@
 
 #include "nodes/arithmetic/equation.h"
 
-#define HASH_START 0xcbf29ce484222325ull /* FNV-1a, 64 bits */
-#define HASH_PRIME 0x100000001b3ull
+#define QUESTION_TOKENS_MAX 8                     /* behind an equation, within its clause */
+#define HASH_START          0xcbf29ce484222325ull /* FNV-1a, 64 bits */
+#define HASH_PRIME          0x100000001b3ull
 
 struct scan {
     struct span text;
@@ -16,6 +17,8 @@ struct scan {
     struct arithmetic *out;
     uint64_t name;   /* of what stands before, in this clause ... */
     int name_tokens; /* ... so long; negative: it is no name */
+    bool denied;     /* this clause does not claim what it says */
+    bool modular;    /* the numbers of this text are not ours: mod 7, base 8 */
     bool alone;      /* nothing but breaks and this name came after the last equation */
     bool display;    /* ... and among them the end of a formula on a line of its own */
 };
@@ -141,10 +144,29 @@ last_pass(struct last *last, const struct token *t)
     }
 }
 
+/* mod, \\pmod, \\equiv, base 8 */
+static bool
+is_modular(const struct scan *s, const struct token *t)
+{
+    static const char *const words[] = {"mod",    "modulo",      "modular", "congruent",
+                                        "binary", "hexadecimal", NULL};
+    static const char *const signs[] = {"\\pmod", "\\bmod", "\\mod", "\\equiv", "≡", NULL};
+    struct span rest = span_of(s->text.at + t->start, s->text.length - t->start);
+
+    if (t->kind == TOKEN_number)
+        return token_is(&s->before, "base");
+    for (int k = 0; signs[k]; k++)
+        if (rest.length >= strlen(signs[k]) && memcmp(rest.at, signs[k], strlen(signs[k])) == 0)
+            return true;
+    return token_among(t, words);
+}
+
 static void
 pass(struct scan *s, const struct token *t)
 {
     last_pass(&s->last, t);
+    s->denied |= words_deny(t);
+    s->modular |= is_modular(s, t);
     if (s->before.kind == TOKEN_relation && t->kind != TOKEN_relation)
         name_reset(s); /* it named something that cannot be computed */
     bool stop = t->kind == TOKEN_stop, breaks = t->kind == TOKEN_line || t->sign == 'd';
@@ -152,6 +174,7 @@ pass(struct scan *s, const struct token *t)
         s->alone &= s->name_tokens == 0 && breaks;
         s->display |= t->sign == 'd' || s->text.at[t->start] == '\\';
         name_reset(s);
+        s->denied = false;
     } else if (t->kind == TOKEN_relation) {
         s->name_tokens = s->before.kind == TOKEN_relation ? -1 : s->name_tokens;
     } else if (t->kind != TOKEN_math) {
@@ -172,6 +195,35 @@ leave(struct scan *s, size_t end)
     return end;
 }
 
+/* Does the clause end as a question? */
+static bool
+is_asked(struct span text, size_t at)
+{
+    struct token t;
+
+    for (int n = 0; n < QUESTION_TOKENS_MAX; n++) {
+        token_read(text, at, &t);
+        if (t.kind == TOKEN_stop || t.kind == TOKEN_line || t.kind == TOKEN_end)
+            return t.kind == TOKEN_stop && text.at[t.start] == '?';
+        at = t.end;
+    }
+    return false;
+}
+
+/* What one equation said; errors that nobody claims are nothing. */
+static void
+take(struct scan *s, const struct arithmetic *said, size_t end)
+{
+    s->out->right += said->right;
+    if (said->wrong == 0 || s->denied || is_asked(s->text, end))
+        return;
+    if (s->out->wrong == 0) {
+        s->out->first_wrong = said->first_wrong;
+        memcpy(s->out->value, said->value, sizeof(said->value));
+    }
+    s->out->wrong += said->wrong;
+}
+
 void
 arithmetic_check(struct span text, struct arithmetic *out)
 {
@@ -182,21 +234,26 @@ arithmetic_check(struct span text, struct arithmetic *out)
     *out = (struct arithmetic){0};
     name_reset(&s);
     for (token_read(text, at, &t); t.kind != TOKEN_end; token_read(text, at, &t)) {
+        struct arithmetic said = {0};
         end = t.start;
         if (is_begin(&s, &t) && may_begin(&s, &t) &&
             !(t.kind == TOKEN_number && s.before.kind == TOKEN_word && words_index(&s.before))) {
             bool named =
                 s.before.kind == TOKEN_relation && s.before.sign == '=' && s.name_tokens > 0;
             s.last.close = s.alone && s.display;
-            end = equation_read(text, t.start, named ? s.name : 0, follows_word(&s), &s.last, out);
+            end =
+                equation_read(text, t.start, named ? s.name : 0, follows_word(&s), &s.last, &said);
         } else if (t.kind == TOKEN_relation && s.last.there && s.name_tokens == 0) {
-            end = equation_go_on(text, t.start, &s.last, out);
+            end = equation_go_on(text, t.start, &s.last, &said);
         }
         if (end > t.start) {
+            take(&s, &said, end);
             at = leave(&s, end);
             continue;
         }
         pass(&s, &t);
         at = t.end;
     }
+    if (s.modular)
+        *out = (struct arithmetic){0};
 }

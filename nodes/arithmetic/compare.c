@@ -98,6 +98,19 @@ is_rounded_whole(const struct side *a, const struct side *c, struct fraction off
            (fine ? below(off, (struct fraction){1, 1}) : !below((struct fraction){1, 2}, off));
 }
 
+static bool
+is_same(struct fraction a, struct fraction b)
+{
+    return a.numerator == b.numerator && a.denominator == b.denominator;
+}
+
+static struct fraction
+negated(struct fraction a)
+{
+    a.numerator = -a.numerator;
+    return a;
+}
+
 /* Can it be written with so many decimals, so that there is nothing to round? */
 static bool
 is_exact(struct fraction a, int decimals)
@@ -121,6 +134,8 @@ excused(const struct side *a, const struct side *c, bool loose)
         return true;
     if (!a->divides && !a->percent && a->precision == 0 && c->decimals > 0 &&
         !fraction_whole(c->value)) /* 3 * 3 = 9.90: 3 was 3.30 */
+        return true;
+    if (is_same(a->in_order, c->value) || (a->operators && is_same(a->value, negated(c->value))))
         return true;
     off = absolute(off);
     if (is_rounded_whole(a, c, off) || is_scaled(a->value, c->value))

@@ -11,7 +11,8 @@
  * things); a result off by less than 0.5 % where a factor has two decimals or more (it may be
  * rounded itself); a result with decimals from whole numbers that were not divided (they were cut
  * short); 100, 1000 or a million times the value (cents, percent, thousands); units of one family
- * on both sides (1 hour - 20 minutes = 40 minutes). */
+ * on both sides (1 hour - 20 minutes = 40 minutes); the value without its sign (5 - 8 = 3 short);
+ * and the value of working from left to right (5 + 3 / 2 = 4). */
 #ifndef NODES_ARITHMETIC_COMPARE_H
 #define NODES_ARITHMETIC_COMPARE_H
 

@@ -10,7 +10,8 @@ struct parser {
     struct token now;
     enum side_mode mode;
     int depth, left;
-    bool led; /* the leading number is known */
+    bool led;       /* the leading number is known */
+    char next_sign; /* what joins the next factor outside parentheses to those before */
     bool of;
     bool slash;       /* this product has a '/' ... */
     bool loose_slash; /* ... and the last one had spaces around it */
@@ -283,6 +284,22 @@ read_words(struct parser *p, struct part *out)
     return token_is(&p->now, "of") && fraction_make(numerator, denominator, &out->value);
 }
 
+/* A value that cannot be represented stays as it is, and then agrees with nothing but by chance. */
+static void
+take_in_order(struct parser *p, struct fraction value)
+{
+    struct fraction *all = &p->s->in_order;
+
+    if (p->next_sign == 0)
+        *all = value;
+    else if (p->next_sign == '+' || p->next_sign == '-')
+        fraction_add(*all, value, p->next_sign == '-' ? -1 : 1, all);
+    else if (p->next_sign == '/')
+        fraction_divide(*all, value, all);
+    else
+        fraction_multiply(*all, value, all);
+}
+
 static bool
 read_factor(struct parser *p, struct part *out)
 {
@@ -326,6 +343,8 @@ read_factor(struct parser *p, struct part *out)
     skip_note(p);
     if (negative)
         out->value.numerator = -out->value.numerator;
+    if (p->depth == 0)
+        take_in_order(p, out->value);
     return true;
 }
 
@@ -418,6 +437,7 @@ read_product(struct parser *p, struct part *out)
         weigh_slash(p, sign);
         for (; tokens > 0; tokens--)
             advance(p);
+        p->next_sign = p->depth == 0 ? sign : p->next_sign;
         if (!read_factor(p, &right) || !apply(p, sign, out, &right))
             return false;
         p->s->operators++;
@@ -448,6 +468,7 @@ read_sum(struct parser *p, struct part *out)
     while ((sign = joint(p, out, &tokens)) == '+' || sign == '-') {
         for (; tokens > 0; tokens--)
             advance(p);
+        p->next_sign = p->depth == 0 ? sign : p->next_sign;
         if (!read_product(p, &right) ||
             !fraction_add(out->value, right.value, sign == '-' ? -1 : 1, &out->value))
             return false;

@@ -23,6 +23,7 @@ enum side_mode {
 
 struct side {
     struct fraction value, leading; /* the whole, and the number that begins it */
+    struct fraction in_order;       /* worked out from left to right, without precedence */
     int operators;
     int decimals; /* digits after the point of a side that is a lone number; else -1 */
     int leading_decimals;

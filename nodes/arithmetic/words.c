@@ -5,10 +5,10 @@
 #include <strings.h>
 
 static const char *const quantity[] = {
-    "of",    "times", "plus",   "minus",   "over",     "twice",   "half", "double", "triple",
-    "x",     "by",    "thrice", "squared", "than",     "percent", "sqrt", "log",    "ln",
-    "sin",   "cos",   "tan",    "exp",     "mod",      "gcd",     "lcm",  "max",    "min",
-    "floor", "ceil",  "abs",    "root",    "negative", "modulo",  NULL};
+    "of",    "times", "plus",   "minus",   "over",     "twice",   "half",   "double", "triple",
+    "x",     "by",    "thrice", "squared", "than",     "percent", "sqrt",   "log",    "ln",
+    "sin",   "cos",   "tan",    "exp",     "mod",      "gcd",     "lcm",    "max",    "min",
+    "floor", "ceil",  "abs",    "root",    "negative", "base",    "modulo", NULL};
 
 static const char *const doubtful[] = {"dozen", "dozens", "pair", "pairs",   "couple", "score",
                                        "gross", "am",     "pm",   "o'clock", NULL};
@@ -40,6 +40,10 @@ static const char *const unit_ends[] = {
     "twice",     "half",  "remainder",     "if",      "however", "i",          "an",      "a",
     NULL};
 
+static const char *const denied[] = {"if",          "suppose",   "not",     "isn't",      "false",
+                                     "wrong",       "incorrect", "mistake", "mistakenly", "cannot",
+                                     "incorrectly", "instead",   NULL};
+
 static const char *const about[] = {
     "about",      "approximately", "approx",   "roughly", "around",  "nearly",   "almost",
     "rounded",    "rounds",        "rounding", "round",   "nearest", "estimate", "estimated",
@@ -59,7 +63,7 @@ static const struct {
 } units[] = {
     {"second seconds sec secs", 0, 1},
     {"minute minutes min mins", 0, 2},
-    {"hour hours hr hrs hourly", 0, 3},
+    {"hour hours hr hrs hourly mph kph", 0, 3},
     {"day days daily", 0, 4},
     {"week weeks weekly workweek", 0, 5},
     {"month months monthly", 0, 6},
@@ -146,6 +150,12 @@ bool
 words_about(const struct token *t)
 {
     return token_among(t, about);
+}
+
+bool
+words_deny(const struct token *t)
+{
+    return token_among(t, denied);
 }
 
 bool

@@ -19,6 +19,8 @@ bool words_doubt(const struct token *t);
 bool words_end_unit(const struct token *t);
 /* The value is said to be near: about, approximately, rounded ... */
 bool words_about(const struct token *t);
+/* What its clause says is not claimed: if, suppose, not ... */
+bool words_deny(const struct token *t);
 /* What is no result when it stands behind it: 5 more than, 3 times ... */
 bool words_goes_on(const struct token *t);
 /* more, less, fewer: a difference, where "than" follows. */

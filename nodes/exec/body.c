@@ -226,6 +226,16 @@ check_costs(const struct vote *v, struct error *e)
 }
 
 static int
+check_kinds(const struct u8s *kinds, int64_t steps, struct error *e)
+{
+    for (int64_t i = 0; i < kinds->count; i++)
+        if (kinds->at[i] > 2)
+            return error_set(e, ERROR_input, "kind %lld is %d, not 0, 1 or 2", (long long)i,
+                             kinds->at[i]);
+    return count_is("kinds", kinds->count, steps, true, e);
+}
+
+static int
 fill_labelled(struct labelled *l, struct arena *arena, struct error *e)
 {
     int64_t n = l->ends.count;
@@ -252,7 +262,9 @@ fill_labelled(struct labelled *l, struct arena *arena, struct error *e)
         rc = count_is("counted", l->counted.count, n, false, e);
     if (rc == 0)
         rc = count_is("means", l->means.count, n, false, e);
-    return rc == 0 ? count_is("ties", l->ties.count, n, true, e) : rc;
+    if (rc == 0)
+        rc = count_is("ties", l->ties.count, n, true, e);
+    return rc == 0 ? check_kinds(&l->kinds, n, e) : rc;
 }
 
 /* ---- one body ---- */
@@ -271,7 +283,9 @@ finish(enum message m, void *message, const msgpack_object *given, const struct 
     case MESSAGE_steps:
         if (!field(given, "rollout"))
             s->rollout = *rollout;
-        return spans_check(s->ends.at, s->ends.count, s->rollout.response.length, e);
+        if (spans_check(s->ends.at, s->ends.count, s->rollout.response.length, e) != 0)
+            return ERROR_input;
+        return check_kinds(&s->kinds, s->ends.count, e);
     case MESSAGE_labelled:
         if (!field(given, "rollout"))
             l->rollout = *rollout;

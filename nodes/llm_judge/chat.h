@@ -43,4 +43,11 @@ json_t *chat_schema(enum prompt_form form, int64_t first, int64_t count);
  * "the model refused", "the answer was cut at max_tokens before a word of it". */
 int chat_read(const json_t *completion, struct buffer *content, bool *cut, struct error *e);
 
+/* What a server says where prompt and max_tokens together pass its context: how many tokens its
+ * context leaves for an answer, beside the prompt. 0: it does not say, or the prompt alone is too
+ * long. OpenAI and llama-cpp-python ("maximum context length is 4096 tokens. However, you requested
+ * 5000 tokens (904 in the messages, 4096 in the completion)"), vLLM ("maximum context length is
+ * 4096 tokens and your request has 904 input tokens"). */
+int64_t chat_room(const char *why);
+
 #endif

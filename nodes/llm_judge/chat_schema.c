@@ -80,16 +80,16 @@ chat_schema(enum prompt_form form, int64_t first, int64_t count)
     case FORM_all_errors:
         error = object(json_pack("{s:o, s:o}", "section", whole(first + 1, first + count, false),
                                  "explanation", type("string")));
-        return object(json_pack("{s:o, s:o}", "analysis", type("string"), "errors", array(error, -1)));
+        return object(
+            json_pack("{s:o, s:o}", "analysis", type("string"), "errors", array(error, -1)));
     case FORM_agent:
         return object(json_pack("{s:o, s:o, s:o}", "analysis", type("string"), "step_labels",
                                 array(whole(-1, 1, false), count), "final_label",
                                 whole(-1, 1, false)));
     case FORM_score:
-        return object(json_pack("{s:o, s:o}", "steps", entries("score", marks(), count),
-                                "overall", marks()));
-    default:
         return object(
-            json_pack("{s:o}", "steps", entries("label", whole(0, 1, false), count)));
+            json_pack("{s:o, s:o}", "steps", entries("score", marks(), count), "overall", marks()));
+    default:
+        return object(json_pack("{s:o}", "steps", entries("label", whole(0, 1, false), count)));
     }
 }

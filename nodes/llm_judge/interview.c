@@ -27,6 +27,7 @@ new_question(struct interview *iv, int vote, int64_t from, int64_t to)
                            .shown = shown > 0 ? shown : 0,
                            .problem_max = INT64_MAX,
                            .response_max = INT64_MAX,
+                           .tokens_max = INT64_MAX,
                            .format = iv->format};
     iv->open++;
     return q;
@@ -149,13 +150,15 @@ seed_of(const struct interview *iv, const struct question *q)
 }
 
 int64_t
-interview_tokens_out(const struct interview *iv)
+interview_tokens_out(const struct interview *iv, const struct question *q)
 {
-    int64_t most = iv->options->max_tokens;
+    int64_t most = iv->options->max_tokens > 0 ? iv->options->max_tokens : INT64_MAX;
 
-    if (!ranks(iv))
-        return most;
-    return most > 0 && most < RANK_TOKENS_MAX ? most : RANK_TOKENS_MAX;
+    if (ranks(iv) && most > RANK_TOKENS_MAX)
+        most = RANK_TOKENS_MAX;
+    if (most > q->tokens_max)
+        most = q->tokens_max;
+    return most < INT64_MAX ? most : 0;
 }
 
 int
@@ -164,20 +167,20 @@ interview_write(const struct interview *iv, const struct question *q,
 {
     const struct llm_options *o = iv->options;
     const struct steps *steps = &iv->steps[0];
-    struct prompt_values values = {
-        .problem = middle_out(steps->rollout.prompt, q->problem_max, iv->arena),
-        .response = steps->rollout.response,
-        .answer = steps->rollout.answer,
-        .ends = steps->ends.at,
-        .count = steps->ends.count,
-        .from = q->from,
-        .to = q->to,
-        .shown = q->shown,
-        .json = q->format != CHAT_text};
+    struct prompt_values values = {.problem =
+                                       middle_out(steps->rollout.prompt, q->problem_max, iv->arena),
+                                   .response = steps->rollout.response,
+                                   .answer = steps->rollout.answer,
+                                   .ends = steps->ends.at,
+                                   .count = steps->ends.count,
+                                   .from = q->from,
+                                   .to = q->to,
+                                   .shown = q->shown,
+                                   .json = q->format != CHAT_text};
     struct chat_request request = {.model = o->model,
                                    .messages = messages,
                                    .temperature = o->temperature,
-                                   .max_tokens = interview_tokens_out(iv),
+                                   .max_tokens = interview_tokens_out(iv, q),
                                    .limit = (enum chat_limit)o->limit_field,
                                    .seed = seed_of(iv, q),
                                    .format = q->format,
@@ -219,13 +222,18 @@ shorten_list(struct interview *iv, struct question *q)
 }
 
 bool
-interview_shorten(struct interview *iv, struct question *q)
+interview_shorten(struct interview *iv, struct question *q, const char *why)
 {
+    int64_t room = chat_room(why), most = interview_tokens_out(iv, q);
     int64_t middle = q->from + (q->to - q->from + 1) / 2;
     struct question *rest;
 
     if (q->shorter++ >= INTERVIEW_SHORTER_MAX)
         return false;
+    if (room >= INTERVIEW_TOKENS_MIN && (most == 0 || room < most)) {
+        q->tokens_max = room;
+        return true;
+    }
     if (ranks(iv))
         return shorten_list(iv, q);
     if (q->shown < q->from && prompt_shows_previous(iv->prompt)) {
@@ -286,16 +294,18 @@ expect_marks(struct interview *iv, struct question *q, const json_t *completion,
     int rc = scoring_read(completion, &tokens, iv->arena, e);
 
     if (rc == 0 && count == 1 && tokens.count == 1) {
-        places = arena_take(iv->arena, 2 * sizeof(*places)); /* whatever was drawn, this is its place */
+        places =
+            arena_take(iv->arena, 2 * sizeof(*places)); /* whatever was drawn, this is its place */
         places[1] = -1;
     } else if (rc == 0) {
         rc = verdict_marks(tokens.words, ask, &places, iv->arena, e);
     }
     if (rc != 0)
         return rc;
-    *v = (struct verdict){.scores = arena_take(iv->arena, (size_t)count * sizeof(float) + 1),
-                          .said = arena_take(iv->arena, (size_t)count + 1),
-                          .reasons = arena_take(iv->arena, (size_t)count * sizeof(struct span) + 1)};
+    *v =
+        (struct verdict){.scores = arena_take(iv->arena, (size_t)count * sizeof(float) + 1),
+                         .said = arena_take(iv->arena, (size_t)count + 1),
+                         .reasons = arena_take(iv->arena, (size_t)count * sizeof(struct span) + 1)};
     q->outside = arena_take(iv->arena, (size_t)count * sizeof(float) + 1);
     for (int64_t i = 0; i <= count; i++) {
         double score, outside;

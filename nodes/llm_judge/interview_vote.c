@@ -1,5 +1,5 @@
-/* interview_vote: what k votes in windows say together. Sums go in the order of the questions, which
- * is that of votes and then of steps, whatever was answered first. */
+/* interview_vote: what k votes in windows say together. Sums go in the order of the questions,
+ * which is that of votes and then of steps, whatever was answered first. */
 #include <string.h>
 
 #include "nodes/llm_judge/interview.h"
@@ -24,7 +24,8 @@ first_wrong(const struct interview *iv, int vote)
     int64_t first = iv->steps[0].ends.count;
 
     for (const struct question *q = iv->first; q; q = q->next)
-        for (int64_t i = q->from; q->state == QUESTION_answered && q->vote == vote && i < q->to; i++)
+        for (int64_t i = q->from; q->state == QUESTION_answered && q->vote == vote && i < q->to;
+             i++)
             if (i < first && q->verdict.said[i - q->from] && q->verdict.scores[i - q->from] < 0.5f)
                 first = i;
     return first;
@@ -43,12 +44,11 @@ add_opinion(struct opinion *o, const struct question *q, int64_t k, double thres
         o->reasons[side] = v->reasons[k];
 }
 
+/* `until`: the last step that the question's vote speaks of. */
 static void
-add_question(const struct interview *iv, const struct question *q, struct opinion *opinions,
-             struct vote *vote)
+add_question(const struct interview *iv, const struct question *q, int64_t until,
+             struct opinion *opinions, struct vote *vote)
 {
-    int64_t until = is_first_error(iv) ? first_wrong(iv, q->vote) : q->to;
-
     for (int64_t i = q->from; i < q->to; i++) {
         const struct verdict *v = &q->verdict;
         if (q->state == QUESTION_lost)
@@ -96,6 +96,40 @@ fill_step(const struct interview *iv, const struct opinion *o, int64_t i, struct
         vote->outside.at[i] = (float)(o->outside / o->said);
 }
 
+static void
+add_questions(const struct interview *iv, struct opinion *opinions, struct vote *vote)
+{
+    int64_t until = iv->steps[0].ends.count;
+    int of = -1;
+
+    for (const struct question *q = iv->first; q; q = q->next) {
+        if (is_first_error(iv) && q->vote != of) {
+            of = q->vote;
+            until = first_wrong(iv, of);
+        }
+        add_question(iv, q, until, opinions, vote);
+    }
+}
+
+/* In the form first_error nothing is said after the step that the votes together call wrong. */
+static void
+stop_at_error(const struct interview *iv, struct vote *vote)
+{
+    bool stopped = false;
+
+    for (int64_t i = 0; i < vote->said.count; i++) {
+        if (stopped) {
+            vote->said.at[i] = 0;
+            vote->scores.at[i] = 0;
+            vote->reasons.at[i] = span_of(NULL, 0);
+            if (vote->agreement.count)
+                vote->agreement.at[i] = 0;
+        } else {
+            stopped = vote->said.at[i] && vote->scores.at[i] < (float)iv->options->threshold;
+        }
+    }
+}
+
 static bool
 vote_on_steps(const struct interview *iv, struct vote *vote, const char **why)
 {
@@ -113,10 +147,12 @@ vote_on_steps(const struct interview *iv, struct vote *vote, const char **why)
     for (const struct question *q = iv->first; q; q = q->next) {
         answered |= q->state == QUESTION_answered;
         lost = !lost && q->state == QUESTION_lost ? q : lost;
-        add_question(iv, q, opinions, vote);
     }
+    add_questions(iv, opinions, vote);
     for (int64_t i = 0; i < count; i++)
         fill_step(iv, &opinions[i], i, vote);
+    if (is_first_error(iv))
+        stop_at_error(iv, vote);
     rate(iv, vote);
     if (!answered && lost)
         *why = lost->why.at;
@@ -156,8 +192,7 @@ interview_vote(const struct interview *iv, int which, struct vote *vote, const c
 {
     size_t count = (size_t)iv->steps[which].ends.count;
 
-    vote->scores =
-        (struct f32s){(int64_t)count, arena_take(iv->arena, count * sizeof(float) + 1)};
+    vote->scores = (struct f32s){(int64_t)count, arena_take(iv->arena, count * sizeof(float) + 1)};
     vote->said = (struct u8s){(int64_t)count, arena_take(iv->arena, count + 1)};
     vote->reasons =
         (struct spans){(int64_t)count, arena_take(iv->arena, count * sizeof(struct span) + 1)};

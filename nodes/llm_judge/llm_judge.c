@@ -25,11 +25,12 @@ static const struct option llm_judge_options[] = {
               "score_step, or a file (a copy of one in examples/prompts to start from; "
               "nodes/llm_judge/prompt.h has the language); default: bcpg, score or rank as scoring "
               "needs, local one_step or score_step"),
-    OPT_CHOICE(struct llm_options, scoring, FIXED, "verdict", scoring_names,
-               "verdict: what the answer says; expected: the mean of the marks 1 to 5 under the "
-               "model's probabilities at the mark (RAIL), for templates of the form score; rank: the "
-               "responses of a group in the order of the probabilities of their letters (FIRST), as "
-               "scores of whole responses, for templates of the form rank"),
+    OPT_CHOICE(
+        struct llm_options, scoring, FIXED, "verdict", scoring_names,
+        "verdict: what the answer says; expected: the mean of the marks 1 to 5 under the "
+        "model's probabilities at the mark (RAIL), for templates of the form score; rank: the "
+        "responses of a group in the order of the probabilities of their letters (FIRST), as "
+        "scores of whole responses, for templates of the form rank"),
     OPT_BOOL(struct llm_options, renormalise, FIXED, "false",
              "expected: divide by the probability of all marks together; else a vote's `outside` "
              "says what they lack"),
@@ -41,25 +42,28 @@ static const struct option llm_judge_options[] = {
             "means, and `agreement` says how many were on their side"),
     OPT_INT(struct llm_options, window_steps, FIXED, "0", 0, 1e6,
             "steps asked about in one call; 0: all of a response"),
-    OPT_INT(struct llm_options, window_context, FIXED, "4", 0, 1e6,
-            "steps shown before the ones of a window, for templates with {{#previous}}; fewer where "
-            "the model's context is too short"),
+    OPT_INT(
+        struct llm_options, window_context, FIXED, "4", 0, 1e6,
+        "steps shown before the ones of a window, for templates with {{#previous}}; fewer where "
+        "the model's context is too short"),
     OPT_FLOAT(struct llm_options, temperature, FIXED, "0", -1, 2, "of the judge; -1: not sent"),
     OPT_INT(struct llm_options, max_tokens, FIXED, "4096", 0, 1e6, "of one answer; 0: not sent"),
     OPT_CHOICE(struct llm_options, limit_field, FIXED, "max_tokens", limit_names,
                "the name under which max_tokens is sent; reasoning models want the second"),
     OPT_INT(struct llm_options, seed, FIXED, "-1", -1, 9e15,
             "sent for servers that heed it; -1: not sent"),
-    OPT_CHOICE(struct llm_options, format, FIXED, "text", format_names,
-               "response_format sent: none, json_object, that with a schema (llama-cpp-python), or "
-               "json_schema; a server that does not know it is asked for the one before, at last for "
-               "none"),
+    OPT_CHOICE(
+        struct llm_options, format, FIXED, "text", format_names,
+        "response_format sent: none, json_object, that with a schema (llama-cpp-python), or "
+        "json_schema; a server that does not know it is asked for the one before, at last for "
+        "none"),
     OPT_INT(struct llm_options, top_logprobs, FIXED, "20", 1, 100,
             "expected, rank: tokens whose probability is asked for at each place; OpenAI and vLLM "
             "allow 20"),
-    OPT_BOOL(struct llm_options, continue_message, FIXED, "false",
-             "a template that ends in {{#assistant}} is continued by vLLM and SGLang where this asks "
-             "for it; llama.cpp does so by itself"),
+    OPT_BOOL(
+        struct llm_options, continue_message, FIXED, "false",
+        "a template that ends in {{#assistant}} is continued by vLLM and SGLang where this asks "
+        "for it; llama.cpp does so by itself"),
     OPT_GROUP("backend http: calls"),
     REMOTE_OPTIONS(struct llm_options),
     OPT_GROUP("backend local"),
@@ -98,8 +102,9 @@ open_prompt(const struct llm_options *o, struct error *e)
         return prompt_open(name, scope, e);
     if (!text.at) {
         near = nearest(name, prompt_shipped_names);
-        error_set(e, ERROR_topology, "there is no template '%.60s'%s%s%s, and no file beside the topology",
-                  name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        error_set(e, ERROR_topology,
+                  "there is no template '%.60s'%s%s%s, and no file beside the topology", name,
+                  near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
         return NULL;
     }
     p = prompt_new(text, scope, e);

@@ -35,8 +35,8 @@ struct llm_judge {
 /* The name a vote carries: the model as written, or the last part of a folder's path. */
 const char *llm_model_name(const struct llm_options *o);
 
-/* Each backend: check() as node.h says; open in start(); take() owns the units from then on: one, or
- * those of a group that are to be ranked. */
+/* Each backend: check() as node.h says; open in start(); take() owns the units from then on: one,
+ * or those of a group that are to be ranked. */
 int remote_check(struct check *c, const struct llm_options *o, struct error *e);
 struct remote *remote_open(struct node *n, struct error *e);
 int remote_take(struct remote *r, struct unit *const *units, int count, struct error *e);

@@ -1,5 +1,7 @@
 /* local: judging with a small decoder in this process. For every step the template asks one
- * question, and the score is the probability of the yes token against the no token right after it.
+ * question, and the score is the probability of the yes token against the no token right after it,
+ * or with scoring expected the mean of the marks 1 to 5 there (scoring.h), each written with or
+ * without a space before it.
  *
  * Units wait in a queue; pump() takes a batch of questions at a time, so that signals and
  * heartbeats never wait longer than one batch. A score's bits do not depend on which questions
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 
 #include "nodes/judge.h"
+#include "nodes/llm_judge/scoring.h"
 #include "nodes/llm_judge/verdict.h"
 #include "nodes/one_line.h"
 #include "nodes/origin.h"
@@ -30,6 +33,15 @@ struct job {
     struct job *next;
 };
 
+#define MARKS (VERDICT_MARK_MAX - VERDICT_MARK_MIN + 1)
+
+/* The tokens that stand for marks. */
+struct marks {
+    int count;
+    int32_t ids[2 * MARKS];
+    int marks[2 * MARKS]; /* which mark each is, from 0 */
+};
+
 struct local {
     struct node *node;
     const struct llm_options *options;
@@ -37,6 +49,7 @@ struct local {
     struct prompt_messages messages;
     struct scorer scorer;
     int32_t yes, no;
+    struct marks marks;
     struct tokens tokens;
     struct job *jobs, **last;
     int count;
@@ -56,12 +69,55 @@ verdict_id(struct tokenizer *t, const char *text)
     return id >= 0 ? id : tokenizer_id(t, text);
 }
 
+/* -> ERROR_model where a mark is no token of the model's. */
+static int
+find_marks(struct tokenizer *t, struct marks *m, struct error *e)
+{
+    m->count = 0;
+    for (int mark = 0; mark < MARKS; mark++) {
+        int before = m->count;
+        for (int spaces = 0; spaces < 2; spaces++) {
+            char text[3] = {spaces ? ' ' : (char)('0' + VERDICT_MARK_MIN + mark),
+                            (char)(spaces ? '0' + VERDICT_MARK_MIN + mark : 0)};
+            int32_t id = verdict_id(t, text);
+            if (id < 0 || (m->count > before && m->ids[m->count - 1] == id))
+                continue;
+            m->ids[m->count] = id;
+            m->marks[m->count++] = mark;
+        }
+        if (m->count == before)
+            return error_set(e, ERROR_model,
+                             "the mark %d is not one token of the model's tokenizer",
+                             VERDICT_MARK_MIN + mark);
+    }
+    return 0;
+}
+
+static int
+check_tokens(struct check *c, const struct llm_options *o, struct tokenizer *t, struct error *e)
+{
+    struct marks marks;
+    struct error why;
+
+    if (o->scoring == LLM_expected)
+        return find_marks(t, &marks, &why) == 0 ? 0 : check_fail(c, "scoring", e, "%s", why.text);
+    if (verdict_id(t, o->yes_token) < 0)
+        return check_fail(c, "yes_token", e, "'%s' is not one token of the model's tokenizer",
+                          o->yes_token);
+    if (verdict_id(t, o->no_token) < 0)
+        return check_fail(c, "no_token", e, "'%s' is not one token of the model's tokenizer",
+                          o->no_token);
+    if (verdict_id(t, o->yes_token) == verdict_id(t, o->no_token))
+        return check_fail(c, "no_token", e, "yes_token and no_token are the same token");
+    return 0;
+}
+
 int
 local_check(struct check *c, const struct llm_options *o, struct error *e)
 {
     struct error why;
     struct tokenizer *t = NULL;
-    int rc = 0;
+    int rc;
 
     if (!o->model[0])
         return check_fail(c, "model", e, "backend local needs the folder of a model");
@@ -69,16 +125,22 @@ local_check(struct check *c, const struct llm_options *o, struct error *e)
         return check_fail(c, "model", e, "there is no folder '%s' beside the topology", o->model);
     if (scorer_check(o->model, 0, &t, &why) != 0)
         return check_fail(c, "model", e, "%s", why.text);
-    if (verdict_id(t, o->yes_token) < 0)
-        rc = check_fail(c, "yes_token", e, "'%s' is not one token of the model's tokenizer",
-                        o->yes_token);
-    else if (verdict_id(t, o->no_token) < 0)
-        rc = check_fail(c, "no_token", e, "'%s' is not one token of the model's tokenizer",
-                        o->no_token);
-    else if (verdict_id(t, o->yes_token) == verdict_id(t, o->no_token))
-        rc = check_fail(c, "no_token", e, "yes_token and no_token are the same token");
+    rc = check_tokens(c, o, t, e);
     tokenizer_close(t);
     return rc;
+}
+
+static int
+find_tokens(struct local *l, struct error *e)
+{
+    if (l->options->scoring == LLM_expected)
+        return find_marks(l->scorer.tokenizer, &l->marks, e);
+    l->yes = verdict_id(l->scorer.tokenizer, l->options->yes_token);
+    l->no = verdict_id(l->scorer.tokenizer, l->options->no_token);
+    if (l->yes < 0 || l->no < 0)
+        return error_set(e, ERROR_model,
+                         "yes_token or no_token is not one token of the model's tokenizer");
+    return 0;
 }
 
 struct local *
@@ -91,15 +153,12 @@ local_open(struct node *n, struct error *e)
     l->options = node_options(n);
     l->prompt = judge->prompt;
     l->last = &l->jobs;
-    if (origin_check(n, l->options->model, e) != 0 || scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
+    if (origin_check(n, l->options->model, e) != 0 ||
+        scorer_open(&l->scorer, l->options->model, 0, e) != 0) {
         free(l);
         return NULL;
     }
-    l->yes = verdict_id(l->scorer.tokenizer, l->options->yes_token);
-    l->no = verdict_id(l->scorer.tokenizer, l->options->no_token);
-    if (l->yes < 0 || l->no < 0) {
-        error_set(e, ERROR_model,
-                  "yes_token or no_token is not one token of the model's tokenizer");
+    if (find_tokens(l, e) != 0) {
         local_close(l);
         return NULL;
     }
@@ -185,6 +244,9 @@ begin(struct local *l, struct job *j, struct error *e)
     j->vote.said = (struct u8s){count, arena_take(&j->arena, (size_t)count + 1)};
     j->vote.reasons =
         (struct spans){count, arena_take(&j->arena, (size_t)count * sizeof(struct span) + 1)};
+    if (l->options->scoring == LLM_expected)
+        j->vote.outside =
+            (struct f32s){count, arena_take(&j->arena, (size_t)count * sizeof(float) + 1)};
     j->begun = true;
     return 0;
 }
@@ -214,13 +276,45 @@ ask(struct local *l, const struct job *j, int64_t step, struct error *e)
     return rc;
 }
 
+/* The batch's expected marks into the vote. */
+static void
+score_marks(struct local *l, struct job *j, const int64_t *steps, int64_t asked)
+{
+    int count = l->marks.count;
+    double *p = xarray((size_t)asked * (size_t)count + 1, sizeof(*p));
+
+    scorer_run_among_all(&l->scorer, l->marks.ids, count, p);
+    for (int64_t i = 0; i < asked; i++) {
+        double mark[MARKS] = {0}, score, outside;
+        for (int k = 0; k < count; k++)
+            mark[l->marks.marks[k]] += p[i * count + k];
+        scoring_mark(mark, MARKS, l->options->renormalise, &score, &outside);
+        j->vote.scores.at[steps[i]] = (float)score;
+        j->vote.outside.at[steps[i]] = (float)outside;
+        j->vote.said.at[steps[i]] = 1;
+    }
+    free(p);
+}
+
+/* The batch's verdicts into the vote. */
+static void
+score_verdicts(struct local *l, struct job *j, const int64_t *steps, int64_t asked)
+{
+    float scores[SCORER_TOKENS];
+
+    scorer_run(&l->scorer, l->no, l->yes, scores);
+    for (int64_t i = 0; i < asked; i++) {
+        j->vote.scores.at[steps[i]] = scores[i];
+        j->vote.said.at[steps[i]] = 1;
+    }
+}
+
 /* One batch of questions about the first job. */
 static void
 ask_batch(struct local *l, struct job *j)
 {
     struct scorer *s = &l->scorer;
     int64_t steps[SCORER_TOKENS], asked = 0;
-    float scores[SCORER_TOKENS];
     struct error why;
 
     scorer_begin(s);
@@ -236,11 +330,10 @@ ask_batch(struct local *l, struct job *j)
         j->vote.tokens_in += (uint64_t)l->tokens.count;
         steps[asked++] = j->step++;
     }
-    scorer_run(s, l->no, l->yes, scores);
-    for (int64_t i = 0; i < asked; i++) {
-        j->vote.scores.at[steps[i]] = scores[i];
-        j->vote.said.at[steps[i]] = 1;
-    }
+    if (l->options->scoring == LLM_expected)
+        score_marks(l, j, steps, asked);
+    else
+        score_verdicts(l, j, steps, asked);
 }
 
 /* A vote if anything was said; else the first reason why not. */

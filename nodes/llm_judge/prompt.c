@@ -30,8 +30,12 @@ const struct word_row prompt_words[WORD_none] = {
 };
 
 static const char *const forms[] = {
-    [FORM_steps] = "steps", [FORM_first_error] = "first_error", [FORM_all_errors] = "all_errors",
-    [FORM_agent] = "agent", [FORM_score] = "score",             [FORM_rank] = "rank",
+    [FORM_steps] = "steps",
+    [FORM_first_error] = "first_error",
+    [FORM_all_errors] = "all_errors",
+    [FORM_agent] = "agent",
+    [FORM_score] = "score",
+    [FORM_rank] = "rank",
     [FORM_count] = NULL,
 };
 
@@ -155,7 +159,8 @@ check_scope(const struct reader *r, enum word w, const char *tag, struct error *
         return blame(r, r->tag, e, "{{%.60s}} speaks of steps, and the form rank is of responses",
                      tag);
     if (r->p->scope != PROMPT_group && (use & USE_listed))
-        return blame(r, r->tag, e, "{{%.60s}} needs {{@form rank}} at the top of the template", tag);
+        return blame(r, r->tag, e, "{{%.60s}} needs {{@form rank}} at the top of the template",
+                     tag);
     return 0;
 }
 
@@ -170,11 +175,11 @@ open_section(struct reader *r, enum word w, const char *tag, struct error *e)
     if (tag[0] == '^' && !(use & USE_condition))
         return blame(r, r->tag, e, "{{%.60s}} is no condition", tag);
     if ((use & USE_role) && p->scope == PROMPT_step)
-        return blame(r, r->tag, e, "{{%.60s}} is a chat message, and a local model reads plain text",
-                     tag);
-    if ((use & USE_role) && r->depth > 0)
         return blame(r, r->tag, e,
-                     "{{%.60s}} is a chat message and cannot stand inside a section", tag);
+                     "{{%.60s}} is a chat message, and a local model reads plain text", tag);
+    if ((use & USE_role) && r->depth > 0)
+        return blame(r, r->tag, e, "{{%.60s}} is a chat message and cannot stand inside a section",
+                     tag);
     if ((use & USE_loop) && loop_of(r) != WORD_none)
         return blame(r, r->tag, e, "{{%.60s}} is a loop inside a loop", tag);
     if (r->depth == PROMPT_DEPTH_MAX)
@@ -200,8 +205,8 @@ close_section(struct reader *r, enum word w, const char *tag, struct error *e)
                      prompt_words[p->parts[open].word].name);
     r->depth--;
     p->parts[open].other = p->count;
-    return add_part(
-        r, (struct part){.kind = PART_close, .word = w, .other = open, .at = r->tag}, e);
+    return add_part(r, (struct part){.kind = PART_close, .word = w, .other = open, .at = r->tag},
+                    e);
 }
 
 static int

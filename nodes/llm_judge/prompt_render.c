@@ -10,7 +10,7 @@ struct walk {
     const struct prompt_values *v;
     enum prompt_scope scope;
     struct prompt_messages *out;
-    struct buffer *to; /* NULL: outside every message */
+    struct buffer *to;  /* NULL: outside every message */
     int64_t turn, last; /* of the loop we are in; loops do not nest */
     bool looping;
 };

@@ -1,6 +1,6 @@
 /* remote: judging over HTTP. The questions of an interview become calls (nodes/remote), answers go
- * back to it, and when the last has come it gives the votes. Each answer is counted, and kept in the
- * cache, when it comes; the votes follow in the callback of the last one. */
+ * back to it, and when the last has come it gives the votes. Each answer is counted, and kept in
+ * the cache, when it comes; the votes follow in the callback of the last one. */
 #include "nodes/llm_judge/llm_judge.h"
 
 #include <inttypes.h>
@@ -127,7 +127,8 @@ tell_lost(struct remote *r, const struct judging *j)
         char where[120];
         if (q->state != QUESTION_lost)
             continue;
-        snprintf(where, sizeof(where), "ordinal %" PRIu64 ", vote %d, steps %" PRId64 " to %" PRId64,
+        snprintf(where, sizeof(where),
+                 "ordinal %" PRIu64 ", vote %d, steps %" PRId64 " to %" PRId64,
                  j->units[0]->ordinal, q->vote, q->from, q->to - 1);
         node_dead(r->node, where, j->units[0]->inputs[0].body, "not answered: %s", q->why.at);
         node_log(r->node, LOG_warning, "%s: not answered: %s", where, q->why.at);
@@ -178,7 +179,7 @@ ask(struct remote *r, struct judging *j, struct question *q)
                                       .body = buffer_span(&r->body),
                                       .ordinal = j->units[0]->ordinal,
                                       .variation = q->vote,
-                                      .tokens_out = interview_tokens_out(&j->interview),
+                                      .tokens_out = interview_tokens_out(&j->interview, q),
                                       .own = asked});
 }
 
@@ -272,7 +273,7 @@ take_answer(struct remote *r, struct calls_answer *a, bool *open)
             return true;
         break;
     case CALLS_too_long:
-        if (interview_shorten(iv, asked->question))
+        if (interview_shorten(iv, asked->question, a->why))
             return true;
         break;
     case CALLS_given_up:

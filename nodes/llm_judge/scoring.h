@@ -4,8 +4,8 @@
  *     yhat = sum over k in MIN .. MAX of k p(k),
  * with p of the whole vocabulary, not renormalised, so that yhat may fall below MIN where mass lies
  * outside the marks; `outside` = 1 - sum p(k) says how much. With `renormalise`, yhat is divided by
- * sum p(k). The score is (yhat - MIN)/(MAX - MIN), held in [0,1]. A server lists the likeliest tokens
- * only: what it leaves out counts as outside.
+ * sum p(k). The score is (yhat - MIN)/(MAX - MIN), held in [0,1]. A server lists the likeliest
+ * tokens only: what it leaves out counts as outside.
  *
  * Listwise ranking by one token (FIRST, arXiv 2406.15657): responses are listed under letters, and
  * are ordered by the log-probabilities of the letters at the first token of the answer. More than

@@ -59,8 +59,8 @@ put(struct verdict *out, int64_t i, int64_t label, const json_t *why, struct are
 }
 
 static int
-read_object(json_t *object, const struct verdict_ask *ask, struct verdict *out,
-            struct arena *arena, struct error *e)
+read_object(json_t *object, const struct verdict_ask *ask, struct verdict *out, struct arena *arena,
+            struct error *e)
 {
     size_t room = (size_t)ask->count * sizeof(int64_t) + sizeof(int64_t);
     int64_t *indexes = arena_take(arena, room), *values = arena_take(arena, room);

@@ -48,7 +48,8 @@ number_at(const char **at, const char *end, int64_t *out)
 
 /* ---- the first error ---- */
 
-static const char *const index_names[] = {"first_error", "first_error_index", "earliest_error", NULL};
+static const char *const index_names[] = {"first_error", "first_error_index", "earliest_error",
+                                          NULL};
 
 static json_t *
 index_holder(json_t *value)
@@ -152,8 +153,8 @@ add_error(int64_t number, struct span reason, const struct verdict_ask *ask, str
     int rc = verdict_place(&index, 1, ask, false, e);
 
     if (rc != 0)
-        return error_set(e, ERROR_input, "the verdict names section %" PRId64 " of %" PRId64, number,
-                         ask->first + ask->count);
+        return error_set(e, ERROR_input, "the verdict names section %" PRId64 " of %" PRId64,
+                         number, ask->first + ask->count);
     out->scores[index] = 0;
     if (reason.length)
         out->reasons[index] = reason;
@@ -175,9 +176,9 @@ read_list(const json_t *list, const struct verdict_ask *ask, struct verdict *out
         if (!verdict_whole(object ? verdict_member(entry, section_names) : entry, &number))
             rc = error_set(e, ERROR_input, "error %zu of the verdict names no section", k);
         else
-            rc = add_error(number,
-                           verdict_reason(object ? verdict_member(entry, reason_names) : NULL, arena),
-                           ask, out, e);
+            rc = add_error(
+                number, verdict_reason(object ? verdict_member(entry, reason_names) : NULL, arena),
+                ask, out, e);
     }
     return rc;
 }
@@ -191,7 +192,8 @@ rest_of_line(const char *at, const char *end, struct arena *arena)
     return one_line(span_of(at, (size_t)((to ? to : end) - at)), VERDICT_REASON_MAX, arena);
 }
 
-/* The numbers of one "Error Section Number: 3, 5" line, which begin at `at`; *last gets the last. */
+/* The numbers of one "Error Section Number: 3, 5" line, which begin at `at`; *last gets the
+ * last. */
 static int
 read_numbers(const char *at, const char *end, const struct verdict_ask *ask, struct verdict *out,
              int64_t *last, struct error *e)
@@ -257,8 +259,9 @@ read_words(struct span text, const struct verdict_ask *ask, struct verdict *out,
         return error_set(e, ERROR_input, "the conclusion says neither yes nor no error");
     rc = read_lines(at, end, ask, out, arena, &found, e);
     if (rc == 0 && yes != (found > 0))
-        rc = error_set(e, ERROR_input, yes ? "the conclusion is yes, but no section is named"
-                                           : "the conclusion is no error, but a section is named");
+        rc = error_set(e, ERROR_input,
+                       yes ? "the conclusion is yes, but no section is named"
+                           : "the conclusion is no error, but a section is named");
     return rc;
 }
 

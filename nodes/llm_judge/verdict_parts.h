@@ -28,8 +28,8 @@ struct span verdict_reason(const json_t *text, struct arena *arena);
 int verdict_place(int64_t *indexes, int64_t named, const struct verdict_ask *ask, bool exact,
                   struct error *e);
 
-/* Which step each entry of an array speaks of, as indexes into [0, count). -> ERROR_input where there
- * are not ask->count of them, each of another step. */
+/* Which step each entry of an array speaks of, as indexes into [0, count). -> ERROR_input where
+ * there are not ask->count of them, each of another step. */
 int verdict_entries(const json_t *steps, const struct verdict_ask *ask, int64_t *place,
                     struct error *e);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "nodes/judge.h"
+#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"local", "http", NULL};
 static const char *const response_names[] = {"none", "product", "minimum", "last", NULL};
@@ -109,6 +110,18 @@ prm_check(struct check *c, struct error *e)
 }
 
 static int
+prm_probe(const void *options, struct buffer *told, struct error *e)
+{
+    const struct prm_options *o = options;
+
+<<<<<<< HEAD
+    return o->backend == PRM_http ? prm_server_probe(o, told, e) : 0;
+=======
+    return o->backend == PRM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
+>>>>>>> remote
+}
+
+static int
 prm_start(struct node *n, struct error *e)
 {
     struct prm_judge *judge = node_state(n);
@@ -148,6 +161,15 @@ prm_pump(struct node *n, struct error *e)
     return judge->local ? prm_local_pump(judge->local, e) : PUMP_IDLE;
 }
 
+/* What was paid for is written down before the vote is. */
+static int
+prm_flush(struct node *n, struct error *e)
+{
+    struct prm_judge *judge = node_state(n);
+
+    return judge->server ? prm_server_flush(judge->server, e) : 0;
+}
+
 static int
 prm_flush(struct node *n, struct error *e)
 {
@@ -184,6 +206,7 @@ const struct node_kind node_prm_judge = {
     .ports = judge_ports,
     .options = prm_judge_options,
     .check = prm_check,
+    .probe = prm_probe,
     .start = prm_start,
     .take = prm_take,
     .pump = prm_pump,

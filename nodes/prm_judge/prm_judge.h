@@ -50,6 +50,8 @@ int prm_local_take(struct prm_local *l, struct unit *u, struct error *e);
 int prm_local_pump(struct prm_local *l, struct error *e);
 void prm_local_close(struct prm_local *l);
 
+/* As node_kind.probe(). /pooling lies beside /v1, where the list of models is. */
+int prm_server_probe(const struct prm_options *o, struct buffer *told, struct error *e);
 int prm_server_check(struct check *c, const struct prm_options *o, struct error *e);
 struct prm_server *prm_server_open(struct node *n, struct error *e);
 int prm_server_take(struct prm_server *s, struct unit *u, struct error *e);

@@ -7,6 +7,8 @@
 #include "nodes/judge.h"
 #include "nodes/origin.h"
 #include "nodes/prm_judge/prm_judge.h"
+#include "nodes/remote/endpoints.h"
+#include "nodes/remote/probe.h"
 #include "nodes/remote/purse.h"
 
 #define TOKENS_WRITTEN 1 /* a scoring model writes none, and 0 would mean that no bound is known */
@@ -65,15 +67,36 @@ check_request(struct check *c, const struct prm_options *o, struct error *e)
                           convention_names[o->convention]);
     if (request == POOLING_messages && o->convention != CONVENTION_qwen)
         return check_fail(c, "request", e, "messages are convention qwen's");
-    for (int i = 0; o->api == POOLING_pooling && i < o->remote.url.count; i++) {
-        size_t length = strlen(o->remote.url.at[i]);
-
-        if (length > 3 && strcmp(o->remote.url.at[i] + length - 3, "/v1") == 0)
-            return check_fail(c, "url", e,
-                              "/pooling does not lie under /v1: say the url without it, e.g. "
-                              "http://localhost:8000");
-    }
     return 0;
+}
+
+/* The bytes of a url without slashes and this path at its end. */
+static size_t
+without(const char *url, const char *path)
+{
+    size_t length = strlen(url), n = strlen(path);
+
+    while (length > 0 && url[length - 1] == '/')
+        length--;
+    return length > n && memcmp(url + length - n, path, n) == 0 ? length - n : length;
+}
+
+static int
+check_url(struct check *c, const struct prm_options *o, struct error *e)
+{
+    struct endpoints servers = {0};
+    bool under = false;
+
+    if (endpoints_set(&servers, &o->remote.url, 1, NULL, NULL) != 0)
+        return 0; /* remote_options_check() has told */
+    for (int i = 0; i < servers.count; i++)
+        under = under || without(servers.at[i].url, "/v1") < without(servers.at[i].url, "");
+    endpoints_free(&servers);
+    return under && o->api == POOLING_pooling
+               ? check_fail(c, "url", e,
+                            "/pooling does not lie under /v1: say the url without it, e.g. "
+                            "http://localhost:8000")
+               : 0;
 }
 
 /* The tokenizer, where ids are sent, and the convention's ids of it. */
@@ -106,11 +129,37 @@ prm_server_check(struct check *c, const struct prm_options *o, struct error *e)
         return check_fail(c, "embeddings", e,
                           "a server gives scores alone; embeddings need backend: local");
     rc = check_request(c, o, e);
+    if (rc == 0)
+        rc = check_url(c, o, e);
     if (rc == 0 && open_tokenizer(o, &convention, &t, &why) != 0)
         rc = check_fail(c, "tokenizer", e, "%s", why.text);
     if (t)
         tokenizer_close(t);
     return rc == 0 ? purse_check(c, &o->remote, o->model, TOKENS_WRITTEN, e) : rc;
+}
+
+int
+prm_server_probe(const struct prm_options *o, struct buffer *told, struct error *e)
+{
+    struct remote_options lists = o->remote;
+    struct endpoints servers = {0};
+    struct buffer urls = {0};
+    int rc = endpoints_set(&servers, &o->remote.url, 1, NULL, e);
+
+    for (int i = 0; i < servers.count; i++) {
+        const char *url = servers.at[i].url;
+        bool pooling = o->api == POOLING_pooling;
+
+        buffer_print(&urls, "%.*s%s ", (int)without(url, pooling ? "/pooling" : "/embeddings"), url,
+                     pooling ? "/v1" : "");
+    }
+    buffer_add(&urls, "", 1);
+    lists.url = (struct texts){1, (const char *[]){urls.at}};
+    if (rc == 0)
+        rc = remote_probe(&lists, o->model, told, e);
+    buffer_free(&urls);
+    endpoints_free(&servers);
+    return rc;
 }
 
 struct prm_server *

@@ -385,6 +385,8 @@ read_some(struct reader *r, struct node *n, const struct reader_options *o, stru
         struct file       *file;
         int                rc = emit(r, n, o, e);
 
+        if (rc > 0 && r->grader)
+            wait_graded(r, n, o);
         if (rc != 0)
             return rc < 0 ? rc : PUMP_IDLE;
         if (r->read_all) {

@@ -49,6 +49,8 @@ status_outcome(int status, int should_retry, const char *words, const char *code
                                            "context size",
                                            "too many tokens",
                                            "string_above_max_length",
+                                           "prompt is too long",
+                                           "longer than the model",
                                            NULL};
     static const char *const setting[] = {"model_not_found",   "unsupported_parameter",
                                           "unsupported_value", "invalid_model",
