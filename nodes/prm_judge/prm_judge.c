@@ -114,11 +114,7 @@ prm_probe(const void *options, struct buffer *told, struct error *e)
 {
     const struct prm_options *o = options;
 
-<<<<<<< HEAD
     return o->backend == PRM_http ? prm_server_probe(o, told, e) : 0;
-=======
-    return o->backend == PRM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
->>>>>>> remote
 }
 
 static int
@@ -162,14 +158,6 @@ prm_pump(struct node *n, struct error *e)
 }
 
 /* What was paid for is written down before the vote is. */
-static int
-prm_flush(struct node *n, struct error *e)
-{
-    struct prm_judge *judge = node_state(n);
-
-    return judge->server ? prm_server_flush(judge->server, e) : 0;
-}
-
 static int
 prm_flush(struct node *n, struct error *e)
 {
