@@ -1,4 +1,4 @@
-/* The ledger: what replicas set aside, settle and lose, in processes of their own, killed at will. */
+/* The ledger: what replicas set aside, settle and lose, in processes of their own, and killed. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -274,7 +274,7 @@ purse_close(struct purse *p)
     free(p);
 }
 
-/* A live option changed. A price table that cannot be read any more leaves the prices as they were. */
+/* A live option changed. A price table that cannot be read any more leaves the prices as they are. */
 int
 purse_changed(struct purse *p, struct error *e)
 {
