@@ -197,6 +197,7 @@ end_flush(struct node *n)
 int
 node_flush(struct node *n, struct error *e)
 {
+    double from = node_now(n);
     if (!n->dirty && !n->lazy)
         return 0;
     if (n->started && n->kind->flush) {
@@ -219,6 +220,7 @@ node_flush(struct node *n, struct error *e)
     n->paid = 0;
     n->messages = 0;
     n->committed_at = node_now(n);
+    n->commit_took = n->committed_at - from;
     n->commits++;
     lanes_committed(n);
     feeds_committed(n);
@@ -245,8 +247,9 @@ commit_time(const struct node *n, bool quiet)
             at = early > 0 ? early : 0;
         if (n->urgent && n->urgent_since + URGENT_SECONDS < at)
             at = n->urgent_since + URGENT_SECONDS;
-        if (paid_are_in_the_way(n))
-            at = 0;
+        early = n->hand.count == 0 ? 0 : n->committed_at + COMMIT_SHARE * n->commit_took;
+        if (paid_are_in_the_way(n) && early < at)
+            at = early;
         if (n->finishing)
             at = 0;
     } else if (n->lazy) {

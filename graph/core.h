@@ -29,6 +29,7 @@
 #define DEAD_ATTEMPTS_MAX 3             /* crashes one unit may cause */
 #define DISK_RESERVE      (64LL << 20)  /* free bytes below which nothing new is taken */
 #define LAZY_SECONDS      1.0           /* acknowledgements and positions may wait so long for a commit */
+#define COMMIT_SHARE      4             /* a commit that is hurried waits so many times as long as the last one took */
 #define URGENT_SECONDS    0.04          /* what was paid for waits so long at most */
 
 /* What travels beside a body, in stores and on the wire. */
@@ -175,6 +176,7 @@ struct node {
 
     bool     dirty, lazy, urgent;           /* something waits for a commit */
     double   dirty_since, lazy_since, urgent_since, committed_at;
+    double   commit_took;                   /* seconds, the last one */
     int      paid;                          /* units done with urgency, not yet committed: a kill repeats what they cost */
     int64_t  messages;                      /* handled in the open transaction */
     uint64_t commits;
