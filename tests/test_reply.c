@@ -41,6 +41,8 @@ an_unknown_response_format_is_no_fault_of_server_or_person(void **state)
                      REPLY_unsupported);
     assert_int_equal(outcome(400, "{\"error\":{\"message\":\"bad temperature\"}}"), REPLY_spoiled);
     assert_int_equal(outcome(500, "{\"error\":{\"message\":\"out of memory\"}}"), REPLY_again);
+    assert_int_equal(outcome(500, "{\"error\":{\"message\":\"the grammar engine crashed\"}}"),
+                     REPLY_again);
     assert_int_equal(outcome(503, "{\"error\":\"response_format\"}"), REPLY_again);
 }
 

@@ -59,8 +59,9 @@ status_outcome(int status, int should_retry, const char *words, const char *code
     static const char *const format[] = {"response_format", "json_schema", "structured output",
                                          "structured_outputs", "guided_json", "grammar", NULL};
 
-    if ((status == 400 || status == 422 || status == 500 || status == 501) &&
-        any_of(words, format))
+    if ((status == 400 || status == 422 || status == 501) && any_of(words, format))
+        return REPLY_unsupported;
+    if (status == 500 && strstr(words, "response_format")) /* other words may pass */
         return REPLY_unsupported;
     if (status == 429 && strstr(code, "insufficient_quota"))
         return REPLY_refused;
