@@ -1,5 +1,6 @@
-/* What a judge over HTTP pays for and what it need not: cache and ledger behind a whole kind, through the harness, against the scripted
- * server. (Several replicas: test_budget.sh. The ledger and the cache alone: test_ledger, test_cache.) */
+/* What a judge over HTTP pays for and what it need not: cache and ledger behind a whole kind,
+ * through the harness, against the scripted server. (Several replicas: test_budget.sh. The ledger
+ * and the cache alone: test_ledger, test_cache.) */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

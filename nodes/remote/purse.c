@@ -274,7 +274,7 @@ purse_close(struct purse *p)
     free(p);
 }
 
-/* A live option changed. A price table that cannot be read any more leaves the prices as they were. */
+/* A live option changed. A price table that cannot be read any more leaves the prices as they are. */
 int
 purse_changed(struct purse *p, struct error *e)
 {
@@ -464,6 +464,8 @@ purse_words(const struct purse *p, char *text, size_t room)
     char sum[120];
 
     text[0] = 0;
+    if (!has_budget(p) && p->price.known && s->spent.money > 0)
+        snprintf(text, room, "%.4f USD spent", (double)s->spent.money / (double)PRICE_USD);
     if (!has_budget(p))
         return;
     if (usd)
