@@ -63,7 +63,8 @@ find_cache(const struct request *r, int node, struct place_of *p)
     *p = (struct place_of){.id = n->id};
     if (plan_options(&r->talk.plan, node, options, NULL) == 0) {
         p->limit = *(int64_t *)(options + bytes->offset);
-        p->folder = purse_cache_folder(r->talk.dir, n->id, *(const char **)(options + cache->offset));
+        p->folder =
+            purse_cache_folder(r->talk.dir, n->id, *(const char **)(options + cache->offset));
         p->ledger = purse_ledger_folder(r->talk.dir, n->id);
         options_fini(n->kind->options, options);
     }

@@ -116,7 +116,7 @@ command_sample(int argc, char **argv)
         {FLAG_count, 0, "max-tokens", "N", &how.max_tokens, "of an answer (512)"},
         {FLAG_text, 0, "verify", "HOW", &verify,
          "exact; numeric: the last \\boxed{}, ####, or number; math: likewise, as mathematics; "
-         "choice: a letter (numeric)"},
+         "choice: a letter; hendrycks, dapo: as MATH and DAPO grade (numeric)"},
         {FLAG_text, 0, "prompt-format", "NAME", &how.prompt_format,
          "raw: prompts as they stand; auto: the model's chat template; or qwen2, qwen3, r1, llama3, llama31 (raw)"},
         {FLAG_text, 0, "system", "TEXT", &how.system, "a system message before each prompt"},

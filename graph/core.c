@@ -225,6 +225,14 @@ node_flush(struct node *n, struct error *e)
     return 0;
 }
 
+/* Units wait to be taken, and a quarter of all places are held by paid answers until they are committed. */
+static bool
+paid_are_in_the_way(const struct node *n)
+{
+    return n->paid > 0 && 4 * n->paid >= n->in_flight && n->hand.count + n->paid >= n->in_flight &&
+           unit_waiting(n) > 0;
+}
+
 /* When what is open must be committed; < 0: nothing is open. */
 static double
 commit_time(const struct node *n, bool quiet)
@@ -237,6 +245,8 @@ commit_time(const struct node *n, bool quiet)
             at = early > 0 ? early : 0;
         if (n->urgent && n->urgent_since + URGENT_SECONDS < at)
             at = n->urgent_since + URGENT_SECONDS;
+        if (paid_are_in_the_way(n))
+            at = 0;
         if (n->finishing)
             at = 0;
     } else if (n->lazy) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/answer/answer.h"
+#include "kernels/answer/classic.h"
 
 /* A decimal inside a text: its digits keep their commas, leading and trailing zeros until compared.
  */
@@ -251,6 +252,10 @@ verify_answer(enum verify_mode mode, struct span response, struct span gold)
         return answer_same(response, gold);
     if (mode == VERIFY_choice)
         return answer_choice(response, gold);
+    if (mode == VERIFY_hendrycks)
+        return classic_hendrycks(response, gold);
+    if (mode == VERIFY_dapo)
+        return classic_dapo(response, gold);
     if (mode == VERIFY_exact) {
         response = trim(response);
         gold = trim(gold);

@@ -8,6 +8,7 @@
  * be followed by three digits; digits are compared as text, so length costs nothing but its bytes.
  * math     the answers are the same mathematics: kernels/answer/answer.h.
  * choice   the gold is a letter A to J, and the response chooses it: kernels/answer/words.h.
+ * hendrycks, dapo  graders that papers report with, string by string: kernels/answer/classic.h.
  */
 #ifndef KERNELS_VERIFY_H
 #define KERNELS_VERIFY_H
@@ -30,7 +31,7 @@ struct span verify_number(struct span text);
 /* A mode's name to the mode; -1 for another word. */
 int verify_mode_of(const char *word);
 
-/* The names, for messages: "exact, numeric, math or choice". */
-#define VERIFY_WORDS "exact, numeric, math or choice"
+/* The names, for messages. */
+#define VERIFY_WORDS "exact, numeric, math, choice, hendrycks or dapo"
 
 #endif

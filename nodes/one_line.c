@@ -51,3 +51,57 @@ one_line(struct span text, size_t most, struct arena *arena)
         length--;
     return span_of(out, length);
 }
+
+/* How many bytes from `at` on stand for themselves in a JSON string: printable ASCII but two. */
+static size_t
+plain_run(const unsigned char *at, size_t left)
+{
+    size_t n = 0;
+
+    while (n < left && at[n] >= 0x20 && at[n] < 0x80 && at[n] != '"' && at[n] != '\\')
+        n++;
+    return n;
+}
+
+static void
+add_escape(unsigned char c, struct buffer *out)
+{
+    static const char letters[32] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    char escape[] = {'\\', (char)c};
+
+    if (c >= 0x20) {
+        buffer_add(out, escape, 2);
+    } else if (letters[c]) {
+        escape[1] = letters[c];
+        buffer_add(out, escape, 2);
+    } else {
+        buffer_print(out, "\\u%04X", c);
+    }
+}
+
+bool
+json_string_write(struct span text, struct buffer *out)
+{
+    const unsigned char *at = (const unsigned char *)text.at;
+    size_t before = out->length;
+
+    buffer_reserve(out, text.length + text.length / 8 + 3);
+    buffer_add(out, "\"", 1);
+    for (size_t i = 0; i < text.length;) {
+        size_t n = plain_run(at + i, text.length - i);
+        if (n == 0 && at[i] < 0x80) {
+            add_escape(at[i++], out);
+            continue;
+        }
+        n = n ? n : character(at + i, text.length - i);
+        if (n == 0) {
+            out->length = before;
+            return false;
+        }
+        buffer_add(out, at + i, n);
+        i += n;
+    }
+    buffer_add(out, "\"", 1);
+    return true;
+}

@@ -247,6 +247,7 @@ static void
 many_responses_on_a_line(void **state)
 {
     const struct line_how how = {0}, numeric = {.verify = LINE_verify_numeric};
+    const struct line_how math = {.verify = LINE_verify_math};
     struct line           line;
     struct error          e = {0};
 
@@ -286,6 +287,13 @@ many_responses_on_a_line(void **state)
                               &line, &e),
                      0);
     assert_true(line.items[0].rollout.reward == 0 && line.items[1].rollout.reward == 1);
+    line_free(&line);
+    assert_int_equal(read_one(&math,
+                              "{\"prompt\":\"P\",\"responses\":[\"\\\\boxed{0.75}\",\"\\\\boxed{75}\"],"
+                              "\"answer\":\"\\\\frac{3}{4}\"}",
+                              &line, &e),
+                     0);
+    assert_true(line.items[0].rollout.reward == 1 && line.items[1].rollout.reward == 0);
     line_free(&line);
     refused(&how, "{\"prompt\":\"P\",\"responses\":[\"a\",\"b\"],\"rewards\":[1]}",
             "1 rewards for 2 responses");

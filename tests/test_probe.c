@@ -21,6 +21,7 @@ probe(const char *url, const char *model, struct buffer *told, struct error *e)
                                .api_key_file = "",
                                .api_key_header = "Authorization",
                                .body = "",
+                               .ca_file = "",
                                .in_flight = 4,
                                .max_response_bytes = 1 << 20,
                                .timeout = 1,
@@ -43,6 +44,7 @@ a_server_that_knows_the_model_is_well(void **state)
     struct judge_server *s = judge_server_start(&o, &e);
     char *url = xprint("http://127.0.0.1:%d/v1", judge_server_port(s));
     char *whole = xprint("%s/chat/completions/", url);
+    char *server = xprint("http://127.0.0.1:%d/", judge_server_port(s));
     char *two = xprint("%s http://127.0.0.1:1/v1", url);
     struct buffer told = {0};
 
@@ -50,6 +52,8 @@ a_server_that_knows_the_model_is_well(void **state)
     assert_int_equal(probe(url, "m", &told, &e), 0);
     assert_non_null(strstr(told.at, "knows 'm', 4096 tokens of context"));
     assert_int_equal(probe(whole, "m", &told, &e), 0);
+    assert_int_equal(probe(server, "m", &told, &e), 0); /* as a judge of vLLM's /pooling has it */
+    assert_non_null(strstr(told.at, "knows 'm'"));
     assert_int_equal(probe(url, "gpt", &told, &e), ERROR_remote);
     assert_non_null(strstr(e.text, "does not know the model 'gpt'; it has m"));
     assert_int_equal(probe(two, "m", &told, &e),
@@ -73,6 +77,7 @@ a_server_that_knows_the_model_is_well(void **state)
     free(url);
     free(whole);
     free(two);
+    free(server);
     buffer_free(&told);
 }
 

@@ -55,6 +55,7 @@ static const struct {
     {{"url", "http://ok/v1, nonsense"}, "URL"},
     {{"url", " , "}, "url of a server"},
     {{"api_key_file", "/nonexistent/key"}, "No such file"},
+    {{"ca_file", "/nonexistent/ca.pem"}, "No such file"},
     {{"http_version", "3"}, "http_version"},
 };
 

@@ -14,7 +14,7 @@ trap '[ -z "$server_pid" ] || kill "$server_pid" 2>/dev/null; wait 2>/dev/null; 
 export no_proxy='*'
 
 serve() {       # LATENCY: starts a server; its port and then its figures go to $work/port
-    : >"$work/port"
+    : >"$work/port"; : >"$work/request"
     "$server" serve --latency "$1" --request "$work/request" >"$work/port" &
     server_pid=$!
     until [ -s "$work/port" ]; do read -rt 0.01 <> <(:) || true; done
@@ -22,8 +22,8 @@ serve() {       # LATENCY: starts a server; its port and then its figures go to 
     export JUDGE_URL
 }
 served() {      # prints "calls seconds most"
-    kill "$server_pid"; wait "$server_pid"
-    server_pid=
+    kill "$server_pid"
+    until [ "$(wc -l <"$work/port")" -ge 2 ] && [ -s "$work/request" ]; do read -rt 0.01 <> <(:) || true; done
     tail -n 1 "$work/port"
 }
 rate() { awk '{ printf "%.0f\n", $1 / $2 }' <<<"$1"; }

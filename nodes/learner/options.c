@@ -323,7 +323,7 @@ const struct option learner_option_table[] = {
     OPT_INT(struct learner_options, eval_max_tokens, FIXED, "512", 1, SAMPLER_TOKENS_MAX,
             "tokens of a drawn answer"),
     OPT_CHOICE(struct learner_options, eval_verify, FIXED, "numeric", verify_names,
-               "when an answer is right: exact, the same number, the same mathematics, or the same letter"),
+               "when an answer is right; the reader's option verify says how"),
     OPT_GROUP("streams"),
     OPT_BOOL(struct learner_options, follow, FIXED, "false",
              "train in windows before the input ends"),

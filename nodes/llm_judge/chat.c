@@ -4,24 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes/one_line.h"
 #include "nodes/remote/reply.h"
 
-static json_t *
-messages_json(const struct prompt_messages *messages)
+/* {"role":"user","content":"..."} and so on. False: one is not UTF-8. Prompts are long, and a JSON
+ * library takes its time over each of their bytes. */
+static bool
+write_messages(const struct prompt_messages *messages, struct buffer *out)
 {
-    json_t *list = json_array();
-
+    buffer_text(out, "[");
     for (int i = 0; i < messages->count; i++) {
         const struct prompt_message *m = &messages->at[i];
-        json_t *text = json_stringn(m->text.at ? m->text.at : "", m->text.length);
-        if (!text) {
-            json_decref(list);
-            return NULL;
-        }
-        json_array_append_new(
-            list, json_pack("{s:s, s:o}", "role", prompt_role_name(m->role), "content", text));
+        buffer_print(out, "%s{\"role\":\"%s\",\"content\":", i ? "," : "",
+                     prompt_role_name(m->role));
+        if (!json_string_write(buffer_span(&m->text), out))
+            return false;
+        buffer_text(out, "}");
     }
-    return list;
+    buffer_text(out, "]");
+    return true;
 }
 
 static json_t *
@@ -48,18 +49,12 @@ go_on(const struct chat_request *r, json_t *body)
     json_object_set_new(body, "add_generation_prompt", json_false());
 }
 
-int
-chat_write(const struct chat_request *r, struct buffer *out, struct error *e)
+/* What is asked beside model and messages. */
+static json_t *
+fields_of(const struct chat_request *r)
 {
-    json_t *messages = messages_json(r->messages), *body;
-    char *text;
+    json_t *body = json_object();
 
-    if (!messages)
-        return error_set(e, ERROR_input,
-                         "the prompt is not UTF-8 (a step may end inside a character)");
-    body = json_pack("{s:s, s:o}", "model", r->model, "messages", messages);
-    if (!body)
-        return error_set(e, ERROR_input, "the model's name is not UTF-8");
     if (r->temperature >= 0)
         json_object_set_new(body, "temperature", json_real(r->temperature));
     if (r->max_tokens > 0)
@@ -75,11 +70,37 @@ chat_write(const struct chat_request *r, struct buffer *out, struct error *e)
     go_on(r, body);
     if (r->format != CHAT_text)
         json_object_set_new(body, "response_format", response_format(r));
-    text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    json_decref(body);
-    if (!text)
+    return body;
+}
+
+int
+chat_write(const struct chat_request *r, struct buffer *out, struct error *e)
+{
+    size_t before = out->length;
+    json_t *fields;
+    char *text;
+
+    buffer_text(out, "{\"model\":");
+    if (!json_string_write(span_text(r->model), out)) {
+        out->length = before;
+        return error_set(e, ERROR_input, "the model's name is not UTF-8");
+    }
+    buffer_text(out, ",\"messages\":");
+    if (!write_messages(r->messages, out)) {
+        out->length = before;
+        return error_set(e, ERROR_input,
+                         "the prompt is not UTF-8 (a step may end inside a character)");
+    }
+    fields = fields_of(r);
+    text = json_dumps(fields, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    if (json_object_size(fields) > 0)
+        buffer_text(out, ",");
+    json_decref(fields);
+    if (!text) {
+        out->length = before;
         return error_set(e, ERROR_internal, "the request cannot be written as JSON");
-    buffer_text(out, text);
+    }
+    buffer_text(out, text + 1); /* it brings the closing brace */
     free(text);
     return 0;
 }

@@ -9,6 +9,9 @@
 #include "nodes/prm_judge/prm_judge.h"
 #include "nodes/remote/endpoints.h"
 #include "nodes/remote/probe.h"
+#include "nodes/remote/purse.h"
+
+#define TOKENS_WRITTEN 1 /* a scoring model writes none, and 0 would mean that no bound is known */
 
 struct judging {
     struct judging *next, **link;
@@ -132,7 +135,7 @@ prm_server_check(struct check *c, const struct prm_options *o, struct error *e)
         rc = check_fail(c, "tokenizer", e, "%s", why.text);
     if (t)
         tokenizer_close(t);
-    return rc;
+    return rc == 0 ? purse_check(c, &o->remote, o->model, TOKENS_WRITTEN, e) : rc;
 }
 
 int
@@ -284,7 +287,7 @@ prm_server_take(struct prm_server *s, struct unit *u, struct error *e)
                             .body = buffer_span(&s->body),
                             .ordinal = u->ordinal,
                             .tokens_in = j->tokens,
-                            .tokens_out = 1, /* a model of rewards writes none; 0: not known */
+                            .tokens_out = TOKENS_WRITTEN,
                             .own = j});
     return calls_send(s->calls, e);
 }

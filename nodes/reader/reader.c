@@ -47,7 +47,7 @@ static const struct option reader_options[] = {
                "where the input has no reward: 1 when the response's answer is the expected one; exact: "
                "the same text; numeric: the same decimal number; math: the same mathematics "
                "(fractions, formulas, sets, intervals, matrices, equations, units); choice: the same "
-               "letter; exec: what a program prints"),
+               "letter; hendrycks, dapo: the graders of MATH and of DAPO; exec: what a program prints"),
     OPT_TEXTS(struct reader_options, verify_command, FIXED, "",
               "verify exec: program and arguments, run for each response: it reads {id, prompt, response, "
               "answer} as JSON and prints one number, the reward"),

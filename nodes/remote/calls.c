@@ -1,90 +1,28 @@
 /* calls: every call is idle (ready to go, or waiting for its next try), in flight, or held by the
  * node with its answer. */
-#include "nodes/remote/calls.h"
+#include "nodes/remote/calls_parts.h"
 
 #include <assert.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
-#include "nodes/remote/endpoints.h"
-#include "nodes/remote/purse.h"
-#include "nodes/remote/url.h"
-
-#define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
-#define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
-#define ADMIT_later     (INT_MIN)
 #define ESTIMATE_IN_HAND 1024 /* units at a time where calls are only counted */
-#define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
-enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
+static const char estimate_why[] = "no call was made: this is an estimate";
 
-struct call {
-    struct call *next, *before; /* in the list of its state */
-    void *own;
-    const char *path;
-    struct buffer body, cache_key;
-    struct buffer answer; /* of CALL_found, and of CALL_held while a cache is kept */
-    struct cache_key key; /* of the body at hand */
-    bool keyed, looked;   /* the key is made; the cache was asked */
-    bool doubled;         /* an identical call is out: its answer is worth waiting for */
-    bool cached;          /* the answer is the cache's */
-    bool blamed;          /* the answer was no use */
-    uint64_t ordinal;
-    int variation;
-    enum call_state state;
-    int endpoint;      /* of CALL_flying; -1: one that is gone */
-    int avoid;         /* the server that failed it last; -1: none */
-    int hops;          /* servers it was sent on to without waiting */
-    double not_before; /* of CALL_idle, on node_now()'s clock */
-    double sent_at;
-    int failures; /* transient ones in a row */
-    int spoiled;  /* answers that were no use */
-    uint64_t tokens_in_most, tokens_out_most;
-    uint64_t tokens_in, tokens_out;
-    double charged;  /* tokens, to the pace, for the try at hand */
-    struct amount aside; /* of the budget, for the try at hand */
-    int64_t money;       /* what all tries cost */
-    json_t *json;        /* of CALL_held */
-    char *why;           /* of CALL_held, given up */
-};
-
-struct list {
-    struct call *first, *last;
-    int count;
-};
-
-struct calls {
-    struct node *node;
-    const struct remote_options *options;
-    struct http *http;
-    struct endpoints endpoints;
-    struct list idle, found, busy;
-    json_t *fields;    /* of every request; NULL: none */
-    XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
-    struct rate requests, tokens;
-    bool key_refused;
-    struct purse *purse;
-    bool paced;
-    double paced_until;
-    char why[REPLY_WHY_MAX]; /* the last trouble */
-};
-
-static void
-list_remove(struct list *l, struct call *call)
+void
+calls_list_remove(struct list *l, struct call *call)
 {
     *(call->before ? &call->before->next : &l->first) = call->next;
     *(call->next ? &call->next->before : &l->last) = call->before;
     l->count--;
 }
 
-static void
-list_add(struct list *l, struct call *call, bool first)
+void
+calls_list_add(struct list *l, struct call *call, bool first)
 {
     call->before = first ? NULL : l->last;
     call->next = first ? l->first : NULL;
@@ -97,17 +35,16 @@ list_add(struct list *l, struct call *call, bool first)
 static void
 make_idle(struct calls *c, struct call *call, double when)
 {
-    list_remove(&c->busy, call);
-    list_add(&c->idle, call, true);
+    calls_list_remove(&c->busy, call);
+    calls_list_add(&c->idle, call, true);
     call->state = CALL_idle;
     call->not_before = when;
 }
 
 /* ---- setting up ---- */
 
-/* The key of this moment goes into effect, if it is another. */
-static void
-apply_settings(struct calls *c, bool always)
+void
+calls_apply_settings(struct calls *c, bool always)
 {
     char key[REMOTE_KEY_MAX];
     struct error why;
@@ -143,7 +80,7 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
         calls_close(c);
         return NULL;
     }
-    apply_settings(c, true);
+    calls_apply_settings(c, true);
     node_set_in_flight(n, purse_estimates(c->purse) ? ESTIMATE_IN_HAND : (int)o->in_flight);
     node_watch(n, http_fd(c->http));
     return c;
@@ -152,7 +89,7 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
 static void
 call_free(struct list *l, struct call *call)
 {
-    list_remove(l, call);
+    calls_list_remove(l, call);
     json_decref(call->json);
     buffer_free(&call->body);
     buffer_free(&call->cache_key);
@@ -193,7 +130,7 @@ calls_changed(struct calls *c, struct error *e)
         for (struct call *call = c->idle.first; call; call = call->next)
             call->avoid = -1;
     }
-    apply_settings(c, true);
+    calls_apply_settings(c, true);
     node_set_in_flight(c->node, in_flight);
     if (purse_changed(c->purse, e) != 0)
         return e->code;
@@ -219,8 +156,8 @@ tell_servers(const struct calls *c, char *text, size_t room)
                  c->endpoints.at[which].url);
 }
 
-static void
-tell_why(struct calls *c)
+void
+calls_tell_why(struct calls *c)
 {
     double now = node_now(c->node), limited = endpoints_limited(&c->endpoints, now);
     int flying = http_flying(c->http), waiting = c->idle.count;
@@ -250,132 +187,13 @@ tell_why(struct calls *c)
         node_why(c->node, NULL);
 }
 
-/* ---- asking and sending ---- */
-
-/* A field that bounds an answer, where the user's own fields hold a larger one. */
-static uint64_t
-bound_of(const struct calls *c, uint64_t bound)
+int
+calls_step(struct calls *c, struct error *e)
 {
-    static const char *const names[] = {"max_tokens", "max_completion_tokens", NULL};
-    json_int_t n = json_integer_value(json_object_get(c->fields, "n"));
-
-    for (const char *const *name = names; *name; name++) {
-        json_int_t value = json_integer_value(json_object_get(c->fields, *name));
-        if (value > 0 && (uint64_t)value > bound)
-            bound = (uint64_t)value;
-    }
-    return n > 1 && n < 1000 ? bound * (uint64_t)n : bound;
+    return http_step(c->http, e);
 }
 
-/* The request, with the user's own fields. */
-static void
-write_body(const struct calls *c, struct span body, struct buffer *out)
-{
-    json_t *json = c->fields ? json_loadb(body.at, body.length, JSON_ALLOW_NUL, NULL) : NULL;
-    char *text = NULL;
-
-    buffer_clear(out);
-    if (json_is_object(json) && json_object_update(json, c->fields) == 0)
-        text = json_dumps(json, JSON_COMPACT);
-    if (text)
-        buffer_text(out, text);
-    else
-        buffer_add(out, body.at, body.length);
-    free(text);
-    json_decref(json);
-}
-
-void
-calls_ask(struct calls *c, const struct ask *a)
-{
-    struct call *call = xalloc(sizeof(*call));
-
-    call->own = a->own;
-    call->path = a->path;
-    call->avoid = call->endpoint = -1;
-    write_body(c, a->body, &call->body);
-    buffer_add(&call->cache_key, a->cache_key.at, a->cache_key.length);
-    call->ordinal = a->ordinal;
-    call->variation = a->variation;
-    call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : call->body.length;
-    call->tokens_out_most =
-        bound_of(c, a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN);
-    list_add(&c->idle, call, false);
-}
-
-static int
-post(struct calls *c, struct call *call, struct error *e)
-{
-    XXH128_hash_t hash = XXH3_128bits(call->body.at, call->body.length);
-    char *url = url_join(c->endpoints.at[call->endpoint].url, call->path), name[80];
-    int rc;
-
-    snprintf(name, sizeof(name), "sluice-%016" PRIx64 "%016" PRIx64 "-%" PRIu64 "-%d",
-             (uint64_t)hash.high64, (uint64_t)hash.low64, call->ordinal,
-             call->variation * TRIES_ROOM + call->spoiled);
-    call->state = CALL_flying;
-    rc = http_post(c->http, url, buffer_span(&call->body), name, call, e);
-    free(url);
-    return rc;
-}
-
-/* Is the same asked just now by another call? */
-static bool
-is_asked(const struct calls *c, const struct call *call)
-{
-    for (const struct call *other = c->busy.first; other; other = other->next)
-        if (other->keyed && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
-            return true;
-    return false;
-}
-
-/* Looks for answers in the cache, once for each call. */
-static void
-look_up(struct calls *c)
-{
-    struct cache_answer found;
-
-    for (struct call *call = c->idle.first, *after; call; call = after) {
-        after = call->next;
-        call->doubled = false;
-        if (call->looked || !purse_caches(c->purse))
-            continue;
-        if (!call->keyed)
-            cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
-                      buffer_span(&call->body), &call->key);
-        call->keyed = true;
-        call->doubled = is_asked(c, call);
-        call->looked = !call->doubled;
-        if (call->doubled || !purse_find(c->purse, &call->key, call->ordinal, &found))
-            continue;
-        buffer_clear(&call->answer);
-        buffer_add(&call->answer, found.body.at, found.body.length);
-        call->tokens_in += found.tokens_in;
-        call->tokens_out += found.tokens_out;
-        call->money += found.money;
-        call->cached = true;
-        list_remove(&c->idle, call);
-        list_add(&c->found, call, false);
-        call->state = CALL_found;
-    }
-}
-
-static const char estimate_why[] = "no call was made: this is an estimate";
-
-/* Counts what would be asked; each call is given up. */
-static void
-count_all(struct calls *c)
-{
-    for (struct call *call; (call = c->idle.first);) {
-        cache_key(call->path, (uint64_t)call->variation, buffer_span(&call->cache_key),
-                  buffer_span(&call->body), &call->key);
-        purse_count(c->purse, &call->key, call->body.length, call->tokens_in_most,
-                    call->tokens_out_most);
-        list_remove(&c->idle, call);
-        list_add(&c->found, call, false);
-        call->state = CALL_found;
-    }
-}
+/* ---- answers ---- */
 
 /* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
  * the answer does not say, or where a server that was reached gave none. */
@@ -396,131 +214,12 @@ settle(struct calls *c, struct call *call, const struct http_answer *got, const 
     call->aside = (struct amount){0};
 }
 
-/* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next gets
- * the time at which to see again. */
-static int
-admit(struct calls *c, struct call *call, double now, double *next, struct error *e)
-{
-    const struct remote_options *o = c->options;
-    double pace = fmax(rate_when(&c->requests, o->rpm), rate_when(&c->tokens, o->tpm));
-    double tokens =
-        (double)(call->tokens_in_most / BYTES_PER_TOKEN) + (double)call->tokens_out_most;
-    int which, rc;
-    bool may;
-
-    c->paced = pace > now;
-    c->paced_until = pace;
-    if (c->paced) {
-        *next = fmin(*next, pace);
-        return ADMIT_later;
-    }
-    which = endpoints_choose(&c->endpoints, tokens, call->avoid, now, next);
-    if (which < 0)
-        return ADMIT_later;
-    if (!call->aside.money && !call->aside.tokens) { /* else a server turned it away: it is paid */
-        rc = purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside,
-                           &may, e);
-        if (rc != 0)
-            return rc;
-        if (!may)
-            return ADMIT_later;
-    }
-    rate_take(&c->requests, o->rpm, 1, now);
-    rate_take(&c->tokens, o->tpm, tokens, now);
-    call->charged = tokens;
-    endpoint_sent(&c->endpoints.at[which], tokens);
-    return which;
-}
-
-/* Marks the calls that may go now; when the next may go later goes to *next. How many were marked,
- * or an error. */
-static int
-clear_calls(struct calls *c, double now, double *next, struct error *e)
-{
-    int out = http_flying(c->http), cleared = 0;
-
-    purse_begin(c->purse);
-    c->paced = false;
-    for (struct call *call = c->idle.first, *after; call; call = after) {
-        after = call->next;
-        if (call->not_before > now)
-            *next = fmin(*next, call->not_before);
-        if (call->not_before > now || call->doubled)
-            continue;
-        if (out + cleared >= c->options->in_flight)
-            break; /* the end of a call in flight brings us here again */
-        if (purse_caches(c->purse) && is_asked(c, call)) {
-            call->doubled = true;
-            call->looked = false;
-            continue;
-        }
-        int which = admit(c, call, now, next, e);
-        if (which == ADMIT_later)
-            break;
-        if (which < 0)
-            return which;
-        call->endpoint = which;
-        list_remove(&c->idle, call);
-        list_add(&c->busy, call, true);
-        call->state = CALL_cleared;
-        call->sent_at = now;
-        cleared++;
-    }
-    return cleared;
-}
-
-int
-calls_send(struct calls *c, struct error *e)
-{
-    double now = node_now(c->node), next = INFINITY;
-    int cleared, rc;
-
-    if (purse_estimates(c->purse))
-        count_all(c);
-    look_up(c);
-    rc = cleared = clear_calls(c, now, &next, e);
-    if (cleared > 0 && c->key_refused && c->options->api_key_file[0])
-        apply_settings(c, false);
-    if (rc >= 0)
-        rc = purse_commit(c->purse, e); /* what is set aside must outlive a kill */
-    for (struct call *call = c->busy.first; cleared > 0 && call && rc == 0; call = call->next)
-        if (call->state == CALL_cleared) {
-            rc = post(c, call, e);
-            cleared--;
-        }
-    if (rc == 0)
-        rc = http_begin(c->http, e);
-    if (rc == 0)
-        rc = purse_keep_up(c->purse, e);
-    if (c->found.count)
-        next = now;
-    if (purse_empty(c->purse))
-        next = fmin(next, now + PURSE_LOOK_SECONDS);
-    node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
-    tell_why(c);
-    return rc;
-}
-
-int
-calls_flush(struct calls *c, struct error *e)
-{
-    return purse_flush(c->purse, e);
-}
-
-int
-calls_step(struct calls *c, struct error *e)
-{
-    return http_step(c->http, e);
-}
-
-/* ---- answers ---- */
-
 /* A hash spread over [0,1), so that calls that failed together do not come back together. */
 static double
 spread(const struct call *call)
 {
-    uint64_t x = call->ordinal * 0x9e3779b97f4a7c15ULL +
-                 (uint64_t)(call->variation * TRIES_ROOM + call->failures) * 0xbf58476d1ce4e5b9ULL;
+    uint64_t try = (uint64_t)(call->variation * CALLS_TRIES_ROOM + call->failures);
+    uint64_t x = call->ordinal * 0x9e3779b97f4a7c15ULL + try * 0xbf58476d1ce4e5b9ULL;
 
     x ^= x >> 31;
     x *= 0x94d049bb133111ebULL;
@@ -569,8 +268,8 @@ hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
      struct calls_answer *a)
 {
     if (call->state == CALL_found) {
-        list_remove(&c->found, call);
-        list_add(&c->busy, call, true);
+        calls_list_remove(&c->found, call);
+        calls_list_add(&c->busy, call, true);
     }
     call->state = CALL_held;
     call->json = r->json;
@@ -673,8 +372,8 @@ next_found(struct calls *c, struct calls_answer *a)
         }
         purse_forget(c->purse, &call->key);
         call->cached = false;
-        list_remove(&c->found, call);
-        list_add(&c->idle, call, true);
+        calls_list_remove(&c->found, call);
+        calls_list_add(&c->idle, call, true);
         call->state = CALL_idle;
     }
     return false;
@@ -737,7 +436,7 @@ calls_again(struct calls *c, struct calls_answer *a, struct span body, const cha
     free(call->why);
     call->why = NULL;
     if (body.length) {
-        write_body(c, body, &call->body);
+        calls_write_body(c, body, &call->body);
         call->keyed = call->looked = false;
     }
     a->call = NULL;

@@ -43,7 +43,7 @@ struct http {
     int epoll, timer;
     double due, armed; /* when libcurl and the timer want to be woken; INFINITY: never */
     struct http_settings settings; /* its texts are not kept */
-    char *secret;
+    char *secret, *ca_file;
     struct curl_slist *headers; /* of every request from now on */
     struct curl_slist **worn;   /* of earlier settings: requests in flight read them */
     int worn_count;
@@ -182,6 +182,8 @@ http_settings_change(struct http *h, const struct http_settings *s)
         h->worn[h->worn_count++] = h->headers;
     }
     secret_free(h);
+    free(h->ca_file);
+    h->ca_file = s->ca_file && s->ca_file[0] ? xtext(s->ca_file) : NULL;
     h->headers = headers;
     h->secret = secret;
     h->settings = *s;
@@ -283,6 +285,7 @@ http_close(struct http *h)
     free(h->worn);
     headers_free(h->headers);
     secret_free(h);
+    free(h->ca_file);
     free(h);
 }
 
@@ -327,27 +330,23 @@ request_new(struct http *h)
 static struct request *
 request_take(struct http *h, const char *url, void *own)
 {
-    static const long versions[] = {[HTTP_auto] = CURL_HTTP_VERSION_2TLS,
-                                    [HTTP_1] = CURL_HTTP_VERSION_1_1,
-                                    [HTTP_2] = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE};
     const struct http_settings *s = &h->settings;
     struct request *r = h->resting ? h->resting : request_new(h);
     CURL *c = r->easy;
-    long version = versions[s->version];
-    bool tls = strncasecmp(url, "https", 5) == 0;
+    bool two = s->version == HTTP_auto && strncasecmp(url, "https", 5) == 0;
 
     move_to(r, &h->requests);
     r->own = own;
     r->too_big = false;
     r->headers_length = 0;
     r->fault[0] = 0;
-    if (s->version == HTTP_2 && tls)
-        version = CURL_HTTP_VERSION_2TLS;
     curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, version);
-    /* Rather a stream of HTTP/2 than a connection, where the handshake soon tells which it is. */
-    curl_easy_setopt(c, CURLOPT_PIPEWAIT,
-                     (long)(s->version == HTTP_2 || (tls && s->version == HTTP_auto)));
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
+                     two ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    /* Rather a stream of HTTP/2 than a connection: the handshake soon tells which it is. */
+    curl_easy_setopt(c, CURLOPT_PIPEWAIT, (long)two);
+    if (h->ca_file)
+        curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)fmin(s->timeout_seconds * 1000, 2e9));
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)fmin(s->connect_seconds * 1000, 2e9));
     curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)s->answer_bytes_max);

@@ -25,7 +25,6 @@ struct http;
 enum http_version {
     HTTP_auto, /* 2 where a server offers it over TLS, else 1.1 */
     HTTP_1,    /* 1.1 */
-    HTTP_2,    /* 2, without TLS too */
 };
 
 /* All copied. */
@@ -34,6 +33,7 @@ struct http_settings {
     const char *secret_header;   /* "Authorization", sent with "Bearer", or another, without */
     const char *const *headers;  /* further ones, "Name: value" */
     int header_count;
+    const char *ca_file; /* certificates to trust instead of the system's; NULL or "": those */
     double timeout_seconds;      /* of one request in all */
     double connect_seconds;
     int64_t answer_bytes_max;

@@ -11,19 +11,25 @@
 #include "nodes/remote/endpoints.h"
 #include "nodes/remote/url.h"
 
-/* The url of the list: beside the path of the calls, if the user wrote that. */
+/* The url of the list: beside the path of the calls, if the user wrote that; below /v1 where the url
+ * names a server alone (vLLM answers /pooling there, and lists its models below /v1). */
 static char *
 models_url(const char *url)
 {
-    static const char calls[] = "/chat/completions";
-    size_t length = strlen(url), n = sizeof(calls) - 1;
+    static const char *const calls[] = {"/chat/completions", "/pooling", "/embeddings", NULL};
+    size_t length = strlen(url);
     char *base = xtext(url), *out;
+    const char *host;
 
     while (length && base[length - 1] == '/')
         base[--length] = 0;
-    if (length >= n && strcmp(base + length - n, calls) == 0)
-        base[length - n] = 0;
-    out = url_join(base, "/models");
+    for (const char *const *c = calls; *c; c++) {
+        size_t n = strlen(*c);
+        if (length >= n && strcmp(base + length - n, *c) == 0)
+            base[length -= n] = 0;
+    }
+    host = strstr(base, "://");
+    out = url_join(base, host && !strchr(host + 3, '/') ? "/v1/models" : "/models");
     free(base);
     return out;
 }

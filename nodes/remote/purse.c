@@ -1,16 +1,20 @@
 /* purse: ledger, cache and prices of one process. */
 #include "nodes/remote/purse.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <xxhash.h>
 
 #include "nodes/remote/shared.h"
 
+#define GATHER_SECONDS  0.01 /* between two reservations */
 #define FLUSH_SECONDS   1.0 /* without a budget the ledger is written so often at most */
 #define BYTES_PER_TOKEN 4   /* of a request, in an estimate */
 #define ANSWER_SHARE    4   /* one part in so many of what an answer may have, in an estimate */
@@ -27,7 +31,7 @@ struct purse {
     bool empty;
     bool warned;         /* that the cache cannot be written */
     uint64_t payer;
-    double flushed;
+    double flushed, committed;
     struct counted *counted; /* NULL: calls go out */
 };
 
@@ -58,6 +62,25 @@ purse_price(const struct remote_options *o, const char *model, struct price *p, 
 static const char no_price[] =
     "a budget needs the model's price: price_in and price_out, or a row for '%s' in prices";
 
+/* The folder itself is made; what holds it has to be there, and be ours to write in. */
+static int
+check_folder(struct check *c, const char *folder, struct error *e)
+{
+    char *parent = xtext(folder), *slash = strrchr(parent, '/');
+    struct stat st;
+    bool there = stat(folder, &st) == 0;
+    int rc = 0;
+
+    if (slash)
+        slash[slash == parent] = 0;
+    if (there && !S_ISDIR(st.st_mode))
+        rc = check_fail(c, "cache", e, "'%s' is not a folder", folder);
+    else if (access(there ? folder : parent, W_OK | X_OK) != 0)
+        rc = check_fail(c, "cache", e, "'%s': %s", there ? folder : parent, strerror(errno));
+    free(parent);
+    return rc;
+}
+
 int
 purse_check(struct check *c, const struct remote_options *o, const char *model, int64_t tokens_out,
             struct error *e)
@@ -73,7 +96,7 @@ purse_check(struct check *c, const struct remote_options *o, const char *model, 
         return check_fail(c, o->budget_usd > 0 ? "budget_usd" : "budget_tokens", e,
                           "a budget needs max_tokens: without it nobody knows what an answer"
                           " may cost");
-    return 0;
+    return o->cache[0] ? check_folder(c, o->cache, e) : 0;
 }
 
 char *
@@ -251,7 +274,7 @@ purse_close(struct purse *p)
     free(p);
 }
 
-/* A live option changed. A price table that cannot be read any more leaves the prices as they were. */
+/* A live option changed. A price table that cannot be read any more leaves the prices as they are. */
 int
 purse_changed(struct purse *p, struct error *e)
 {
@@ -357,6 +380,12 @@ purse_reserve(struct purse *p, uint64_t tokens_in, uint64_t tokens_out, struct a
     return 0;
 }
 
+double
+purse_when(const struct purse *p)
+{
+    return has_budget(p) ? p->committed + GATHER_SECONDS : 0;
+}
+
 int
 purse_commit(struct purse *p, struct error *e)
 {
@@ -366,6 +395,7 @@ purse_commit(struct purse *p, struct error *e)
         return 0;
     p->begun = false;
     rc = ledger_commit(p->ledger, e);
+    p->committed = node_now(p->node);
     return rc == 0 ? 0 : error_wrap(e, "ledger");
 }
 
@@ -434,6 +464,8 @@ purse_words(const struct purse *p, char *text, size_t room)
     char sum[120];
 
     text[0] = 0;
+    if (!has_budget(p) && p->price.known && s->spent.money > 0)
+        snprintf(text, room, "%.4f USD spent", (double)s->spent.money / (double)PRICE_USD);
     if (!has_budget(p))
         return;
     if (usd)

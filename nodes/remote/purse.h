@@ -66,6 +66,9 @@ void purse_forget(struct purse *p, const struct cache_key *key);
 /* Sets aside what a call may cost at most. False: there is not so much left. */
 int purse_reserve(struct purse *p, uint64_t tokens_in, uint64_t tokens_out, struct amount *aside,
                   bool *may, struct error *e);
+/* When money may be set aside again, on node_now()'s clock: each time is a synced transaction, so
+ * while any call flies others are gathered for the next. Without a budget: at any time. */
+double purse_when(const struct purse *p);
 /* What was reserved is durable: the calls may go. Nothing was: 0 at once. */
 int purse_commit(struct purse *p, struct error *e);
 
@@ -87,7 +90,8 @@ void purse_count(struct purse *p, const struct cache_key *key, uint64_t bytes, u
 /* Was the last call that asked for money refused it? */
 bool purse_empty(const struct purse *p);
 /* "over budget: 1.2 of 1.25 USD are spent ..." when nobody's answer can change it any more, which
- * pauses the stream; while calls of any replica fly: how much is set aside. "" without a budget. */
+ * pauses the stream; while calls of any replica fly: how much is set aside. Without a budget what
+ * was spent, "" where that is nothing or has no price. */
 void purse_words(const struct purse *p, char *text, size_t room);
 
 /* Where the cache and the ledger of a node of a run are; the caller's. */

@@ -12,8 +12,7 @@
 
 #include "nodes/remote/endpoints.h"
 
-const char *const remote_http_versions[] = {
-    [HTTP_auto] = "auto", [HTTP_1] = "1.1", [HTTP_2] = "2", NULL};
+const char *const remote_http_versions[] = {[HTTP_auto] = "auto", [HTTP_1] = "1.1", NULL};
 
 /* Letters, digits and the marks that a header's name may hold (RFC 9110, 5.6.2). */
 static bool
@@ -116,6 +115,8 @@ remote_options_check(struct check *c, const struct remote_options *o, struct err
     for (int i = 0; i < o->headers.count; i++)
         if ((rc = check_header(c, o, o->headers.at[i], e)) != 0)
             return rc;
+    if (o->ca_file[0] && access(o->ca_file, R_OK) != 0)
+        return check_fail(c, "ca_file", e, "%s: %s", o->ca_file, strerror(errno));
     return check_key(c, o, e);
 }
 
@@ -188,6 +189,7 @@ remote_http(const struct remote_options *o, const char *key)
         .secret_header = o->api_key_header,
         .headers = o->headers.at,
         .header_count = o->headers.count,
+        .ca_file = o->ca_file,
         .timeout_seconds = o->timeout,
         .connect_seconds = o->connect_timeout,
         .answer_bytes_max = o->max_response_bytes,

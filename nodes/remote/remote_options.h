@@ -19,7 +19,7 @@
 
 struct remote_options {
     struct texts url, headers;
-    const char *api_key_env, *api_key_file, *api_key_header, *body, *prices, *cache;
+    const char *api_key_env, *api_key_file, *api_key_header, *body, *ca_file, *prices, *cache;
     int http_version;
     int64_t in_flight, tries, max_response_bytes, rpm, tpm, budget_tokens, cache_bytes;
     double timeout, connect_timeout, price_in, price_out, budget_usd;
@@ -65,7 +65,9 @@ extern const char *const remote_http_versions[];
     REMOTE_ROW(time, S, connect_timeout, double, LIVE, "5s", 0.01, 600, NULL,                      \
         "to reach the server"),                                                                    \
     REMOTE_ROW(choice, S, http_version, int, LIVE, "auto", 0, 0, remote_http_versions,             \
-        "auto: 2 where the server offers it over TLS, else 1.1; 2 without TLS where asked for"),   \
+        "auto: HTTP/2 where the server offers it over TLS, else 1.1"),                             \
+    REMOTE_ROW(path, S, ca_file, const char *, FIXED, "", 0, 0, NULL,                              \
+        "certificates that vouch for the server, in PEM; default: the system's"),                  \
     REMOTE_ROW(int, S, tries, int64_t, FIXED, "3", 1, 100, NULL,                                   \
         "answers without a usable verdict before the judge abstains"),                             \
     REMOTE_ROW(size, S, max_response_bytes, int64_t, LIVE, "4MiB", 256, 268435456, NULL,           \

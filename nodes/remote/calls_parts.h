@@ -1,0 +1,79 @@
+/* calls_parts: what a call and the calls of a node are inside, for calls.c (life, answers) and
+ * calls_send.c (asking, sending, the cache). */
+#ifndef NODES_REMOTE_CALLS_PARTS_H
+#define NODES_REMOTE_CALLS_PARTS_H
+
+#include <xxhash.h>
+
+#include "nodes/remote/calls.h"
+#include "nodes/remote/endpoints.h"
+#include "nodes/remote/purse.h"
+
+#define CALLS_TRIES_ROOM 128 /* tries of one variation, in the Idempotency-Key */
+
+enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
+
+struct call {
+    struct call *next, *before; /* in the list of its state */
+    void *own;
+    const char *path;
+    struct buffer body, cache_key;
+    struct buffer answer; /* of CALL_found, and of CALL_held while a cache is kept */
+    struct cache_key key; /* of the body at hand */
+    bool keyed, looked;   /* the key is made; the cache was asked */
+    bool doubled;         /* an identical call is out: its answer is worth waiting for */
+    bool cached;          /* the answer is the cache's */
+    bool blamed;          /* the answer was no use */
+    uint64_t ordinal;
+    int variation;
+    enum call_state state;
+    int endpoint;      /* of CALL_flying; -1: one that is gone */
+    int avoid;         /* the server that failed it last; -1: none */
+    int hops;          /* servers it was sent on to without waiting */
+    double not_before; /* of CALL_idle, on node_now()'s clock */
+    double sent_at;
+    int failures; /* transient ones in a row */
+    int spoiled;  /* answers that were no use */
+    uint64_t tokens_in_most, tokens_out_most;
+    uint64_t tokens_in, tokens_out;
+    double charged;  /* tokens, to the pace, for the try at hand */
+    struct amount aside; /* of the budget, for the try at hand */
+    int64_t money;       /* what all tries cost */
+    json_t *json;        /* of CALL_held */
+    char *why;           /* of CALL_held, given up */
+};
+
+struct list {
+    struct call *first, *last;
+    int count;
+};
+
+struct calls {
+    struct node *node;
+    const struct remote_options *options;
+    struct http *http;
+    struct endpoints endpoints;
+    struct list idle, found, busy;
+    json_t *fields;    /* of every request; NULL: none */
+    XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
+    struct rate requests, tokens;
+    bool key_refused;
+    struct purse *purse;
+    bool paced;
+    double paced_until;
+    char why[REPLY_WHY_MAX]; /* the last trouble */
+};
+
+void calls_list_remove(struct list *l, struct call *call);
+void calls_list_add(struct list *l, struct call *call, bool first);
+
+/* The request with the user's own fields, in place of what OUT holds. */
+void calls_write_body(const struct calls *c, struct span body, struct buffer *out);
+
+/* Tells status why nothing moves. */
+void calls_tell_why(struct calls *c);
+
+/* The key of this moment goes into effect, if it is another, or in any case. */
+void calls_apply_settings(struct calls *c, bool always);
+
+#endif
