@@ -67,9 +67,9 @@ status_outcome(int status, int should_retry, const char *words, const char *code
     if (status == 413 ||
         ((status == 400 || status == 422) && (any_of(code, too_long) || any_of(words, too_long))))
         return REPLY_too_long;
-    if (should_retry == 1 || status == 408 || status == 409 || status == 429)
+    if (should_retry == 1)
         return REPLY_again;
-    if (status >= 500)
+    if (status == 408 || status == 409 || status == 429 || status >= 500)
         return should_retry == 0 ? REPLY_refused : REPLY_again;
     if ((status == 400 || status == 422) && !any_of(code, setting))
         return REPLY_spoiled;

@@ -1,7 +1,6 @@
-/* calls_parts: what a call and the calls of a node are inside, for calls.c (life, answers) and
- * calls_send.c (asking, sending, the cache). */
-#ifndef NODES_REMOTE_CALLS_PARTS_H
-#define NODES_REMOTE_CALLS_PARTS_H
+/* calls_inside: what calls.c, calls_answers.c and calls_tell.c share. */
+#ifndef NODES_REMOTE_CALLS_INSIDE_H
+#define NODES_REMOTE_CALLS_INSIDE_H
 
 #include <xxhash.h>
 
@@ -9,7 +8,7 @@
 #include "nodes/remote/endpoints.h"
 #include "nodes/remote/purse.h"
 
-#define CALLS_TRIES_ROOM 128 /* tries of one variation, in the Idempotency-Key */
+#define TRIES_ROOM 128 /* tries of one variation, in the Idempotency-Key */
 
 enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
 
@@ -43,7 +42,7 @@ struct call {
     char *why;           /* of CALL_held, given up */
 };
 
-struct list {
+struct call_list {
     struct call *first, *last;
     int count;
 };
@@ -53,7 +52,7 @@ struct calls {
     const struct remote_options *options;
     struct http *http;
     struct endpoints endpoints;
-    struct list idle, found, busy;
+    struct call_list idle, found, busy;
     json_t *fields;    /* of every request; NULL: none */
     XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
     struct rate requests, tokens;
@@ -64,16 +63,17 @@ struct calls {
     char why[REPLY_WHY_MAX]; /* the last trouble */
 };
 
-void calls_list_remove(struct list *l, struct call *call);
-void calls_list_add(struct list *l, struct call *call, bool first);
+void call_list_remove(struct call_list *l, struct call *call);
+void call_list_add(struct call_list *l, struct call *call, bool first);
+void call_free(struct call_list *l, struct call *call);
 
-/* The request with the user's own fields, in place of what OUT holds. */
+/* The call may be made (again) from WHEN on, before those that came later. */
+void call_make_idle(struct calls *c, struct call *call, double when);
+
+/* The request, with the user's own fields. */
 void calls_write_body(const struct calls *c, struct span body, struct buffer *out);
 
-/* Tells status why nothing moves. */
-void calls_tell_why(struct calls *c);
-
-/* The key of this moment goes into effect, if it is another, or in any case. */
-void calls_apply_settings(struct calls *c, bool always);
+/* What status says of them all. */
+void calls_tell(struct calls *c);
 
 #endif
