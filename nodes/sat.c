@@ -49,9 +49,13 @@ struct sat {
 double
 sat_threshold(const char *dir, int64_t labels, int64_t lookahead)
 {
-    const char *slash = strrchr(dir, '/');
+    size_t end = strlen(dir), from;
 
-    if (labels == 1 || strstr(slash ? slash : dir, "-sm"))
+    while (end > 0 && dir[end - 1] == '/')
+        end--;
+    for (from = end; from > 0 && dir[from - 1] != '/'; from--)
+        ;
+    if (labels == 1 || memmem(dir + from, end - from, "-sm", 3))
         return 0.25;
     return lookahead >= 0 ? 0.025 : 0.01;
 }

@@ -255,6 +255,7 @@ the_threshold_follows_the_model(void **state)
     (void)state;
     assert_true(sat_threshold("models/sat-3l-sm", 111, 48) == 0.25);
     assert_true(sat_threshold("models-sm/sat-3l", 111, 48) == 0.025);
+    assert_true(sat_threshold("models/sat-3l-sm/", 111, 48) == 0.25);
     assert_true(sat_threshold("sat", 1, -1) == 0.25);
     assert_true(sat_threshold("sat-12l-no-limited-lookahead", 111, -1) == 0.01);
 }
