@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nodes/openers.h"
+#include "nodes/segmenter/openers.h"
 
 static void
 the_first_words_say_what_a_step_does(void **state)

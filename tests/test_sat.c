@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "kernels/unicode.h"
-#include "nodes/sat.h"
+#include "nodes/segmenter/sat.h"
 
 #define FOLDER    "tests/golden/sat/"
 #define TOKENIZER "tests/golden/sat"

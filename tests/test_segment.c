@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nodes/segment.h"
+#include "nodes/segmenter/segment.h"
 
 /* Cut and show the steps with | between them. */
 static char *

@@ -3,10 +3,10 @@
 
 #include "graph/node.h"
 #include "kernels/threads.h"
-#include "nodes/openers.h"
+#include "nodes/segmenter/openers.h"
 #include "nodes/origin.h"
-#include "nodes/sat.h"
-#include "nodes/segment.h"
+#include "nodes/segmenter/sat.h"
+#include "nodes/segmenter/segment.h"
 #include "nodes/spans.h"
 
 #define UNITS_IN_HAND 64 /* waiting for the model */

@@ -1,5 +1,5 @@
 /* sat: text to tokens to chunks to logits to characters; where they are cut is sat_bounds. */
-#include "nodes/sat.h"
+#include "nodes/segmenter/sat.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "kernels/threads.h"
 #include "kernels/tokenizer.h"
 #include "kernels/unicode.h"
-#include "nodes/sat_bounds.h"
+#include "nodes/segmenter/sat_bounds.h"
 
 #define BATCH_TOKENS 512 /* chunks are read together up to so many, one at least */
 
