@@ -34,9 +34,45 @@ call_list_add(struct call_list *l, struct call *call, bool first)
     l->count++;
 }
 
+static struct call **
+bucket_of(struct calls *c, const struct call *call)
+{
+    uint32_t hash;
+
+    memcpy(&hash, &call->key, sizeof(hash));
+    return &c->asked[hash % ASKED_BUCKETS];
+}
+
+void
+call_make_busy(struct calls *c, struct call_list *from, struct call *call)
+{
+    call_list_remove(from, call);
+    call_list_add(&c->busy, call, true);
+    if (!call->keyed)
+        return;
+    call->link = bucket_of(c, call);
+    call->same = *call->link;
+    if (call->same)
+        call->same->link = &call->same;
+    *call->link = call;
+}
+
+/* No longer busy: others may ask the same. */
+static void
+leave_bucket(struct call *call)
+{
+    if (!call->link)
+        return;
+    *call->link = call->same;
+    if (call->same)
+        call->same->link = call->link;
+    call->link = NULL;
+}
+
 void
 call_make_idle(struct calls *c, struct call *call, double when)
 {
+    leave_bucket(call);
     call_list_remove(&c->busy, call);
     call_list_add(&c->idle, call, true);
     call->state = CALL_idle;
@@ -46,6 +82,7 @@ call_make_idle(struct calls *c, struct call *call, double when)
 void
 call_free(struct call_list *l, struct call *call)
 {
+    leave_bucket(call);
     call_list_remove(l, call);
     json_decref(call->json);
     buffer_free(&call->body);
@@ -209,10 +246,10 @@ post(struct calls *c, struct call *call, struct error *e)
 
 /* Is the same asked just now by another call? */
 static bool
-is_asked(const struct calls *c, const struct call *call)
+is_asked(struct calls *c, const struct call *call)
 {
-    for (const struct call *other = c->busy.first; other; other = other->next)
-        if (other->keyed && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
+    for (const struct call *other = *bucket_of(c, call); other; other = other->same)
+        if (memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
             return true;
     return false;
 }
@@ -331,8 +368,7 @@ clear_calls(struct calls *c, double now, double *next, struct error *e)
         if (which < 0)
             return which;
         call->endpoint = which;
-        call_list_remove(&c->idle, call);
-        call_list_add(&c->busy, call, true);
+        call_make_busy(c, &c->idle, call);
         call->state = CALL_cleared;
         call->sent_at = now;
         cleared++;

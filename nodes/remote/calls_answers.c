@@ -81,10 +81,8 @@ static void
 hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
      struct calls_answer *a)
 {
-    if (call->state == CALL_found) {
-        call_list_remove(&c->found, call);
-        call_list_add(&c->busy, call, true);
-    }
+    if (call->state == CALL_found)
+        call_make_busy(c, &c->found, call);
     call->state = CALL_held;
     call->json = r->json;
     call->why = xtext(r->why);

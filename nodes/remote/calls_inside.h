@@ -8,12 +8,14 @@
 #include "nodes/remote/endpoints.h"
 #include "nodes/remote/purse.h"
 
-#define TRIES_ROOM 128 /* tries of one variation, in the Idempotency-Key */
+#define ASKED_BUCKETS 1024
+#define TRIES_ROOM    128 /* tries of one variation, in the Idempotency-Key */
 
 enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
 
 struct call {
     struct call *next, *before; /* in the list of its state */
+    struct call *same, **link;  /* while it is busy: among the keys of its bucket */
     void *own;
     const char *path;
     struct buffer body, cache_key;
@@ -53,6 +55,7 @@ struct calls {
     struct http *http;
     struct endpoints endpoints;
     struct call_list idle, found, busy;
+    struct call *asked[ASKED_BUCKETS]; /* the busy ones with a key, by it */
     json_t *fields;    /* of every request; NULL: none */
     XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
     struct rate requests, tokens;
@@ -66,6 +69,9 @@ struct calls {
 void call_list_remove(struct call_list *l, struct call *call);
 void call_list_add(struct call_list *l, struct call *call, bool first);
 void call_free(struct call_list *l, struct call *call);
+
+/* The call leaves its list: it is in flight, or held by the node. */
+void call_make_busy(struct calls *c, struct call_list *from, struct call *call);
 
 /* The call may be made (again) from WHEN on, before those that came later. */
 void call_make_idle(struct calls *c, struct call *call, double when);
