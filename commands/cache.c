@@ -121,7 +121,7 @@ print_row(const struct listing *l, const struct cache_key *key, const struct cac
                     (json_int_t)a->time, "tokens_in", (json_int_t)a->tokens_in, "tokens_out",
                     (json_int_t)a->tokens_out, "usd", (double)a->money / (double)PRICE_USD,
                     "bytes", (json_int_t)bytes);
-    json_dumpf(row, stdout, JSON_COMPACT);
+    json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(row);
 }
@@ -179,7 +179,7 @@ show_json(const struct listing *l, const struct place_of *p, const struct cache_
                     (json_int_t)paid->calls, "spent_usd", usd(paid->spent.money), "spent_tokens",
                     (json_int_t)paid->spent.tokens, "lost_usd", usd(paid->lost.money),
                     "aside_usd", usd(paid->aside.money), "models", models);
-    json_dumpf(row, stdout, JSON_COMPACT);
+    json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(row);
 }

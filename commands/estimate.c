@@ -323,7 +323,7 @@ tell(const struct costs *all, int count, int64_t rollouts, int64_t steps, long s
     root = json_pack("{s:I,s:I,s:b,s:o}", "rollouts", (json_int_t)rollouts, "steps",
                      (json_int_t)steps, "sampled", sample > 0, "judges", judges);
     if (json) {
-        json_dumpf(root, stdout, JSON_COMPACT);
+        json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
         putchar('\n');
     }
     json_decref(root);

@@ -12,7 +12,7 @@
  */
 struct decimal {
     struct span text;            /* from the sign to the last digit */
-    struct span whole, fraction; /* digits; whole may hold commas */
+    struct span whole, fraction; /* digits; whole may hold separators of thousands */
     bool negative;
 };
 
@@ -79,16 +79,23 @@ take_sign(struct span text, size_t start, struct decimal *d)
     d->text.at = text.at + at - minus;
 }
 
-/* Whether TEXT[at] is a comma with exactly three digits behind it. */
-static bool
-comma_groups(struct span text, size_t at)
+/* Bytes of the separator of thousands at TEXT[at]: a comma, or LaTeX's {,} and ,\! that leave no gap;
+ * 0: there is none, or not exactly three digits follow it. */
+static size_t
+separator(struct span text, size_t at)
 {
-    if (at + 3 >= text.length || text.at[at] != ',')
-        return false;
-    for (size_t i = 1; i <= 3; i++)
-        if (!is_digit(text.at[at + i]))
-            return false;
-    return at + 4 >= text.length || !is_digit(text.at[at + 4]);
+    static const char *const signs[] = {",", "{,}", ",\\!"};
+    size_t length = 0, left = text.length - at;
+
+    for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+        if (left > strlen(signs[i]) && memcmp(text.at + at, signs[i], strlen(signs[i])) == 0)
+            length = strlen(signs[i]);
+    if (!length || left < length + 3)
+        return 0;
+    for (size_t i = 0; i < 3; i++)
+        if (!is_digit(text.at[at + length + i]))
+            return 0;
+    return left > length + 3 && is_digit(text.at[at + length + 3]) ? 0 : length;
 }
 
 /* The next decimal at or after *AT; moves *AT past it. */
@@ -111,11 +118,9 @@ next_decimal(struct span text, size_t *at, struct decimal *d)
     } else {
         while (i < text.length && is_digit(text.at[i]))
             i++;
-        while (i - start <= 3 || text.at[i - 4] == ',') { /* 1 to 3 digits, then groups */
-            if (!comma_groups(text, i))
-                break;
-            i += 4;
-        }
+        if (i - start <= 3) /* 1 to 3 digits, then groups */
+            for (size_t length; (length = separator(text, i)) > 0;)
+                i += length + 3;
         d->whole = span_of(text.at + start, i - start);
     }
     if (i + 1 < text.length && text.at[i] == '.' && is_digit(text.at[i + 1])) {
@@ -169,6 +174,13 @@ find_boxed(struct span text, struct span *inside)
     }
 }
 
+/* The 2 of "25 m^2" is no answer. */
+static bool
+is_exponent(struct span text, size_t at)
+{
+    return at >= 2 && text.at[at - 1] == '^' && is_letter(text.at[at - 2]);
+}
+
 static bool
 number_of(struct span text, struct decimal *d)
 {
@@ -187,17 +199,19 @@ number_of(struct span text, struct decimal *d)
         return next_decimal(text, &at, d);
     }
     while (next_decimal(text, &at, &next)) {
+        if (found && is_exponent(text, (size_t)(next.text.at - text.at)))
+            continue;
         *d = next;
         found = true;
     }
     return found;
 }
 
-/* The next digit of a whole part, commas left out; -1 at the end. */
+/* The next digit of a whole part, separators left out; -1 at the end. */
 static int
 digit_at(struct span digits, size_t *i)
 {
-    while (*i < digits.length && digits.at[*i] == ',')
+    while (*i < digits.length && !is_digit(digits.at[*i]))
         ++*i;
     return *i < digits.length ? digits.at[(*i)++] : -1;
 }
@@ -207,7 +221,7 @@ skip_zeros(struct span digits)
 {
     size_t i = 0;
 
-    while (i < digits.length && (digits.at[i] == '0' || digits.at[i] == ','))
+    while (i < digits.length && (digits.at[i] == '0' || !is_digit(digits.at[i])))
         i++;
     return i;
 }

@@ -9,8 +9,8 @@
 #include "graph/core.h"
 #include "graph/look.h"
 #include "kernels/random.h"
-#include "nodes/agreement.h"
-#include "nodes/consensus.h"
+#include "nodes/consensus/agreement.h"
+#include "nodes/consensus/consensus.h"
 #include "tests/harness.h"
 
 static enum consensus_label

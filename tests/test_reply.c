@@ -56,6 +56,22 @@ static const struct {
     {407, -1, "", REPLY_refused, "407"},
     {999, -1, "", REPLY_again, "999"},
     {100, -1, "", REPLY_refused, "100"},
+    /* an unknown response_format: OpenAI, FastAPI, llama.cpp, llama-cpp-python */
+    {400, -1,
+     "{\"error\":{\"message\":\"Invalid parameter: 'response_format' of type 'json_schema' is not "
+     "supported with this model\",\"code\":\"unsupported_parameter\"}}",
+     REPLY_unsupported, "400: Invalid parameter"},
+    {422, -1, "{\"detail\":\"response_format.type: unexpected json_schema\"}", REPLY_unsupported,
+     "422: response_format"},
+    {400, -1, "{\"error\":{\"message\":\"failed to parse grammar\"}}", REPLY_unsupported, "400"},
+    {500, -1,
+     "{\"error\":{\"message\":\"1 validation error: {'loc': ('body', 'response_format', 'type')\"}}",
+     REPLY_unsupported, "500: 1 validation"},
+    {500, -1, "{\"error\":{\"message\":\"the grammar engine crashed\"}}", REPLY_again, "500"},
+    {503, -1, "{\"error\":\"response_format\"}", REPLY_again, "503"},
+    {400, -1,
+     "{\"error\":{\"message\":\"'a grammar ...' is longer than the model's context length\"}}",
+     REPLY_too_long, "400"},
     /* x-should-retry */
     {400, 1, "", REPLY_again, "400"},
     {500, 0, "", REPLY_refused, "500"},

@@ -77,6 +77,12 @@ test_extraction(void **state)
         {"\\boxed{12\\text{ cm}}", "12"},
         {"\\boxed{\\boxed{7}}", "7"},
         {"\\boxed 5", "5"},
+        {"\\boxed{1{,}000}", "1{,}000"},
+        {"\\boxed{12,\\!345}", "12,\\!345"},
+        {"\\boxed{1{,}00}", NULL},
+        {"an area of 25 m^2.", "25"},
+        {"m^2", "2"},
+        {"2^10", "10"},
     };
 
     (void)state;
@@ -92,6 +98,9 @@ test_equality(void **state)
     assert_true(numeric("5.00", "5"));
     assert_true(numeric("= 005", "#### 5"));
     assert_true(numeric("1,000", "1000"));
+    assert_true(numeric("\\boxed{1{,}000}", "1000"));
+    assert_true(numeric("\\boxed{0{,}000{,}001}", "1"));
+    assert_false(numeric("\\boxed{1{,}000}", "1001"));
     assert_true(numeric("0.50", ".5"));
     assert_true(numeric("-0", "0"));
     assert_true(numeric("-0.00", "0"));

@@ -4,18 +4,24 @@
   gsm8k      solutions of four models to GSM8K's test questions (example_model_solutions.jsonl), with `is_correct`;
   process    ProcessBench's solutions to GSM8K questions (gsm8k.json), with `final_answer_correct` and the gold of the question;
   made       pairs made here: an answer in another notation (equal) or spoilt (not equal).
+  peer       with --peer-tests FOLDER: the (gold, answer, verdict) triples of Math-Verify's own tests (its tests/ at 5d148cf),
+             some of which set options that we lack, or pin a verdict that is not true.
 Prints a table, and with --list every pair on which the two differ, by kind. Exit status 1 where ours is wrong on the table.
-Needs `pip install math-verify` and build/tools/verify. Usage: tools/check_verifier.py [--data FOLDER] [--made N] [--seed N] [--list]
+Needs `pip install math-verify` and build/tools/verify.
+Usage: tools/check_verifier.py [--data FOLDER] [--made N] [--seed N] [--peer-tests FOLDER] [--list]
 
 Where the two differ on purpose (0.9.0 of Math-Verify):
   units       known units must agree: 10 cm is not 10 km (theirs: units are dropped), and 1 m is 100 cm (theirs: 1 is not 100).
-  area        5 cm^2 is not 5 cm, as above.
+  area        5 cm^2 is not 5 cm, as above; 75 cents are $0.75.
   angle       45 degrees are pi/4, and 45.
-  decimals    a decimal may round what is no short decimal, by half a unit of the 7th place of a number above 1; below 1 the same share
-              of the number, so that 1e-7 is not 0 (theirs: absolute, so that it is).
+  decimals    a decimal may round what is no short decimal, by half a unit of the 6th place and of the 6th significant digit, so that
+              1e-7 is not 2e-7 (theirs: the 6th place alone).
   tiny        exact, or to 384 bits: 1/2004! is not 1/2006!, 2^-99 is not 2^-98 (theirs: chopped to 0).
   chains      the sides of "1 = 2" must agree before its last one counts (theirs: the last one counts).
   approx      x = \\sqrt{2} \\approx 1.414 answers \\sqrt{2} too.
+  imaginary   i is the imaginary unit always: (1+2i)^2 is -3+4i (theirs: only where the text looks complex).
+  multiples   2x > 6 is x > 3, 2x = 10 is x = 5, up to a factor (theirs: equations of several symbols only); 0 < x < 5 is 5 > x > 0.
+  notation    1\\,000, 1 234 567, 1.234.567, 7 3/4, the signs of Unicode, 3,5 where the gold is 3.5 (theirs: only some).
   case        V and v are two symbols (theirs: one).
   recurring   0.\\overline{3}, 0.\\dot{3}, 0.(3) are 1/3 (theirs: not read).
   scientific  1e3 is 1000 in LaTeX too.
@@ -30,6 +36,8 @@ Where the two differ on purpose (0.9.0 of Math-Verify):
   thoughts    nothing inside <think> counts.
 """
 import argparse
+import ast
+import glob
 import json
 import os
 import random
@@ -186,6 +194,23 @@ def made(count, seed):
         yield kind, int(good), gold, r.choice(frames) % answer
 
 
+def peer(folder):
+    for name in sorted(glob.glob(os.path.join(folder, "test_*.py"))):
+        with open(name, encoding="utf8") as f:
+            tree = ast.parse(f.read())
+        for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+            for d in function.decorator_list:
+                if not (isinstance(d, ast.Call) and getattr(d.func, "attr", "") == "parametrize" and len(d.args) > 1):
+                    continue
+                for e in (e for e in ast.walk(d.args[1]) if isinstance(e, ast.Tuple) and len(e.elts) >= 3):
+                    try:
+                        gold, response, truth = (ast.literal_eval(x) for x in e.elts[:3])
+                    except ValueError:
+                        continue
+                    if isinstance(gold, str) and isinstance(response, str) and truth in (0, 1):
+                        yield function.name, int(truth), gold, response
+
+
 def report(name, pairs, want_list):
     a, b = ours(pairs), theirs(pairs)
     right = [sum(v == p[1] for v, p in zip(x, pairs)) for x in (a, b)]
@@ -205,6 +230,7 @@ def main():
     arguments.add_argument("--data", default=os.path.join(HERE, "../shared/data"))
     arguments.add_argument("--made", type=int, default=4000)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--peer-tests")
     arguments.add_argument("--list", action="store_true")
     o = arguments.parse_args()
     print("pairs     count  agreement     ours   theirs  wrongly accepted by ours, theirs")
@@ -212,6 +238,8 @@ def main():
     report("gsm8k", list(gsm8k(o.data)), o.list)
     report("process", list(process(o.data)), o.list)
     report("made", list(made(o.made, o.seed)), o.list)
+    if o.peer_tests:
+        report("peer", list(peer(o.peer_tests)), o.list)
     return wrong > 0
 
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nodes/sat.h"
+#include "nodes/segmenter/sat.h"
 
 #define TEXT_MAX (1 << 28)
 

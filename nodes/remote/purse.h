@@ -48,7 +48,9 @@ int purse_check(struct check *c, const struct remote_options *o, const char *mod
 struct purse *purse_open(struct node *n, const struct remote_options *o, const char *model,
                          struct error *e);
 void purse_close(struct purse *p); /* NULL: nothing */
-int purse_changed(struct purse *p, struct error *e);
+/* A live option changed. What cannot be read or opened any more is logged, and the stream goes on:
+ * at the old prices, without a cache. */
+void purse_changed(struct purse *p);
 
 /* A round of purse_reserve() begins. */
 void purse_begin(struct purse *p);

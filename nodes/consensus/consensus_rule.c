@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nodes/consensus.h"
+#include "nodes/consensus/consensus.h"
 
 #define RULES "all, any, majority, weighted, first_error_match, mean or mean>=T"
 

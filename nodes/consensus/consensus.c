@@ -1,6 +1,6 @@
 /* consensus: joins the steps of a rollout with every vote on them and labels each step. How far the
  * voters agree is counted on the way and told to `sluice status`. */
-#include "nodes/consensus.h"
+#include "nodes/consensus/consensus.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "graph/node.h"
-#include "nodes/agreement.h"
+#include "nodes/consensus/agreement.h"
 
 /* Of the store: struct agreement, then the voters' ids, each with its 0. */
 #define KEY_AGREEMENT "agreement"
