@@ -78,8 +78,8 @@ give(struct reading *r, int kind, int value, struct span text)
 static size_t
 separator(const struct reading *r, size_t at)
 {
-    static const char *const signs[] = {"{,}", ",\\!", ",\\! ", "\\,", "\\, ", "{\\,}", "\\ ", "{, }", " {, }",
-                                        "\u202f", "\u2009"};
+    static const char *const signs[] = {"{,}", ",\\!", ",\\! ", "\\,", "\\, ", "{\\,}", "\\ ",
+                                        "{, }", " {, }", "\u202f", "\u2009"};
     size_t length = 0;
 
     for (size_t i = 0; i < COUNT(signs); i++)
