@@ -63,7 +63,8 @@ find_cache(const struct request *r, int node, struct place_of *p)
     *p = (struct place_of){.id = n->id};
     if (plan_options(&r->talk.plan, node, options, NULL) == 0) {
         p->limit = *(int64_t *)(options + bytes->offset);
-        p->folder = purse_cache_folder(r->talk.dir, n->id, *(const char **)(options + cache->offset));
+        p->folder =
+            purse_cache_folder(r->talk.dir, n->id, *(const char **)(options + cache->offset));
         p->ledger = purse_ledger_folder(r->talk.dir, n->id);
         options_fini(n->kind->options, options);
     }
@@ -120,7 +121,7 @@ print_row(const struct listing *l, const struct cache_key *key, const struct cac
                     (json_int_t)a->time, "tokens_in", (json_int_t)a->tokens_in, "tokens_out",
                     (json_int_t)a->tokens_out, "usd", (double)a->money / (double)PRICE_USD,
                     "bytes", (json_int_t)bytes);
-    json_dumpf(row, stdout, JSON_COMPACT);
+    json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(row);
 }
@@ -178,7 +179,7 @@ show_json(const struct listing *l, const struct place_of *p, const struct cache_
                     (json_int_t)paid->calls, "spent_usd", usd(paid->spent.money), "spent_tokens",
                     (json_int_t)paid->spent.tokens, "lost_usd", usd(paid->lost.money),
                     "aside_usd", usd(paid->aside.money), "models", models);
-    json_dumpf(row, stdout, JSON_COMPACT);
+    json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(row);
 }

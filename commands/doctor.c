@@ -3,10 +3,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gmp.h>
 #include <jansson.h>
 #include <lmdb.h>
+#include <mpfr.h>
 #include <msgpack.h>
 #include <sched.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +310,8 @@ check_libraries(struct doctor *d)
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
     tell(d, jit ? "ok" : "warn", "pcre2", jit ? NULL : "tokenizers are slower", "%s%s", pcre, jit ? ", JIT" : ", without JIT");
     tell(d, "ok", "zstd", NULL, "%s", ZSTD_versionString());
+    tell(d, "ok", "libsodium", NULL, "%s", sodium_version_string());
+    tell(d, "ok", "numbers", NULL, "GMP %s, MPFR %s", gmp_version, mpfr_get_version());
 }
 
 /* The driver is looked for as a program would load it; nothing of CUDA is linked. */

@@ -1,9 +1,9 @@
-/* estimate: what the judges behind HTTP would cost, before anything is paid: `sluice run --estimate`.
+/* estimate: what judges behind HTTP would cost, before anything is paid: `sluice run --estimate`.
  *
  * The part of the graph above the judges, and the judges, run for real in a private folder that is
- * removed afterwards, but calls are only counted (nodes/remote/purse.h). So the figures are those of
- * the very requests that a run would send: windows, repeated votes, what a filter lets through. A
- * judge that reads what another judge says cannot be estimated, for nothing was said. */
+ * removed afterwards, but calls are only counted (nodes/remote/purse.h). So the figures are those
+ * of the very requests that a run would send: windows, repeated votes, what a filter lets through.
+ * A judge that reads what another judge says cannot be estimated, for nothing was said. */
 #include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
@@ -17,6 +17,7 @@
 #include "graph/look.h"
 #include "graph/supervisor.h"
 #include "nodes/remote/purse.h"
+#include "nodes/remote/shared.h"
 
 #define TURN_SECONDS 0.1
 
@@ -46,7 +47,8 @@ makes_calls(const struct plan_node *n)
 {
     const char *backend = text_of(n, "backend");
 
-    return option_find(n->kind->options, "budget_usd") && (!backend || strcmp(backend, "http") == 0);
+    return option_find(n->kind->options, "budget_usd") &&
+           (!backend || strcmp(backend, "http") == 0);
 }
 
 /* Marks what feeds the node, and itself. False: a judge that makes calls is among it. */
@@ -69,11 +71,14 @@ check_source(const struct plan_node *n, struct error *e)
     const char *follow = text_of(n, "follow"), *path = text_of(n, "path");
 
     if (follow && (strcmp(follow, "true") == 0 || strcmp(follow, "yes") == 0))
-        return error_set(e, ERROR_usage, "'%s' follows its input, which has no end to estimate up to;"
-                         " --set %s.follow=false estimates what is there", n->id, n->id);
+        return error_set(e, ERROR_usage,
+                         "'%s' follows its input, which has no end to estimate up to;"
+                         " --set %s.follow=false estimates what is there",
+                         n->id, n->id);
     if (path && strcmp(path, "-") == 0)
-        return error_set(e, ERROR_usage, "'%s' reads standard input, which could not be read again"
-                         " by the run", n->id);
+        return error_set(e, ERROR_usage,
+                         "'%s' reads standard input, which could not be read again by the run",
+                         n->id);
     return 0;
 }
 
@@ -141,8 +146,28 @@ supervise(const char *dir, long sample, struct error *e)
     return rc;
 }
 
+/* The answers that a run's judges were given before are looked up where they are. */
 static int
-run_part(struct plan *part, const char *folder, long sample, char **dir, struct error *e)
+caches_link(const struct plan *part, const char *run, const char *dir, struct error *e)
+{
+    char *whole = run ? realpath(run, NULL) : NULL;
+    int rc = 0;
+
+    for (int n = 0; whole && n < part->node_count && rc == 0; n++) {
+        char *there = purse_cache_folder(whole, part->nodes[n].id, "");
+        char *here = purse_cache_folder(dir, part->nodes[n].id, "");
+        if (shared_exists(there) && symlink(there, here) != 0)
+            rc = error_set(e, ERROR_file, "%s: %s", here, strerror(errno));
+        free(there);
+        free(here);
+    }
+    free(whole);
+    return rc;
+}
+
+static int
+run_part(struct plan *part, const char *run, const char *folder, long sample, char **dir,
+         struct error *e)
 {
     char *inside = xprint("%s/run", folder);
     struct lock lock = {-1};
@@ -152,6 +177,8 @@ run_part(struct plan *part, const char *folder, long sample, char **dir, struct 
         rc = run_make(part->name, inside, dir, e);
     if (rc == 0)
         rc = run_lock(*dir, &lock, e);
+    if (rc == 0)
+        rc = caches_link(part, run, *dir, e);
     if (rc == 0)
         rc = run_begin(*dir, part, part->file, e);
     if (rc == 0 && setenv(PURSE_ESTIMATE, "1", 1) != 0)
@@ -296,7 +323,7 @@ tell(const struct costs *all, int count, int64_t rollouts, int64_t steps, long s
     root = json_pack("{s:I,s:I,s:b,s:o}", "rollouts", (json_int_t)rollouts, "steps",
                      (json_int_t)steps, "sampled", sample > 0, "judges", judges);
     if (json) {
-        json_dumpf(root, stdout, JSON_COMPACT);
+        json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
         putchar('\n');
     }
     json_decref(root);
@@ -324,7 +351,7 @@ tell_all(const struct plan *part, const char *dir, long sample, bool json, struc
 }
 
 int
-estimate(const struct plan *plan, long sample, bool json)
+estimate(const struct plan *plan, const char *run, long sample, bool json)
 {
     const char *base = getenv("TMPDIR");
     char *folder = xprint("%s/sluice-estimate-XXXXXX", base && *base ? base : "/tmp"), *dir = NULL;
@@ -340,7 +367,7 @@ estimate(const struct plan *plan, long sample, bool json)
     } else if (rc == 0 && !mkdtemp(folder)) {
         rc = error_set(&e, ERROR_file, "%s: %s", folder, strerror(errno));
     } else if (rc == 0) {
-        rc = run_part(&part, folder, sample, &dir, &e);
+        rc = run_part(&part, run, folder, sample, &dir, &e);
         if (rc == 0)
             rc = tell_all(&part, dir, sample, json, &e);
         nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -64,3 +64,17 @@ interval_rate(const double *values, int64_t count)
     i.high = i.high > 1 ? 1 : i.high;
     return i;
 }
+
+struct interval
+interval_share(int64_t part, int64_t whole)
+{
+    const double z = 1.959963984540054;
+    double n = (double)whole, p = (double)part / n, z2 = z * z;
+    double half = z * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n);
+    double middle = (p + z2 / (2 * n)) / (1 + z2 / n);
+
+    if (whole <= 0)
+        return (struct interval){NAN, NAN, NAN, 0};
+    return (struct interval){p, part == 0 ? 0 : middle - half, part == whole ? 1 : middle + half,
+                             whole};
+}

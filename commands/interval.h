@@ -23,6 +23,10 @@ struct interval interval_of(const double *values, int64_t count);
  * 0.025^(1/n). */
 struct interval interval_rate(const double *values, int64_t count);
 
+/* Of a share, PART of WHOLE independent cases: Wilson's score interval (JASA 22, 1927), which stays
+ * within [0,1] and has a width where all cases agree. With whole 0 all is NaN. */
+struct interval interval_share(int64_t part, int64_t whole);
+
 double interval_student(int64_t freedom); /* the 0.975 quantile */
 
 #endif

@@ -13,6 +13,7 @@
 #include "commands/cases.h"
 #include "commands/commands.h"
 #include "commands/flags.h"
+#include "commands/interval.h"
 #include "commands/loop.h"
 #include "commands/panel.h"
 #include "commands/scores.h"
@@ -41,7 +42,8 @@ static const char about[] =
     "the\n"
     "share of solutions with a step called incorrect that have an error. ece and brier take a "
     "score\n"
-    "as the probability that the step is correct. A measure of nothing is null (-).";
+    "as the probability that the step is correct. A measure of nothing is null (-).\n"
+    "--json adds 95 % intervals of the shares (Wilson's).";
 
 struct request {
     const char *file, *run, *rule, *quorum, *threshold, *on_pause;
@@ -144,22 +146,41 @@ judge(const struct request *r, const char *dir, struct error *e)
 /* ---- what came out ---- */
 
 static const struct measure {
-    const char *name, *title;
+    const char *name;
     double (*of)(const struct scores *s);
 } measures[] = {
-    {"f1", "f1", scores_f1},
-    {"acc_error", "acc_error", scores_acc_error},
-    {"acc_correct", "acc_correct", scores_acc_correct},
-    {"step_precision", "precision", scores_step_precision},
-    {"step_recall", "recall", scores_step_recall},
-    {"coverage", "coverage", scores_coverage},
-    {"flagged_precision", "flagged_p", scores_flagged_precision},
-    {"flagged_recall", "flagged_r", scores_flagged_recall},
-    {"ece", "ece", scores_ece},
-    {"brier", "brier", scores_brier},
+    {"f1", scores_f1},
+    {"acc_error", scores_acc_error},
+    {"acc_correct", scores_acc_correct},
+    {"step_precision", scores_step_precision},
+    {"step_recall", scores_step_recall},
+    {"coverage", scores_coverage},
+    {"flagged_precision", scores_flagged_precision},
+    {"flagged_recall", scores_flagged_recall},
+    {"ece", scores_ece},
+    {"brier", scores_brier},
 };
 
 #define MEASURES (sizeof(measures) / sizeof(measures[0]))
+
+static json_t *
+interval_json(int64_t part, int64_t whole)
+{
+    struct interval i = interval_share(part, whole);
+    return whole > 0 ? json_pack("[f, f]", i.low, i.high) : json_null();
+}
+
+/* 95 %, of the measures that are shares of solutions, and of the steps called incorrect. */
+static json_t *
+intervals_json(const struct scores *s)
+{
+    int64_t right = s->table[CASE_incorrect][CASE_incorrect];
+
+    return json_pack("{s:o, s:o, s:o, s:o}", "acc_error", interval_json(s->named, s->erroneous),
+                     "acc_correct", interval_json(s->spared, s->correct), "flagged_precision",
+                     interval_json(s->flagged_wrong, s->flagged), "step_precision",
+                     interval_json(right, right + s->table[CASE_correct][CASE_incorrect]));
+}
 
 static void
 put_scores(json_t *into, const struct scores *s)
@@ -178,6 +199,7 @@ put_scores(json_t *into, const struct scores *s)
                   (json_int_t)s->table[CASE_incorrect][CASE_correct], "nothing",
                   (json_int_t)(s->steps - s->said), "incorrect_unlabelled", (json_int_t)s->beyond,
                   "solutions_flagged", (json_int_t)s->flagged));
+    json_object_set_new(into, "intervals", intervals_json(s));
     json_object_set_new(into, "abstained", json_integer(s->abstained));
     json_object_set_new(into, "cost",
                         json_pack("{s:f, s:I, s:I}", "usd", s->usd, "tokens_in",
@@ -214,39 +236,69 @@ print_json(const struct request *r, const struct cases *c, const struct scores *
 }
 
 static void
-print_row(const char *name, const struct scores *s)
+print_share(int64_t part, int64_t whole)
 {
-    printf("%-14.14s", name);
-    for (size_t i = 0; i < MEASURES; i++) {
-        double value = measures[i].of(s);
-        if (isfinite(value))
-            printf(" %11.3f", value);
-        else
-            printf(" %11s", "-");
-    }
-    printf("   %lld of %lld, %lld abstained, %.4f usd, %lld tokens\n",
-           (long long)s->table[CASE_incorrect][CASE_incorrect],
-           (long long)(s->table[CASE_incorrect][CASE_incorrect] +
-                       s->table[CASE_correct][CASE_incorrect]),
-           (long long)s->abstained, s->usd, (long long)(s->tokens_in + s->tokens_out));
+    char text[48];
+
+    snprintf(text, sizeof(text), "%lld of %lld", (long long)part, (long long)whole);
+    printf(" %13s", text);
 }
 
+/* The figures that are no measures; `what` counts the rows. False: there are no more. */
+static bool
+print_counts(int what, const struct scores *s, int count)
+{
+    static const char *const names[] = {"incorrect, rightly", "solutions flagged", "abstained",
+                                        "US dollars", "tokens"};
+
+    if (what >= (int)(sizeof(names) / sizeof(names[0])))
+        return false;
+    printf("%-18s", names[what]);
+    for (int i = 0; i < count; i++) {
+        const int64_t *called = s[i].table[CASE_incorrect];
+        if (what == 0)
+            print_share(called[CASE_incorrect],
+                        called[CASE_incorrect] + s[i].table[CASE_correct][CASE_incorrect]);
+        else if (what == 1)
+            print_share(s[i].flagged, s[i].erroneous + s[i].correct);
+        else if (what == 2)
+            printf(" %13lld", (long long)s[i].abstained);
+        else if (what == 3)
+            printf(" %13.4f", s[i].usd);
+        else
+            printf(" %13lld", (long long)(s[i].tokens_in + s[i].tokens_out));
+    }
+    putchar('\n');
+    return true;
+}
+
+/* A column for each judge, and for the consensus where it is not the one judge's word. */
 static void
 print_text(const struct request *r, const struct cases *c, const struct scores *s)
 {
     const struct scores *all = &s[r->panel.count];
+    int count = r->panel.count + (r->panel.count > 1 || r->rule);
 
-    printf("%lld solutions (%lld with an error, %lld without), %lld steps with a known label\n",
+    printf("%lld solutions (%lld with an error, %lld without), %lld steps with a known label\n\n",
            (long long)c->count, (long long)all->erroneous, (long long)all->correct,
            (long long)all->steps);
-    printf("%-14s", "");
-    for (size_t i = 0; i < MEASURES; i++)
-        printf(" %11s", measures[i].title);
-    printf("   incorrect verdicts that are right\n");
-    for (int i = 0; i < r->panel.count; i++)
-        print_row(r->panel.at[i].id, &s[i]);
-    if (r->panel.count > 1 || r->rule)
-        print_row("consensus", all);
+    printf("%-18s", "");
+    for (int i = 0; i < count; i++)
+        printf(" %13.13s", i < r->panel.count ? r->panel.at[i].id : "consensus");
+    putchar('\n');
+    for (size_t m = 0; m < MEASURES; m++) {
+        printf("%-18s", measures[m].name);
+        for (int i = 0; i < count; i++) {
+            double value = measures[m].of(&s[i]);
+            if (isfinite(value))
+                printf(" %13.3f", value);
+            else
+                printf(" %13s", "-");
+        }
+        putchar('\n');
+    }
+    for (int what = 0; print_counts(what, s, count); what++)
+        ;
 }
 
 static int

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "nodes/agreement.h"
+#include "nodes/consensus/agreement.h"
 
 static const char *
 id_of(const json_t *row)

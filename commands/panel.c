@@ -68,6 +68,24 @@ add_option(struct panel_judge *j, char *piece, struct error *e)
     return 0;
 }
 
+/* A path that is the topology's folder unless it is given is the user's. */
+static void
+add_folders(struct panel_judge *j)
+{
+    const struct node_kind *kind = node_kind_find(j->kind);
+    const struct option *row = kind ? kind->options : NULL;
+
+    for (; row && row->kind != OPTION_end && j->count < PANEL_OPTIONS_MAX; row++) {
+        bool given = false;
+
+        for (int i = 0; i < j->count; i++)
+            given |= strcmp(j->options[i].name, row->name) == 0;
+        if (row->kind == OPTION_path && !given && row->standard && strcmp(row->standard, ".") == 0)
+            j->options[j->count++] =
+                (struct panel_option){xtext(row->name), resolved(kind, row->name, ".")};
+    }
+}
+
 static char *
 id_for(const struct panel *p, const char *kind)
 {
@@ -112,6 +130,8 @@ panel_add(struct panel *p, const char *text, struct error *e)
         rc = add_option(j, piece, e);
         free(piece);
     }
+    if (rc == 0)
+        add_folders(j);
     return rc;
 }
 

@@ -87,7 +87,7 @@ replay_make(struct talk *t, int node, const struct many *sets, const char *into,
 int
 command_replay(int argc, char **argv)
 {
-    const char *into = NULL;
+    const char *into = NULL, *on_pause = "wait";
     struct many sets = {0};
     bool idle = false;
     struct start how = {.grace = SUPERVISOR_GRACE, .ready_fd = -1};
@@ -98,6 +98,7 @@ command_replay(int argc, char **argv)
         {FLAG_on, 0, "no-run", NULL, &idle, "make the new run, do not start it"},
         {FLAG_on, 'd', "detach", NULL, &how.detach, "supervise in the background"},
         {FLAG_number, 0, "grace", "SECONDS", &how.grace, "patience of a drain"},
+        {FLAG_text, 0, "on-pause", "wait|exit", &on_pause, "as in sluice run"},
         {FLAG_on, 0, "json", NULL, &how.json, "progress as JSON lines"},
         {.kind = FLAG_end},
     };
@@ -108,6 +109,11 @@ command_replay(int argc, char **argv)
         return code;
     if (into == NULL) {
         fprintf(stderr, "sluice replay: --into NEW is needed\n");
+        return 2;
+    }
+    how.pause_exits = strcmp(on_pause, "exit") == 0;
+    if (!how.pause_exits && strcmp(on_pause, "wait") != 0) {
+        fprintf(stderr, "sluice replay: --on-pause takes wait or exit, not '%s'\n", on_pause);
         return 2;
     }
     struct error e = {0};

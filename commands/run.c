@@ -315,7 +315,7 @@ command_run(int argc, char **argv)
         {FLAG_text, 0, "on-pause", "wait|exit", &on_pause,
          "a full disk or a spent budget: wait for it, or exit 75"},
         {FLAG_on, 0, "estimate", NULL, &only_estimate,
-         "make no run and no call: say what the judges would cost"},
+         "make no run and no call: say what the judges would cost (with --run: what is left to pay)"},
         {FLAG_count, 0, "sample", "N", &sample,
          "--estimate: of about the first N rollouts only (0: of all)"},
         {FLAG_on, 0, "json", NULL, &how.json, "progress as JSON lines"},
@@ -346,7 +346,7 @@ command_run(int argc, char **argv)
     }
     buffer_free(&problems);
     if (only_estimate) {
-        code = estimate(&plan, sample, talk_json_wanted(how.json));
+        code = estimate(&plan, given, sample, talk_json_wanted(how.json));
         plan_free(&plan);
         return code;
     }

@@ -16,10 +16,10 @@ struct start {
 };
 
 /* What the judges of a plan would cost on its input, told on standard output: rollouts, steps,
- * calls, tokens, money (commands/estimate.c). `sample` 0: of the whole input. Returns the exit code,
- * after a message. */
+ * calls, tokens, money (commands/estimate.c). `sample` 0: of the whole input. `run`: a run whose
+ * judges' answers are known, or NULL. Returns the exit code, after a message. */
 struct plan;
-int estimate(const struct plan *plan, long sample, bool json);
+int estimate(const struct plan *plan, const char *run, long sample, bool json);
 
 /* A new run id: 16 random bytes in hex, in place of what *id holds. */
 int start_run_id(char **id, struct error *e);

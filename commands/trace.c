@@ -255,6 +255,10 @@ steps_show(const struct talk *t, const json_t *report, const json_t *body, bool 
         } else {
             printf("not labelled yet");
         }
+        switch (json_integer_value(json_array_get(json_object_get(body, "kinds"), i))) {
+        case 1: printf(", verifies"); break;
+        case 2: printf(", solves once more"); break;
+        }
         printf("\n      %s", colour && labels ? colours[which] : "");
         print_text(text, "      ");
         printf("%s%s", colour && labels ? "\033[0m" : "",

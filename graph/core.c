@@ -229,8 +229,8 @@ node_flush(struct node *n, struct error *e)
 static bool
 paid_are_in_the_way(const struct node *n)
 {
-    return n->paid > 0 && 4 * n->paid >= n->in_flight && n->hand.count + n->paid >= n->in_flight &&
-           unit_waiting(n) > 0;
+    return n->hand.count < n->in_flight && n->hand.count + n->paid >= n->in_flight &&
+           4 * n->paid >= n->in_flight && unit_waiting(n) > 0;
 }
 
 /* When what is open must be committed; < 0: nothing is open. */

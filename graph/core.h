@@ -257,6 +257,7 @@ uint64_t ready_pop(struct node *n);
 
 /* ---- whole groups (group.c) ---- */
 void    group_add(struct node *n, uint64_t first, uint32_t size);       /* one more of its ordinals is complete */
+int64_t group_hand(const struct node *n);       /* groups in hand */
 int     group_take_next(struct node *n, bool full, struct error *e);    /* as unit_take_next() */
 
 /* ---- feeds (feed.c) ---- */

@@ -73,6 +73,15 @@ group_add(struct node *n, uint64_t first, uint32_t size)
         ready_push(n, first);
 }
 
+int64_t
+group_hand(const struct node *n)
+{
+    int64_t count = 0;
+    for (const struct work *w = n->hand.first; w; w = w->next)
+        count += !w->previous || w->previous->unit.first != w->unit.first;
+    return count;
+}
+
 /* A replay's cut may go through a group: what never comes is not waited for. */
 static void
 push_rest(struct node *n)

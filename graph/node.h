@@ -118,8 +118,8 @@ struct node_kind {
     bool (*whole_groups)(const void *options);
 
     /* Instead of take() where it does: the units of one group that bring data, at least one, in ordinal order; what
-     * was closed or answered before is not among them. The array is the runtime's, until the call returns. The last
-     * group in hand may pass `in_flight`. Answer all units of a group in one callback: then no crash can part them
+     * was closed or answered before is not among them. The array is the runtime's, until the call returns. `in_flight`
+     * counts groups. Answer all units of a group in one callback: then no crash can part them
      * (a dead letter tried again comes alone). */
     int (*take_group)(struct node *n, struct unit *const *units, int count, struct error *e);
 

@@ -317,7 +317,8 @@ unit_take_next(struct node *n, struct error *e)
 {
     struct work *w = n->queue.first;
     int in_flight = n->crashed && n->in_flight > 1 ? 1 : n->in_flight;
-    bool full = n->hand.count + n->paid >= in_flight ||
+    int64_t hand = n->whole ? group_hand(n) : n->hand.count;
+    bool full = hand + n->paid >= in_flight ||
                 (n->hand.count > 0 && n->hand_bytes >= n->common.credit_bytes);
     if (!node_takes(n))
         return 0;

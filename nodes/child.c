@@ -200,6 +200,10 @@ child_main(const struct start *s)
         code = errno;
     if (code == 0 && s->how->no_network && !isolate(s->map))
         code = errno;
+    /* A change of credentials may clear it: once more, and once more the parent may have died before. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != s->parent)
+        _exit(127);
     if (code == 0) {
         /* All descriptors of ours stay here, also those without the flag. */
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);

@@ -2,11 +2,11 @@
 # chaos_judges ROLLOUTS KILLS [SEED]: wrong answers judged by a server that misbehaves at 30 % of its calls, in every way that
 # tests/judge_server.h knows of, once undisturbed and once under so many kills -9 of the judge (every fifth of another process or the
 # supervisor). Every rollout is accounted for, what comes out is the same, and the server's own ledger tells which calls were made
-# again. IN_FLIGHT (32), LATENCY (0.05 s at most), TIMEOUT (1s), REPLICAS (1), KEEP=1. Prints TAP and figures; exit code 1 when a line is not ok.
+# again. IN_FLIGHT (32), LATENCY (0.05 s at most), TIMEOUT (1s), KEEP=1. Prints TAP and figures; exit code 1 when a line is not ok.
 . "$(dirname "$0")/whole.sh"
 . "$(dirname "$0")/ledger.sh"
 rollouts=${1:-20000} kills=${2:-50} seed=${3:-1}
-in_flight=${IN_FLIGHT:-32} latency=${LATENCY:-0.05} replicas=${REPLICAS:-1} cache=${CACHE:-0}
+in_flight=${IN_FLIGHT:-32} latency=${LATENCY:-0.05} cache=${CACHE:-0}
 server_pid='' supervisor=''
 export JUDGE_KEY=sk-planted-key-that-nobody-may-see
 leave() {
@@ -38,7 +38,6 @@ nodes:
     kind: llm_judge
     inputs: {in: steps/steps}
     with: {url: "\${JUDGE_URL}", model: m, api_key_env: JUDGE_KEY, in_flight: $in_flight, timeout: ${TIMEOUT:-1s}, cache_bytes: $cache}
-    replicas: $replicas
   - {id: gems, kind: consensus, inputs: {steps: steps/steps, votes: [critic/votes]}, with: {rule: all}}
   - {id: out, kind: sink, inputs: {in: gems/out}}
 END
@@ -81,7 +80,7 @@ for ((k = 1; k <= kills; k++)); do
         fi
         continue
     fi
-    alive() { pid=$(pid_of "$work/wild" critic $((k % replicas))); is_pid "$pid" && kill -0 "$pid" 2>/dev/null; }
+    alive() { pid=$(pid_of "$work/wild" critic); is_pid "$pid" && kill -0 "$pid" 2>/dev/null; }
     wait_for 20 alive
     kill_judge "$work/wild" critic "$pid" "$supervisor" "$work/wild.ledger" && judged=$((judged + 1))
 done
@@ -113,7 +112,7 @@ all=$(grep -c '"call"' "$work/wild.ledger")
 echo "# $all calls, $misbehaved of them misbehaved at ($((misbehaved * 100 / all)) %); $good answered, $repeated of those again;" \
     "$judged kills caught $caught in flight; $read votes read in stores at rest"
 check "the server misbehaved at a quarter of the calls or more" test $((misbehaved * 4)) -ge "$all"
-check "answered calls repeated: $repeated, at most $judged kills x $((in_flight * replicas)) in flight" test "$repeated" -le $((judged * in_flight * replicas))
+check "answered calls repeated: $repeated, at most $judged kills x $in_flight in flight" test "$repeated" -le $((judged * in_flight))
 check "kills caught calls in flight ($caught)" test "$caught" -ge 1
 check "votes were committed at the kills ($read)" test "$read" -ge 1
 same "no call is repeated whose vote was in the store" "$again" 0

@@ -294,6 +294,20 @@ reply_headers(struct MHD_Connection *connection)
 }
 
 static enum MHD_Result
+reply_rested(struct MHD_Connection *connection, char *text)
+{
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    enum MHD_Result rc;
+
+    MHD_add_response_header(r, "x-ratelimit-remaining-requests", "0");
+    MHD_add_response_header(r, "x-ratelimit-reset-requests", "30s");
+    rc = MHD_queue_response(connection, 200, r);
+    MHD_destroy_response(r);
+    return rc;
+}
+
+static enum MHD_Result
 answer(struct MHD_Connection *connection, const char *word, struct span body)
 {
     const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
@@ -302,6 +316,8 @@ answer(struct MHD_Connection *connection, const char *word, struct span body)
 
     if (strcmp(word, "nothing") == 0 || strcmp(word, "hang") == 0 || strcmp(word, "stall") == 0)
         return MHD_NO;
+    if (strcmp(word, "rested") == 0)
+        return reply_rested(connection, answer_text("ok", body));
     if (strcmp(word, "headers") == 0)
         return reply_headers(connection);
     if (strcmp(word, "half") == 0)

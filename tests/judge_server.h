@@ -21,6 +21,7 @@
  * long quota     429 insufficient_quota                          echo     401, with the key in its
  * message redirect  302                                             NNN      that status; NNN:S
  * with Retry-After S stall     silence for two seconds, then closed
+ *   rested    as ok, and x-ratelimit-* headers that allow no call for 30 s
  *   headers   a completion whose content is the request's headers, names in small letters
  *
  * GET /v1/models lists the model m, and is no call.

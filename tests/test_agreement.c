@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "nodes/agreement.h"
+#include "nodes/consensus/agreement.h"
 
 #define STEPS_MAX 200
 

@@ -177,6 +177,8 @@ units_and_notes_are_carried_along(void **state)
         {"4 10-minute breaks x 5 = 20", 0, 0},
         {"12 km + 5km = 17km", 1, 0},
         {"20° + 15° = 35°", 1, 0},
+        {"3 rounds x 5 points = 16 points per round", 0, 1},
+        {"5 boxes x 3 = 16 whole boxes", 0, 1},
         {"5 apples + 4 * 2 = 13", 1, 0},
         {"5 * 20 = 100 more guests", 1, 0},
         /* Two units of a family: the difference may be a conversion. */

@@ -81,9 +81,14 @@ same "... of all rollouts, in the calls that the run made" "$(said rollouts) $(s
 check "... and no more than it says at most" test "$(charged quiet.ledger)" -le "$(millionths "$(said usd | sed 's/.*"most"://; s/}//')")"
 same "... without a call" "$(calls said.ledger)" 0
 same "... leaving nothing behind" "$(ls tmp | wc -l)" 0
+"$SLUICE" run --estimate flow.yaml --run quiet --json >said.out
+same "nothing is left to pay for a run that is over" "$(said calls) $(said cached)" "0 $(wc -l <quiet/labelled.jsonl)"
+same "... whose answers stay where they are" "$(listed quiet answers)" "$different"
 flow prices: prices.json, cache: quiet/stores/critic.cache >known.yaml
 "$SLUICE" run --estimate known.yaml --json >said.out
 same "what a cache would answer is not counted as a call" "$(said calls) $(said cached)" "0 $(wc -l <quiet/labelled.jsonl)"
+"$SLUICE" run --estimate flow.yaml --set rollouts.follow=true 2>said.out
+same "an input without an end is refused" $? 2
 "$SLUICE" run --estimate flow.yaml --sample 8 --json >said.out
 check "a sample is a part of it ($(said rollouts))" test "$(said rollouts)" -ge 8 -a "$(said rollouts)" -lt 160
 

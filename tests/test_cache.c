@@ -1,4 +1,4 @@
-/* The cache: found again by whoever asks the same, bounded, whole after kills and on a full disk. */
+/* The cache: found by whoever asks the same, bounded, whole after kills and on a full disk. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -227,6 +227,34 @@ no_more_tokens_a_minute_than_allowed(void **state)
     free(url);
 }
 
+/* No 429 is needed where headers say in time that nothing is left. */
+static void
+a_server_that_allows_no_more_is_left_in_peace(void **state)
+{
+    struct judge_server *s = serve("rested", NULL);
+    char *url = xprint("http://127.0.0.1:%d/v1", judge_server_port(s));
+    struct harness *h = judge(url, NULL);
+    struct error e = {0};
+
+    (void)state;
+    give(h, 0, 1);
+    run_until(h, 1, 0);
+    judge_server_then(s, "ok");
+    give(h, 1, 6);
+    for (int turn = 0; turn < 5; turn++) {
+        assert_int_equal(harness_run(h, 0.02, &e), 0);
+        harness_clock(h, 5);
+    }
+    assert_int_equal(judge_server_calls(s), 1);
+    assert_non_null(strstr(harness_node(h)->why, "rate-limited for"));
+    harness_clock(h, 6);
+    run_until(h, 5, 0);
+    assert_int_equal(judge_server_calls(s), 6);
+    harness_close(h);
+    judge_server_stop(s);
+    free(url);
+}
+
 static void
 fields_and_headers_of_the_users_go_along(void **state)
 {
@@ -336,6 +364,7 @@ main(void)
         cmocka_unit_test(servers_may_change_while_it_runs),
         cmocka_unit_test(no_more_calls_a_minute_than_allowed),
         cmocka_unit_test(no_more_tokens_a_minute_than_allowed),
+        cmocka_unit_test(a_server_that_allows_no_more_is_left_in_peace),
         cmocka_unit_test(fields_and_headers_of_the_users_go_along),
         cmocka_unit_test(a_key_file_is_read_again_where_the_key_is_refused),
         cmocka_unit_test(bad_manners_cost_the_stage_nothing),

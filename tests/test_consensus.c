@@ -9,8 +9,8 @@
 #include "graph/core.h"
 #include "graph/look.h"
 #include "kernels/random.h"
-#include "nodes/agreement.h"
-#include "nodes/consensus.h"
+#include "nodes/consensus/agreement.h"
+#include "nodes/consensus/consensus.h"
 #include "tests/harness.h"
 
 static enum consensus_label
@@ -80,16 +80,20 @@ expect_labels(const struct consensus_how *h, int voters, int64_t steps, const fl
     const uint8_t          *said[4] = {0};
     uint8_t                 label_of[8], ties[8];
     uint32_t                agree[8], counted[8];
-    float                   means[8];
+    float                   means[8], share[8];
     struct consensus_votes  in = {voters, steps, at, said};
     struct consensus_labels out = {
-        .labels = label_of, .ties = ties, .agree = agree, .counted = counted, .means = means};
+        .labels = label_of, .ties = ties, .agree = agree, .counted = counted, .means = means,
+        .agreement = share};
 
     for (int v = 0; v < voters; v++)
         at[v] = scores + v * steps;
     consensus_judge(h, &in, &out);
     for (int64_t j = 0; j < steps; j++) {
         char found = ties[j] ? 't' : "wcu"[label_of[j]];
+        float most = agree[j] > counted[j] - agree[j] ? agree[j] : counted[j] - agree[j];
+
+        assert_true(share[j] == (counted[j] ? most / (float)counted[j] : 0));
         if (found != labels[j] || (ties[j] && label_of[j] != LABEL_unknown))
             fail_msg("step %lld: %c, not %c", (long long)j, found, labels[j]);
     }

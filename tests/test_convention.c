@@ -237,9 +237,9 @@ text_cannot_forge_a_tag(void **state)
 static void
 bos_is_the_tokenizers(void **state)
 {
-    static const char *const configs[] = {"{}",
-                                          "{\"bos_token\": \"<|im_start|>\", \"model_max_length\": "
-                                          "1000000000000000019884624838656}",
+    static const char start[] = "{\"bos_token\": \"<|im_start|>\", "
+                                "\"model_max_length\": 1000000000000000019884624838656}";
+    static const char *const configs[] = {"{}", start,
                                           "{\"bos_token\": {\"content\": \"<|im_end|>\"}}",
                                           "{\"bos_token\": null}", "{\"bos_token\": \"no such\"}",
                                           "{"};

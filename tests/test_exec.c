@@ -230,6 +230,8 @@ actor(const char *mode)
         return reversed();
     if (strcmp(mode, "mute") == 0)
         pause();
+    if (strcmp(mode, "deaf") == 0)
+        puts("{\"ready\":1}"), fflush(stdout), pause();
     if (strcmp(mode, "old") == 0)
         puts("{\"ready\":0}"), fflush(stdout), pause();
     while (getline(&line, &room, stdin) > 0) {
@@ -457,6 +459,42 @@ a_kill_from_outside_blames_nobody(void **state)
     harness_close(h);
 }
 
+/* More than a pipe holds: written in pieces, as the program reads. */
+static void
+large_messages_pass_in_pieces(void **state)
+{
+    static const char *const more[] = {"timeout", "20s", NULL};
+    struct harness          *h = open_actor("", more);
+    char                    *text = malloc((3 << 20) + 1);
+
+    (void)state;
+    memset(text, 'x', 3 << 20);
+    memcpy(text, "GOOD ", 5);
+    text[3 << 20] = 0;
+    for (uint64_t i = 0; i < 6; i++)
+        give(h, i, text);
+    for (uint64_t i = 0; i < 6; i++)
+        scores(h, i, 0.75f);
+    harness_close(h);
+    free(text);
+}
+
+static void
+a_program_that_never_reads_is_given_up_on(void **state)
+{
+    static const char *const more[] = {"attempts", "2", "timeout", "200ms", NULL};
+    struct harness          *h = open_actor("deaf", more);
+    char                    *text = malloc((1 << 20) + 1);
+
+    (void)state;
+    memset(text, 'x', 1 << 20);
+    text[1 << 20] = 0;
+    give(h, 0, text);
+    abstains(h, "after 2 attempts: its program did not answer in 0.2 s", 1);
+    harness_close(h);
+    free(text);
+}
+
 static void
 answers_may_come_in_any_order(void **state)
 {
@@ -680,6 +718,8 @@ main(int argc, char **argv)
         cmocka_unit_test(a_program_that_fails_is_started_again_and_its_message_given_up),
         cmocka_unit_test(neighbours_of_a_bad_message_are_not_blamed),
         cmocka_unit_test(a_kill_from_outside_blames_nobody),
+        cmocka_unit_test(large_messages_pass_in_pieces),
+        cmocka_unit_test(a_program_that_never_reads_is_given_up_on),
         cmocka_unit_test(answers_may_come_in_any_order),
         cmocka_unit_test(a_secret_it_was_given_is_blotted_out_of_what_is_kept),
         cmocka_unit_test(an_answer_given_twice_ends_the_program_and_loses_nothing),

@@ -101,4 +101,21 @@ same "... and as many given up" "$("$SLUICE" dead calm2 critic --json | grep -o 
 "$SLUICE" replay calm2 gems --set gems.threshold=0 --into again >/dev/null 2>&1
 same "votes of a program are replayed without it" 0 "$(grep -c 'was started' again/logs/critic.*.log 2>/dev/null | awk -F: '{n += $2} END {print n + 0}')"
 same "... to the end" done "$(run_state again)"
+said=$("$SLUICE" replay calm2 critic --set critic.out=votes=labelled --into other 2>&1)
+check "a replay cannot change the ports a node declares" grep -q "node 'critic': a replay cannot change its ports" <<<"$said"
+"$SLUICE" replay calm2 critic --set critic.attempts=1 --into once >/dev/null 2>&1
+same "... but other options" done "$(run_state once)"
+check "... with what they change" grep -q 'after 1 attempts' <<<"$("$SLUICE" dead once critic --json)"
+
+echo one >note.txt
+words 4 >words.jsonl
+sed "s/path: words.jsonl,/path: words.jsonl, follow: true, poll: 20ms,/; s/attempts: 2/files: [note.txt]/" flow.yaml >files.yaml
+"$SLUICE" run files.yaml --run files >/dev/null 2>&1 &
+check "a run with files its program depends on starts" wait_for 20 settled_at_least files out 12
+"$SLUICE" stop files >/dev/null 2>&1
+wait
+echo two >>note.txt
+timeout 60 "$SLUICE" run files.yaml --run files >files.out 2>&1
+check "... and goes on only with the ones it began with" sh -c "[ $? -ne 0 ] && grep -q 'note.txt' files.out"
+"$SLUICE" stop files >/dev/null 2>&1
 [ $failures -eq 0 ]

@@ -134,8 +134,8 @@ open_grader(const char *const *more)
 {
     static char path[100];
     const char *options[32] = {"path", path, "group_by", "none", "verify", "exec", "verify_command", self,
-                               "verify_command", "grade", "verify_timeout", "1s"};
-    int         n = 12;
+                               "verify_command", "grade"};
+    int         n = 10;
 
     if (!limited) {
         options[n++] = "verify_memory";
@@ -213,7 +213,7 @@ static void
 limits_end_it_with_reward_zero(void **state)
 {
     static const char *const words[] = {"SPIN", "SLEEP", "FLOOD", "FILE", "ORPHAN", "RIGHT", NULL};
-    static const char *const more[] = {"verify_jobs", "8", NULL};
+    static const char *const more[] = {"verify_jobs", "8", "verify_timeout", "500ms", NULL};
     struct harness          *h;
 
     (void)state;

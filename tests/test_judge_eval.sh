@@ -18,6 +18,9 @@ check "calc_judge is measured on our own solutions" [ $? = 0 ]
 for m in f1 acc_error acc_correct step_precision step_recall coverage flagged_precision flagged_recall ece brier; do
     same "$m is what the script worked out" "$(number $m <calc.json)" "$(number $m <"$golden/expected.json")"
 done
+check "shares have intervals" grep -q '"acc_error":\[0\.[0-9]*,0\.[0-9]*\]' calc.json
+"$SLUICE" judge-eval "$golden/solutions.json" --judge calc_judge 2>/dev/null >calc.txt
+check "the table says the same" grep -q "^f1  *$(printf %.3f "$(number f1 <calc.json)")$" calc.txt
 check "a temporary run leaves nothing" [ -z "$(ls -d sluice-judge-eval.* 2>/dev/null)" ]
 
 "$server" --ledger calls --key "$JUDGE_KEY" >port &

@@ -1,4 +1,4 @@
-/* The ledger: what replicas set aside, settle and lose, in processes of their own, killed at will. */
+/* The ledger: what replicas set aside, settle and lose, in processes of their own, and killed. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -296,6 +297,49 @@ kills_at_any_instant_never_lose_what_was_spent(void **state)
     }
 }
 
+/* A file that may not grow is a disk that is full: what cannot be set aside is not spent. */
+static void
+spends_on_a_full_disk(struct ledger *l)
+{
+    struct rlimit small = {1 << 17, 1 << 17};
+    struct amount most = {17, 0};
+    struct error e = {0};
+    int rc = 0;
+
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (int i = 0; i < 1000 && rc == 0; i++) {
+        char model[400];
+        memset(model, 'm', sizeof(model));
+        snprintf(model, sizeof(model), "%d", i);
+        model[strlen(model)] = 'm'; /* a new row of many bytes each time, so that the file grows */
+        rc = ledger_begin(l, &e);
+        if (rc == 0 && !ledger_reserve(l, &most, &none))
+            _exit(5);
+        ledger_settle(l, &most, span_of(model, sizeof(model)), 1, 1, 11);
+        rc = rc ? rc : ledger_commit(l, &e);
+    }
+    _exit(rc == ERROR_space ? 0 : 6);
+}
+
+static void
+a_full_disk_is_said_and_nothing_is_lost(void **state)
+{
+    struct folder *f = *state;
+    int status = status_of(child(f, 0, spends_on_a_full_disk));
+    struct ledger_sums sums;
+    struct ledger *l;
+
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    sums = sums_of(f);
+    assert_true(sums.calls > 1);
+    assert_int_equal(sums.spent.money, sums.calls * 11);
+    l = open_it(f, 0); /* there is room again */
+    assert_true(reserve(l, 1, INT64_MAX - 1));
+    ledger_close(l);
+}
+
 static void
 a_damaged_ledger_is_an_error_and_no_crash(void **state)
 {
@@ -342,6 +386,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(kills_at_any_instant_never_lose_what_was_spent, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_said_and_nothing_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_ledger_is_an_error_and_no_crash, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sums_from_servers_never_overflow, setup, teardown),

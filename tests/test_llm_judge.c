@@ -613,6 +613,23 @@ bad_options_are_refused_before_anything_runs(void **state)
     }
 }
 
+static void
+a_run_keeps_the_template_it_began_with(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {0};
+    uint64_t other = 7;
+    struct error e = {0};
+
+    (void)state;
+    bench_open(&b, &o, NULL);
+    harness_restart(b.h);
+    node_put(harness_node(b.h), span_text("template"), span_of(&other, sizeof(other)));
+    assert_true(harness_restart_try(b.h, &e) < 0);
+    assert_non_null(strstr(e.text, "another template 'bcpg' than the run began with"));
+    bench_close(&b);
+}
+
 /* A unit whose response is these words, each a step. */
 static void
 give_words(struct bench *b, uint64_t ordinal, uint64_t first, uint32_t size, const char *words)
@@ -753,6 +770,7 @@ main(void)
         cmocka_unit_test(a_killed_call_stays_paid_for),
         cmocka_unit_test(status_says_what_it_waits_for),
         cmocka_unit_test(bad_options_are_refused_before_anything_runs),
+        cmocka_unit_test(a_run_keeps_the_template_it_began_with),
         cmocka_unit_test(expected_marks_become_scores_and_outside),
         cmocka_unit_test(groups_are_ranked_when_they_are_whole),
         cmocka_unit_test(votes_of_one_judge_and_a_server_without_schemas),

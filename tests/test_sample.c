@@ -428,6 +428,16 @@ test_interval(void **state)
     near(i.high, 1, 0);
     assert_true(isinf(interval_of(values, 1).high));
     assert_true(isnan(interval_of(values, 0).mean));
+    i = interval_share(8, 10); /* Wilson's, worked out by hand */
+    near(i.mean, 0.8, 1e-12);
+    near(i.low, 0.49016247153664183, 1e-12);
+    near(i.high, 0.9433178485456247, 1e-12);
+    i = interval_share(0, 10);
+    near(i.low, 0, 0);
+    near(i.high, 0.2775327998628892, 1e-12);
+    near(interval_share(22, 22).high, 1, 0);
+    near(interval_share(22, 22).low, 0.8513451253913791, 1e-12);
+    assert_true(isnan(interval_share(0, 0).mean));
 }
 
 int

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nodes/verbatim.h"
+#include "nodes/segmenter/verbatim.h"
 
 /* TEXT with its parts in < >. */
 static void

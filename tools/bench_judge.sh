@@ -43,35 +43,43 @@ nodes:
   - {id: votes, kind: sink, inputs: {in: judge/votes}}
 YAML
 }
-run() {         # runs the topology; sets peak to the judge's resident memory in KiB
-    local pid= kb run_pid
+run() {         # runs the topology; sets peak to the judge's resident memory in KiB, and ticks to its processor time
+    local pid= kb now run_pid
     rm -rf "$work/run"
     "$sluice" run "$work/flow.yaml" --run "$work/run" >"$work/log" 2>&1 &
     run_pid=$!
-    peak=0
+    peak=0 ticks=0
     while kill -0 "$run_pid" 2>/dev/null; do
         read -rt 0.2 <> <(:) || true
         [ -n "$pid" ] || pid=$("$sluice" status "$work/run" --json 2>/dev/null | tr '{' '\n' |
             sed -n '/"id":"judge"/s/.*"pid":\([0-9][0-9]*\).*/\1/p')
         kb=$(awk '/^VmHWM/ { print $2 }' "/proc/${pid:-0}/status" 2>/dev/null)
         [ "${kb:-0}" -le "$peak" ] || peak=$kb
+        now=$(awk '{ print $14 + $15 }' "/proc/${pid:-0}/stat" 2>/dev/null)
+        ticks=${now:-$ticks}
     done
     wait "$run_pid" || { tail -5 "$work/log"; exit 1; }
 }
 
 rollouts "$calls"
 topology 256
-ours=0 bare=0
+ours=0 bare=0 own_time=1000000 bare_time=1000000
+TIMEFORMAT='%U %S'
+least() { awk -v a="$1" -v b="$2" 'BEGIN { print a < b ? a : b }'; }
 for ((i = 0; i < rounds; i++)); do
     serve 0; run; got=$(rate "$(served)")
     [ "$got" -le "$ours" ] || ours=$got
+    own_time=$(least "$own_time" "$(awk -v t="$ticks" -v h="$(getconf CLK_TCK)" -v n="$calls" 'BEGIN { print t / h / n * 1e6 }')")
     cp "$work/request" "$work/body"
-    serve 0; "$server" call "$JUDGE_URL/chat/completions" "$calls" 256 "$work/body" || exit 1
+    serve 0
+    { time "$server" call "$JUDGE_URL/chat/completions" "$calls" 256 "$work/body" || exit 1; } 2>"$work/time"
+    bare_time=$(least "$bare_time" "$(awk -v n="$calls" 'END { print ($1 + $2) / n * 1e6 }' "$work/time")")
     got=$(rate "$(served)")
     [ "$got" -le "$bare" ] || bare=$got
 done
 awk -v a="$ours" -v b="$bare" 'BEGIN { printf "calls/s, 256 in flight, answered at once: %d by llm_judge, %d by a bare libcurl loop; ratio %.2f (limit 0.5)\n", a, b, a / b
     exit a < 0.5 * b }' || rc=1
+awk -v a="$own_time" -v b="$bare_time" 'BEGIN { printf "processor time of one call: %.0f us by llm_judge, cache and votes included, %.0f us by the loop\n", a, b }'
 rollouts 5120
 serve 1; run; figures=$(served)
 got=$(rate "$figures")

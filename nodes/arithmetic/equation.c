@@ -148,12 +148,13 @@ is_loose(struct span text, const struct side *c)
         (text.at[c->end] != '.' || text.at[c->end + 1] == '.'))
         return text.at[c->end] == '.' || (unsigned char)text.at[c->end] >= 0x80;
     for (int n = 0; n < LOOSE_TOKENS_MAX; n++) {
-        if (words_about(&t))
+        struct token next = token_at(text, t.end);
+        if (words_about(&t) || words_rounds(&t, &next))
             return true;
         if (t.kind == TOKEN_end || t.kind == TOKEN_line || t.kind == TOKEN_relation ||
             (t.kind == TOKEN_stop && text.at[t.start] == '.'))
             return false;
-        t = token_at(text, t.end);
+        t = next;
     }
     return false;
 }

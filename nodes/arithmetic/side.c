@@ -86,8 +86,8 @@ skip_unit(struct parser *p, struct part *out)
             out->unit = true;
             advance(p);
             continue;
-        } else if (t->kind != TOKEN_phrase &&
-                   (t->kind != TOKEN_word || words_letter(t) || words_end_unit(t))) {
+        } else if (t->kind != TOKEN_phrase && (t->kind != TOKEN_word || words_letter(t) ||
+                                               words_end_unit(t) || words_rounds(t, &next))) {
             return;
         }
         units_add(&p->s->units, &p->now);

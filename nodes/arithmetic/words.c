@@ -24,30 +24,67 @@ static const char *const indexed[] = {
     "march",    "april",    "may",   "june",     "july",    "august",   "september", "october",
     "november", "december", "eq",    "exercise", "example", "note",     NULL};
 
-static const char *const unit_ends[] = {
-    "and",       "or",    "the",           "is",      "are",     "was",        "were",    "has",
-    "had",       "have",  "for",           "in",      "on",      "at",         "to",      "from",
-    "with",      "by",    "than",          "then",    "so",      "but",        "if",      "because",
-    "since",     "of",    "that",          "which",   "who",     "when",       "where",   "while",
-    "as",        "it",    "this",          "he",      "she",     "they",       "we",      "you",
-    "her",       "his",   "their",         "after",   "before",  "during",     "until",   "more",
-    "less",      "fewer", "times",         "plus",    "minus",   "multiplied", "divided", "equals",
-    "equal",     "makes", "gives",         "totals",  "percent", "off",        "also",    "will",
-    "can",       "would", "should",        "does",    "do",      "did",        "not",     "rounds",
-    "rounded",   "about", "approximately", "out",     "into",    "over",       "under",   "thus",
-    "therefore", "hence", "now",           "next",    "finally", "first",      "second",  "third",
-    "let",       "let's", "between",       "squared", "cubed",   "factorial",  "mod",     "modulo",
-    "twice",     "half",  "remainder",     "if",      "however", "i",          "an",      "a",
-    NULL};
+static const char *const unit_ends[] = {"and",       "or",
+                                        "the",       "is",
+                                        "are",       "was",
+                                        "were",      "has",
+                                        "had",       "have",
+                                        "for",       "in",
+                                        "on",        "at",
+                                        "to",        "from",
+                                        "with",      "by",
+                                        "than",      "then",
+                                        "so",        "but",
+                                        "if",        "because",
+                                        "since",     "of",
+                                        "that",      "which",
+                                        "who",       "when",
+                                        "where",     "while",
+                                        "as",        "it",
+                                        "this",      "he",
+                                        "she",       "they",
+                                        "we",        "you",
+                                        "her",       "his",
+                                        "their",     "after",
+                                        "before",    "during",
+                                        "until",     "more",
+                                        "less",      "fewer",
+                                        "times",     "plus",
+                                        "minus",     "multiplied",
+                                        "divided",   "equals",
+                                        "equal",     "makes",
+                                        "gives",     "totals",
+                                        "percent",   "off",
+                                        "also",      "will",
+                                        "can",       "would",
+                                        "should",    "does",
+                                        "do",        "did",
+                                        "not",       "rounded",
+                                        "about",     "approximately",
+                                        "out",       "into",
+                                        "over",      "under",
+                                        "thus",      "therefore",
+                                        "hence",     "now",
+                                        "next",      "finally",
+                                        "first",     "second",
+                                        "third",     "let",
+                                        "let's",     "between",
+                                        "squared",   "cubed",
+                                        "factorial", "mod",
+                                        "modulo",    "twice",
+                                        "half",      "remainder",
+                                        "if",        "however",
+                                        "i",         "an",
+                                        "a",         NULL};
 
 static const char *const denied[] = {"if",          "suppose",   "not",     "isn't",      "false",
                                      "wrong",       "incorrect", "mistake", "mistakenly", "cannot",
                                      "incorrectly", "instead",   NULL};
 
-static const char *const about[] = {
-    "about",      "approximately", "approx",   "roughly", "around",  "nearly",   "almost",
-    "rounded",    "rounds",        "rounding", "round",   "nearest", "estimate", "estimated",
-    "estimation", "truncated",     "whole",    "decimal", NULL};
+static const char *const about[] = {"about",      "approximately", "approx",   "roughly",
+                                    "around",     "nearly",        "almost",   "rounded",
+                                    "rounding",   "nearest",       "estimate", "estimated",
+                                    "estimation", "truncated",     NULL};
 
 static const char *const more[] = {"more", "less", "fewer", NULL};
 
@@ -150,6 +187,15 @@ bool
 words_about(const struct token *t)
 {
     return token_among(t, about);
+}
+
+bool
+words_rounds(const struct token *t, const struct token *next)
+{
+    static const char *const rounds[] = {"round", "rounds", "rounded", NULL};
+    static const char *const ways[] = {"to", "up", "down", "off", NULL};
+
+    return token_among(t, rounds) && token_among(next, ways);
 }
 
 bool

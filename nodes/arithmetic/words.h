@@ -19,6 +19,8 @@ bool words_doubt(const struct token *t);
 bool words_end_unit(const struct token *t);
 /* The value is said to be near: about, approximately, rounded ... */
 bool words_about(const struct token *t);
+/* "rounds to", "round up" ...; rounds alone may be counted: 3 rounds of 5. */
+bool words_rounds(const struct token *t, const struct token *next);
 /* What its clause says is not claimed: if, suppose, not ... */
 bool words_deny(const struct token *t);
 /* What is no result when it stands behind it: 5 more than, 3 times ... */

@@ -530,7 +530,8 @@ exec_stop(struct node *n)
     struct exec *s = node_state(n);
 
     if (s->program.n)
-        program_leave(&s->program, LEAVE_SECONDS);
+        /* What it still computes nobody would hear. */
+        program_leave(&s->program, s->with == 0 && s->program.phase == PROGRAM_up ? LEAVE_SECONDS : 0);
     program_fini(&s->program);
     for (int i = 0; i < s->top; i++)
         free(s->asks[i].why);

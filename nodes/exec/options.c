@@ -168,8 +168,8 @@ exec_check(struct check *c, struct error *e)
         return check_fail(c, "command", e, "%s", why.text);
     for (int i = 0; i < o->env.count; i++)
         if (strchr(o->env.at[i], '=') || !o->env.at[i][0])
-            return check_fail(c, "env", e, "'%.60s': name variables; a value would be written into the run",
-                              o->env.at[i]);
+            return check_fail(c, "env", e, "'%.*s': name variables; a value would be written into the run",
+                              (int)strcspn(o->env.at[i], "="), o->env.at[i]);
     for (int i = 0; i < o->files.count; i++) {
         char *path = exec_file(o, o->files.at[i]);
         int   rc = access(path, R_OK) == 0 ? 0 : check_fail(c, "files", e, "'%s' cannot be read", path);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "nodes/judge.h"
 #include "nodes/llm_judge/chat.h"
 #include "nodes/origin.h"
@@ -169,13 +171,33 @@ llm_probe(const void *options, struct buffer *told, struct error *e)
     return o->backend == LLM_http ? remote_probe(&o->remote, o->model, told, e) : 0;
 }
 
+/* A newer program may ship another text under the same name: the run keeps the one that it began
+ * with, or ends. */
+static int
+keep_shipped(struct node *n, const struct llm_options *o, struct error *e)
+{
+    static const char key[] = "template";
+    const char *name = o->prompt[0] ? o->prompt : standard_prompt(o);
+    struct span text = prompt_shipped(name), value;
+    uint64_t hash = XXH3_64bits(text.at, text.length);
+
+    if (!node_get(n, span_text(key), &value))
+        node_put(n, span_text(key), span_of(&hash, sizeof(hash)));
+    else if (value.length != sizeof(hash) || memcmp(value.at, &hash, sizeof(hash)) != 0)
+        return error_set(e, ERROR_model,
+                         "this program has another template '%s' than the run began with", name);
+    return 0;
+}
+
 static int
 llm_start(struct node *n, struct error *e)
 {
     struct llm_judge *judge = node_state(n);
     const struct llm_options *o = node_options(n);
 
-    int rc = strchr(o->prompt, '/') ? origin_check(n, o->prompt, e) : 0;
+    int rc =
+        strchr(o->prompt, '/') ? origin_check(n, o->prompt, e) : keep_shipped(n, o, e);
+
     if (rc < 0)
         return rc;
     judge->prompt = open_prompt(o, e);

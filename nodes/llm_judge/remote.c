@@ -58,15 +58,13 @@ remote_check(struct check *c, const struct llm_options *o, struct error *e)
     return purse_check(c, &o->remote, o->model, o->max_tokens, e);
 }
 
-/* A unit costs `votes` calls or more, a group to rank as many for all of its units. */
+/* A unit, or a group to rank, costs `votes` calls or more. */
 static void
 set_in_flight(struct remote *r)
 {
     const struct llm_options *o = r->options;
     int64_t units = o->remote.in_flight / o->votes;
 
-    if (o->scoring == LLM_rank)
-        units *= PROMPT_LETTERS;
     node_set_in_flight(r->node, units > 1 ? (int)units : 1);
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "nodes/judge.h"
-#include "nodes/remote/probe.h"
 
 static const char *const backend_names[] = {"local", "http", NULL};
 static const char *const response_names[] = {"none", "product", "minimum", "last", NULL};

@@ -60,8 +60,8 @@ check_grade(struct check *c, const struct reader_options *o, struct error *e)
         return check_fail(c, "verify_command", e, "%s", why.text);
     for (int i = 0; i < o->verify_env.count; i++)
         if (strchr(o->verify_env.at[i], '='))
-            return check_fail(c, "verify_env", e, "'%.60s': name variables; a value would be written into the run",
-                              o->verify_env.at[i]);
+            return check_fail(c, "verify_env", e, "'%.*s': name variables; a value would be written into the run",
+                              (int)strcspn(o->verify_env.at[i], "="), o->verify_env.at[i]);
     return 0;
 }
 

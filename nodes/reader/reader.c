@@ -55,7 +55,7 @@ static const struct option reader_options[] = {
     OPT_TEXTS(struct reader_options, verify_env, FIXED, "",
               "verify exec: names of environment variables that the program gets beside PATH, HOME, USER, "
               "LANG, LC_ALL, TZ and TMPDIR"),
-    OPT_TIME(struct reader_options, verify_timeout, FIXED, "10s", 1, 86400,
+    OPT_TIME(struct reader_options, verify_timeout, FIXED, "10s", 0.1, 86400,
              "verify exec: processor time of one run, and a quarter of its time by the clock; more is reward 0"),
     OPT_SIZE(struct reader_options, verify_memory, FIXED, "1GiB", 1 << 20, 1e15,
              "verify exec: address space of one run"),

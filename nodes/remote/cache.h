@@ -72,8 +72,8 @@ int cache_flush(struct cache *c, int64_t limit, struct error *e);
 
 int cache_sums(struct cache *c, struct cache_sums *sums, struct error *e);
 
-/* Oldest first: while more than `bytes` are in it (< 0: no bound), and those that came before `time`.
- * In small transactions, so that nobody waits long. How many went goes to *gone. */
+/* Oldest first: while more than `bytes` are in it (< 0: no bound), and those of before `before`. In
+ * small transactions, so that nobody waits long. How many went goes to *gone. */
 int cache_prune(struct cache *c, int64_t bytes, int64_t before, struct cache_sums *gone,
                 struct error *e);
 

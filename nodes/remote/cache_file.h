@@ -20,8 +20,8 @@
 int cache_export(struct cache *c, FILE *out, int64_t *answers, struct error *e);
 
 /* `in` is read twice, so it is a file, `name` in errors. Keys that are there keep their answers;
- * the oldest are pruned beyond `limit` bytes. *answers: lines in the file. -> ERROR_input with the number of the line,
- * and nothing was taken; ERROR_file, ERROR_space, ERROR_store. */
+ * the oldest are pruned beyond `limit` bytes. *answers: lines in the file. -> ERROR_input with the
+ * number of the line, and nothing was taken; ERROR_file, ERROR_space, ERROR_store. */
 int cache_import(struct cache *c, FILE *in, const char *name, int64_t limit,
                  int64_t *answers, struct error *e);
 

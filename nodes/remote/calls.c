@@ -1,8 +1,7 @@
-/* calls: every call is idle (ready to go, or waiting for its next try), in flight, or held by the
- * node with its answer. */
-#include "nodes/remote/calls.h"
+/* calls: every call is idle (ready to go, or waiting for its next try), found in the cache, in
+ * flight, or held by the node with its answer (calls_answers.c). */
+#include "nodes/remote/calls_inside.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -10,81 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
-#include "nodes/remote/endpoints.h"
-#include "nodes/remote/purse.h"
 #include "nodes/remote/url.h"
 
-#define TOKENS_UNKNOWN  4096 /* of an answer, where the asker sets no bound */
-#define BYTES_PER_TOKEN 4    /* of a request, for the pace alone */
-#define ADMIT_later     (INT_MIN)
+#define TOKENS_UNKNOWN   4096 /* of an answer, where the asker sets no bound */
+#define BYTES_PER_TOKEN  4    /* of a request, for the pace alone */
+#define ADMIT_later      (INT_MIN)
 #define ESTIMATE_IN_HAND 1024 /* units at a time where calls are only counted */
-#define TRIES_ROOM      128  /* tries of one variation, in the Idempotency-Key */
 
-enum call_state { CALL_idle, CALL_found, CALL_cleared, CALL_flying, CALL_held };
-
-struct call {
-    struct call *next, *before; /* in the list of its state */
-    void *own;
-    const char *path;
-    struct buffer body, cache_key;
-    struct buffer answer; /* of CALL_found, and of CALL_held while a cache is kept */
-    struct cache_key key; /* of the body at hand */
-    bool keyed, looked;   /* the key is made; the cache was asked */
-    bool doubled;         /* an identical call is out: its answer is worth waiting for */
-    bool cached;          /* the answer is the cache's */
-    bool blamed;          /* the answer was no use */
-    uint64_t ordinal;
-    int variation;
-    enum call_state state;
-    int endpoint;      /* of CALL_flying; -1: one that is gone */
-    int avoid;         /* the server that failed it last; -1: none */
-    int hops;          /* servers it was sent on to without waiting */
-    double not_before; /* of CALL_idle, on node_now()'s clock */
-    double sent_at;
-    int failures; /* transient ones in a row */
-    int spoiled;  /* answers that were no use */
-    uint64_t tokens_in_most, tokens_out_most;
-    uint64_t tokens_in, tokens_out;
-    double charged;  /* tokens, to the pace, for the try at hand */
-    struct amount aside; /* of the budget, for the try at hand */
-    int64_t money;       /* what all tries cost */
-    json_t *json;        /* of CALL_held */
-    char *why;           /* of CALL_held, given up */
-};
-
-struct list {
-    struct call *first, *last;
-    int count;
-};
-
-struct calls {
-    struct node *node;
-    const struct remote_options *options;
-    struct http *http;
-    struct endpoints endpoints;
-    struct list idle, found, busy;
-    json_t *fields;    /* of every request; NULL: none */
-    XXH128_hash_t key; /* of the secret in use, to see whether the file holds another */
-    struct rate requests, tokens;
-    bool key_refused;
-    struct purse *purse;
-    bool paced;
-    double paced_until;
-    char why[REPLY_WHY_MAX]; /* the last trouble */
-};
-
-static void
-list_remove(struct list *l, struct call *call)
+void
+call_list_remove(struct call_list *l, struct call *call)
 {
     *(call->before ? &call->before->next : &l->first) = call->next;
     *(call->next ? &call->next->before : &l->last) = call->before;
     l->count--;
 }
 
-static void
-list_add(struct list *l, struct call *call, bool first)
+void
+call_list_add(struct call_list *l, struct call *call, bool first)
 {
     call->before = first ? NULL : l->last;
     call->next = first ? l->first : NULL;
@@ -93,14 +34,62 @@ list_add(struct list *l, struct call *call, bool first)
     l->count++;
 }
 
-/* The call may be made (again) from WHEN on, before those that came later. */
-static void
-make_idle(struct calls *c, struct call *call, double when)
+static struct call **
+bucket_of(struct calls *c, const struct call *call)
 {
-    list_remove(&c->busy, call);
-    list_add(&c->idle, call, true);
+    uint32_t hash;
+
+    memcpy(&hash, &call->key, sizeof(hash));
+    return &c->asked[hash % ASKED_BUCKETS];
+}
+
+void
+call_make_busy(struct calls *c, struct call_list *from, struct call *call)
+{
+    call_list_remove(from, call);
+    call_list_add(&c->busy, call, true);
+    if (!call->keyed)
+        return;
+    call->link = bucket_of(c, call);
+    call->same = *call->link;
+    if (call->same)
+        call->same->link = &call->same;
+    *call->link = call;
+}
+
+/* No longer busy: others may ask the same. */
+static void
+leave_bucket(struct call *call)
+{
+    if (!call->link)
+        return;
+    *call->link = call->same;
+    if (call->same)
+        call->same->link = call->link;
+    call->link = NULL;
+}
+
+void
+call_make_idle(struct calls *c, struct call *call, double when)
+{
+    leave_bucket(call);
+    call_list_remove(&c->busy, call);
+    call_list_add(&c->idle, call, true);
     call->state = CALL_idle;
     call->not_before = when;
+}
+
+void
+call_free(struct call_list *l, struct call *call)
+{
+    leave_bucket(call);
+    call_list_remove(l, call);
+    json_decref(call->json);
+    buffer_free(&call->body);
+    buffer_free(&call->cache_key);
+    buffer_free(&call->answer);
+    free(call->why);
+    free(call);
 }
 
 /* ---- setting up ---- */
@@ -149,18 +138,6 @@ calls_open(struct node *n, const struct remote_options *o, const char *model, st
     return c;
 }
 
-static void
-call_free(struct list *l, struct call *call)
-{
-    list_remove(l, call);
-    json_decref(call->json);
-    buffer_free(&call->body);
-    buffer_free(&call->cache_key);
-    buffer_free(&call->answer);
-    free(call->why);
-    free(call);
-}
-
 void
 calls_close(struct calls *c)
 {
@@ -195,59 +172,8 @@ calls_changed(struct calls *c, struct error *e)
     }
     apply_settings(c, true);
     node_set_in_flight(c->node, in_flight);
-    if (purse_changed(c->purse, e) != 0)
-        return e->code;
+    purse_changed(c->purse);
     return calls_send(c, e);
-}
-
-/* ---- what status says ---- */
-
-/* Of several servers, those that get no calls now: " (http://b/v1 is left alone)"; else empty. */
-static void
-tell_servers(const struct calls *c, char *text, size_t room)
-{
-    int bad = 0, which = -1;
-
-    text[0] = 0;
-    for (int i = 0; i < c->endpoints.count; i++)
-        if (c->endpoints.at[i].refused || c->endpoints.at[i].failures >= ENDPOINT_FAILURES_MAX) {
-            bad++;
-            which = which < 0 ? i : which;
-        }
-    if (bad && c->endpoints.count > 1)
-        snprintf(text, room, "; %d of %d servers left alone, e.g. %.100s", bad, c->endpoints.count,
-                 c->endpoints.at[which].url);
-}
-
-static void
-tell_why(struct calls *c)
-{
-    double now = node_now(c->node), limited = endpoints_limited(&c->endpoints, now);
-    int flying = http_flying(c->http), waiting = c->idle.count;
-    char servers[200], money[200];
-
-    tell_servers(c, servers, sizeof(servers));
-    purse_words(c->purse, money, sizeof(money));
-    if (endpoints_refuse(&c->endpoints))
-        node_why(c->node, "the server refuses (%s); trying one call every %.0f s at most", c->why,
-                 ENDPOINT_REFUSED_MAX);
-    else if (purse_empty(c->purse))
-        node_why(c->node, "%s", money);
-    else if (limited > now && waiting)
-        node_why(c->node, "rate-limited for %.0f s more (%s)", ceil(limited - now), c->why);
-    else if (c->paced && waiting)
-        node_why(c->node, "rate-limited: rpm or tpm lets the next call go in %.1f s",
-                 c->paced_until - now);
-    else if (waiting && flying)
-        node_why(c->node, "waiting for %d judge calls; %d more to be tried again (%s)%s", flying,
-                 waiting, c->why, servers);
-    else if (waiting)
-        node_why(c->node, "%d judge calls to be tried again (%s)%s", waiting, c->why, servers);
-    else if (flying)
-        node_why(c->node, "waiting for %d judge calls%s%s%s", flying, servers,
-                 money[0] ? "; " : "", money);
-    else
-        node_why(c->node, NULL);
 }
 
 /* ---- asking and sending ---- */
@@ -267,9 +193,8 @@ bound_of(const struct calls *c, uint64_t bound)
     return n > 1 && n < 1000 ? bound * (uint64_t)n : bound;
 }
 
-/* The request, with the user's own fields. */
-static void
-write_body(const struct calls *c, struct span body, struct buffer *out)
+void
+calls_write_body(const struct calls *c, struct span body, struct buffer *out)
 {
     json_t *json = c->fields ? json_loadb(body.at, body.length, JSON_ALLOW_NUL, NULL) : NULL;
     char *text = NULL;
@@ -293,14 +218,14 @@ calls_ask(struct calls *c, const struct ask *a)
     call->own = a->own;
     call->path = a->path;
     call->avoid = call->endpoint = -1;
-    write_body(c, a->body, &call->body);
+    calls_write_body(c, a->body, &call->body);
     buffer_add(&call->cache_key, a->cache_key.at, a->cache_key.length);
     call->ordinal = a->ordinal;
     call->variation = a->variation;
     call->tokens_in_most = a->tokens_in > 0 ? (uint64_t)a->tokens_in : call->body.length;
     call->tokens_out_most =
         bound_of(c, a->tokens_out > 0 ? (uint64_t)a->tokens_out : TOKENS_UNKNOWN);
-    list_add(&c->idle, call, false);
+    call_list_add(&c->idle, call, false);
 }
 
 static int
@@ -321,10 +246,10 @@ post(struct calls *c, struct call *call, struct error *e)
 
 /* Is the same asked just now by another call? */
 static bool
-is_asked(const struct calls *c, const struct call *call)
+is_asked(struct calls *c, const struct call *call)
 {
-    for (const struct call *other = c->busy.first; other; other = other->next)
-        if (other->keyed && memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
+    for (const struct call *other = *bucket_of(c, call); other; other = other->same)
+        if (memcmp(&other->key, &call->key, sizeof(call->key)) == 0)
             return true;
     return false;
 }
@@ -354,13 +279,11 @@ look_up(struct calls *c)
         call->tokens_out += found.tokens_out;
         call->money += found.money;
         call->cached = true;
-        list_remove(&c->idle, call);
-        list_add(&c->found, call, false);
+        call_list_remove(&c->idle, call);
+        call_list_add(&c->found, call, false);
         call->state = CALL_found;
     }
 }
-
-static const char estimate_why[] = "no call was made: this is an estimate";
 
 /* Counts what would be asked; each call is given up. */
 static void
@@ -371,33 +294,14 @@ count_all(struct calls *c)
                   buffer_span(&call->body), &call->key);
         purse_count(c->purse, &call->key, call->body.length, call->tokens_in_most,
                     call->tokens_out_most);
-        list_remove(&c->idle, call);
-        list_add(&c->found, call, false);
+        call_list_remove(&c->idle, call);
+        call_list_add(&c->found, call, false);
         call->state = CALL_found;
     }
 }
 
-/* The try at hand ended: what was set aside for it becomes what it cost, which is all of it where
- * the answer does not say, or where a server that was reached gave none. */
-static void
-settle(struct calls *c, struct call *call, const struct http_answer *got, const struct reply *r)
-{
-    bool again = r->outcome == REPLY_again || r->outcome == REPLY_refused;
-
-    if (again && (!got->failure[0] || !got->sent))
-        return; /* nothing was charged: it serves for the next try */
-    if (r->tokens_in || r->tokens_out)
-        call->money += purse_settle(c->purse, &call->aside, r->tokens_in, r->tokens_cached,
-                                    r->tokens_out);
-    else if (got->status >= 400)
-        purse_return(c->purse, &call->aside);
-    else
-        purse_lose(c->purse, &call->aside);
-    call->aside = (struct amount){0};
-}
-
-/* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next gets
- * the time at which to see again. */
+/* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next
+ * gets the time at which to see again. */
 static int
 admit(struct calls *c, struct call *call, double now, double *next, struct error *e)
 {
@@ -464,8 +368,7 @@ clear_calls(struct calls *c, double now, double *next, struct error *e)
         if (which < 0)
             return which;
         call->endpoint = which;
-        list_remove(&c->idle, call);
-        list_add(&c->busy, call, true);
+        call_make_busy(c, &c->idle, call);
         call->state = CALL_cleared;
         call->sent_at = now;
         cleared++;
@@ -501,7 +404,7 @@ calls_send(struct calls *c, struct error *e)
     if (purse_empty(c->purse))
         next = fmin(next, now + PURSE_LOOK_SECONDS);
     node_timer(c->node, isfinite(next) ? fmax(next - now, 0.001) : -1);
-    tell_why(c);
+    calls_tell(c);
     return rc;
 }
 
@@ -515,235 +418,4 @@ int
 calls_step(struct calls *c, struct error *e)
 {
     return http_step(c->http, e);
-}
-
-/* ---- answers ---- */
-
-/* A hash spread over [0,1), so that calls that failed together do not come back together. */
-static double
-spread(const struct call *call)
-{
-    uint64_t x = call->ordinal * 0x9e3779b97f4a7c15ULL +
-                 (uint64_t)(call->variation * TRIES_ROOM + call->failures) * 0xbf58476d1ce4e5b9ULL;
-
-    x ^= x >> 31;
-    x *= 0x94d049bb133111ebULL;
-    return (double)(x >> 11) / 9007199254740992.0;
-}
-
-/* Transient trouble: at once where another server is there, else after a while. */
-static void
-try_later(struct calls *c, struct call *call, const struct reply *r)
-{
-    double now = node_now(c->node);
-    int which = call->endpoint;
-
-    call->failures++;
-    call->avoid = which;
-    if (call->failures == 1)
-        node_log(c->node, LOG_info, "ordinal %" PRIu64 ": %s; trying again", call->ordinal, r->why);
-    if (call->hops + 1 < c->endpoints.count && endpoints_other(&c->endpoints, which)) {
-        call->hops++;
-        make_idle(c, call, 0);
-        return;
-    }
-    call->hops = 0;
-    make_idle(c, call,
-              now + (r->wait_seconds >= 0 ? r->wait_seconds
-                                          : reply_back_off(call->failures, spread(call))));
-}
-
-/* One more answer was no use. May the call be made again? */
-static bool
-spoil(struct calls *c, struct call *call, const char *why)
-{
-    node_log(c->node, LOG_info, "ordinal %" PRIu64 ": answer %d of %" PRId64 ": %s", call->ordinal,
-             call->spoiled + 1, c->options->tries, why);
-    snprintf(c->why, sizeof(c->why), "%s", why);
-    call->failures = 0;
-    if (++call->spoiled >= c->options->tries)
-        return false;
-    node_count(c->node, METRIC_calls_failed, 1);
-    make_idle(c, call, 0);
-    return true;
-}
-
-static void
-hold(struct calls *c, struct call *call, enum calls_end end, struct reply *r,
-     struct calls_answer *a)
-{
-    if (call->state == CALL_found) {
-        list_remove(&c->found, call);
-        list_add(&c->busy, call, true);
-    }
-    call->state = CALL_held;
-    call->json = r->json;
-    call->why = xtext(r->why);
-    *a = (struct calls_answer){.own = call->own,
-                               .call = call,
-                               .end = end,
-                               .json = call->json,
-                               .why = call->why,
-                               .spoiled = call->spoiled,
-                               .tokens_in = call->tokens_in,
-                               .tokens_out = call->tokens_out,
-                               .usd = (double)call->money / (double)PRICE_USD};
-}
-
-/* What the answer says of the server. */
-static void
-learn(struct calls *c, const struct call *call, const struct reply *r, bool timed_out)
-{
-    int which = call->endpoint;
-    struct endpoint *p, before;
-
-    if (which < 0)
-        return; /* it is no longer one of ours */
-    p = &c->endpoints.at[which];
-    before = *p;
-    endpoint_answered(&c->endpoints, which, r, timed_out, call->sent_at, node_now(c->node));
-    c->key_refused = r->outcome == REPLY_refused || (c->key_refused && r->outcome == REPLY_again);
-    if (p->refused && !before.refused)
-        node_log(c->node, LOG_error, "the server refuses: %s; waiting until it is mended (%s)",
-                 r->why, p->url);
-    if (before.refused && !p->refused)
-        node_log(c->node, LOG_info, "the server answers again (%s)", p->url);
-    if (p->downs && !before.downs && c->endpoints.count > 1)
-        node_log(c->node, LOG_warning, "%s: %s; the other servers get its calls", p->url, r->why);
-    if (before.downs && !p->downs && c->endpoints.count > 1)
-        node_log(c->node, LOG_info, "%s answers again", p->url);
-}
-
-/* What an answer is to its call. True: the call ended, and *a says how. */
-static bool
-use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struct calls_answer *a)
-{
-    struct call *call = got->own;
-    double used = (double)(r->tokens_in + r->tokens_out);
-
-    settle(c, call, got, r);
-    call->tokens_in += r->tokens_in;
-    call->tokens_out += r->tokens_out;
-    if (r->why[0])
-        snprintf(c->why, sizeof(c->why), "%s", r->why);
-    if (used > 0)
-        rate_give_back(&c->tokens, c->options->tpm, call->charged - used);
-    if (r->outcome == REPLY_again || r->outcome == REPLY_refused)
-        node_count(c->node, METRIC_calls_failed, 1);
-    switch (r->outcome) {
-    case REPLY_json:
-        hold(c, call, CALLS_answered, r, a);
-        return true;
-    case REPLY_again:
-        try_later(c, call, r);
-        return false;
-    case REPLY_refused:
-        call->avoid = call->endpoint;
-        make_idle(c, call, 0); /* the server says when */
-        return false;
-    case REPLY_spoiled:
-        if (spoil(c, call, r->why))
-            return false;
-        hold(c, call, CALLS_given_up, r, a);
-        return true;
-    case REPLY_unsupported:
-        hold(c, call, CALLS_unsupported, r, a);
-        return true;
-    case REPLY_too_long:
-        hold(c, call, CALLS_too_long, r, a);
-        return true;
-    }
-    return false;
-}
-
-/* The next call that the cache answered. A damaged row is none. */
-static bool
-next_found(struct calls *c, struct calls_answer *a)
-{
-    struct call *call;
-    struct reply reply;
-
-    while ((call = c->found.first)) {
-        if (purse_estimates(c->purse)) {
-            reply = (struct reply){.outcome = REPLY_spoiled};
-            snprintf(reply.why, sizeof(reply.why), "%s", estimate_why);
-            hold(c, call, CALLS_given_up, &reply, a);
-            return true;
-        }
-        reply_body(buffer_span(&call->answer), &reply);
-        if (reply.outcome == REPLY_json) {
-            hold(c, call, CALLS_answered, &reply, a);
-            return true;
-        }
-        purse_forget(c->purse, &call->key);
-        call->cached = false;
-        list_remove(&c->found, call);
-        list_add(&c->idle, call, true);
-        call->state = CALL_idle;
-    }
-    return false;
-}
-
-bool
-calls_next(struct calls *c, struct calls_answer *a)
-{
-    struct http_answer got;
-    struct reply reply;
-
-    if (next_found(c, a))
-        return true;
-    while (http_next(c->http, &got)) {
-        struct call *call = got.own;
-        reply_read(&got, &reply);
-        learn(c, call, &reply, got.timed_out);
-        if (!use_reply(c, &got, &reply, a))
-            continue;
-        if (a->end == CALLS_answered && call->keyed) {
-            buffer_clear(&call->answer);
-            buffer_add(&call->answer, got.body.at, got.body.length);
-        }
-        return true;
-    }
-    return false;
-}
-
-void
-calls_done(struct calls *c, struct calls_answer *a)
-{
-    struct call *call = a->call;
-
-    assert(call && call->state == CALL_held);
-    if (a->end == CALLS_answered && call->keyed && !call->blamed && !call->cached)
-        purse_keep(c->purse, &call->key, call->ordinal, buffer_span(&call->answer),
-                   call->tokens_in, call->tokens_out, call->money);
-    node_count(c->node, call->cached ? METRIC_calls_cached : METRIC_calls, 1);
-    if (!call->cached && !purse_estimates(c->purse))
-        node_urgent(c->node);
-    call_free(&c->busy, call);
-    a->call = NULL;
-}
-
-bool
-calls_again(struct calls *c, struct calls_answer *a, struct span body, const char *why)
-{
-    struct call *call = a->call;
-
-    assert(call && call->state == CALL_held && a->end == CALLS_answered);
-    call->blamed = true;
-    if (call->cached)
-        purse_forget(c->purse, &call->key);
-    call->cached = false;
-    if (!spoil(c, call, why))
-        return false;
-    call->blamed = false;
-    json_decref(call->json);
-    call->json = NULL;
-    free(call->why);
-    call->why = NULL;
-    if (body.length) {
-        write_body(c, body, &call->body);
-        call->keyed = call->looked = false;
-    }
-    a->call = NULL;
-    return true;
 }

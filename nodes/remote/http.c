@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,11 +20,12 @@
 #include <curl/curl.h>
 
 #include "nodes/remote/http_headers.h"
+#include "nodes/remote/redact.h"
 
-#define EVENTS_MAX  64        /* taken from epoll at a time ... */
-#define ROUNDS_MAX  64        /* ... and so often in one step, lest a fast server starve the node */
-#define BUFFER_KEPT (1 << 17) /* a larger one is not kept for the next request */
-#define SECRET_MIN  8 /* bytes of a key worth hiding: "none" may well be a word of an answer */
+#define EVENTS_MAX   64  /* taken from epoll at a time ... */
+#define ROUNDS_MAX   64  /* ... and so often in one step, lest a fast server starve the node */
+#define FILES_BESIDE 256 /* that a process has open beside its connections */
+#define BUFFER_KEPT  (1 << 17) /* a larger one is not kept for the next request */
 
 struct request {
     struct http *http;
@@ -169,6 +171,19 @@ secret_free(struct http *h)
     free(h->secret);
 }
 
+/* A connection is a file. The soft limit is often 1024, and the hard one far above. */
+static void
+want_files(int connections)
+{
+    struct rlimit files;
+    rlim_t want = (rlim_t)connections + FILES_BESIDE;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= want)
+        return;
+    files.rlim_cur = files.rlim_max < want ? files.rlim_max : want;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
 void
 http_settings_change(struct http *h, const struct http_settings *s)
 {
@@ -187,6 +202,7 @@ http_settings_change(struct http *h, const struct http_settings *s)
     h->headers = headers;
     h->secret = secret;
     h->settings = *s;
+    want_files(s->connections);
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)s->connections);
 }
 
@@ -317,6 +333,7 @@ request_new(struct http *h)
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "sluice"); /* some gateways want one */
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, told_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
@@ -475,47 +492,6 @@ http_step(struct http *h, struct error *e)
 
 /* ---- answers ---- */
 
-static void
-star_out_form(char *text, size_t length, const char *form)
-{
-    size_t n = strlen(form);
-    char *at = text;
-
-    while ((at = memmem(at, length - (size_t)(at - text), form, n)) != NULL)
-        memset(at, '*', n);
-}
-
-/* A server that echoes the key must not get it into a log or a store; some write / as \/. */
-static void
-star_out(char *text, size_t length, const char *secret)
-{
-    char *form, *to;
-
-    if (strlen(secret) < SECRET_MIN || !length)
-        return;
-    star_out_form(text, length, secret);
-    if (!strchr(secret, '/'))
-        return;
-    to = form = xalloc(2 * strlen(secret) + 1);
-    for (const char *at = secret; *at; *to++ = *at++)
-        if (*at == '/')
-            *to++ = '\\';
-    star_out_form(text, length, form);
-    explicit_bzero(form, strlen(form));
-    free(form);
-}
-
-/* A value that was cut may end in the beginning of the key. */
-static void
-star_out_cut(char *value, size_t room, const char *secret)
-{
-    size_t length = strlen(value), n = strlen(secret);
-
-    star_out(value, length, secret);
-    if (length + 1 == room && n >= SECRET_MIN)
-        memset(value + length - (n < length ? n : length), '*', n < length ? n : length);
-}
-
 /* Faults that trying again does not pass: the server is not who it says, or the URL is no URL. */
 static bool
 is_broken(const struct request *r, CURLcode code)
@@ -586,11 +562,11 @@ http_next(struct http *h, struct http_answer *a)
         a->status = (int)status;
     a->open_ended = is_open_ended(r);
     http_headers_read(r->easy, a);
-    star_out_cut(a->location, sizeof(a->location), h->secret);
-    star_out_cut(a->failure, sizeof(a->failure), h->secret);
+    redact_cut(a->location, sizeof(a->location), h->secret);
+    redact_cut(a->failure, sizeof(a->failure), h->secret);
     if (r->too_big)
         buffer_clear(&r->got);
-    star_out(r->got.at, r->got.length, h->secret);
+    redact(r->got.at, r->got.length, h->secret);
     a->body = buffer_span(&r->got);
     h->handed = r;
     h->flying--;

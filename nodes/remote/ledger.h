@@ -35,7 +35,7 @@ struct amount {
 struct ledger_sums {
     struct amount spent; /* what answers cost, `lost` included */
     struct amount aside; /* for calls in flight */
-    struct amount lost;  /* set aside for calls whose answer never came: kills, broken connections */
+    struct amount lost;  /* set aside for calls whose answer never came: kills, lost connections */
     int64_t calls;       /* answered */
 };
 

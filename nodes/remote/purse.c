@@ -207,6 +207,8 @@ cache_again(struct purse *p, struct error *e)
     int rc = 0;
 
     if (o->cache_bytes == 0 || (p->folder && strcmp(p->folder, folder) != 0)) {
+        if (p->cache)
+            cache_flush(p->cache, CACHE_BYTES_MAX, NULL);
         cache_close(p->cache);
         p->cache = NULL;
     }
@@ -274,9 +276,8 @@ purse_close(struct purse *p)
     free(p);
 }
 
-/* A live option changed. A price table that cannot be read any more leaves the prices as they were. */
-int
-purse_changed(struct purse *p, struct error *e)
+void
+purse_changed(struct purse *p)
 {
     struct price before = p->price;
     struct error why;
@@ -285,7 +286,8 @@ purse_changed(struct purse *p, struct error *e)
         p->price = before;
         node_log(p->node, LOG_error, "the prices stay as they were: %s", why.text);
     }
-    return cache_again(p, e);
+    if (cache_again(p, &why) != 0)
+        node_log(p->node, LOG_error, "no answer is kept or looked up: %s", why.text);
 }
 
 /* ---- the cache ---- */
@@ -464,6 +466,8 @@ purse_words(const struct purse *p, char *text, size_t room)
     char sum[120];
 
     text[0] = 0;
+    if (!has_budget(p) && p->price.known && s->spent.money > 0)
+        snprintf(text, room, "%.4f USD spent", (double)s->spent.money / (double)PRICE_USD);
     if (!has_budget(p))
         return;
     if (usd)

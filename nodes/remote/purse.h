@@ -48,7 +48,9 @@ int purse_check(struct check *c, const struct remote_options *o, const char *mod
 struct purse *purse_open(struct node *n, const struct remote_options *o, const char *model,
                          struct error *e);
 void purse_close(struct purse *p); /* NULL: nothing */
-int purse_changed(struct purse *p, struct error *e);
+/* A live option changed. What cannot be read or opened any more is logged, and the stream goes on:
+ * at the old prices, without a cache. */
+void purse_changed(struct purse *p);
 
 /* A round of purse_reserve() begins. */
 void purse_begin(struct purse *p);
@@ -90,7 +92,8 @@ void purse_count(struct purse *p, const struct cache_key *key, uint64_t bytes, u
 /* Was the last call that asked for money refused it? */
 bool purse_empty(const struct purse *p);
 /* "over budget: 1.2 of 1.25 USD are spent ..." when nobody's answer can change it any more, which
- * pauses the stream; while calls of any replica fly: how much is set aside. "" without a budget. */
+ * pauses the stream; while calls of any replica fly: how much is set aside. Without a budget what
+ * was spent, "" where that is nothing or has no price. */
 void purse_words(const struct purse *p, char *text, size_t room);
 
 /* Where the cache and the ledger of a node of a run are; the caller's. */

@@ -55,21 +55,21 @@ status_outcome(int status, int should_retry, const char *words, const char *code
     static const char *const setting[] = {"model_not_found",   "unsupported_parameter",
                                           "unsupported_value", "invalid_model",
                                           "invalid_api_key",   NULL};
-
-    static const char *const format[] = {"response_format", "json_schema", "structured output",
+    static const char *const format[] = {"response_format",    "json_schema", "structured output",
                                          "structured_outputs", "guided_json", "grammar", NULL};
 
-    if ((status == 400 || status == 422 || status == 500 || status == 501) &&
-        any_of(words, format))
-        return REPLY_unsupported;
     if (status == 429 && strstr(code, "insufficient_quota"))
         return REPLY_refused;
     if (status == 413 ||
         ((status == 400 || status == 422) && (any_of(code, too_long) || any_of(words, too_long))))
         return REPLY_too_long;
-    if (should_retry == 1 || status == 408 || status == 409 || status == 429)
+    if ((status == 400 || status == 422 || status == 501) && any_of(words, format))
+        return REPLY_unsupported;
+    if (status == 500 && strstr(words, "response_format")) /* other words may pass */
+        return REPLY_unsupported;
+    if (should_retry == 1)
         return REPLY_again;
-    if (status >= 500)
+    if (status == 408 || status == 409 || status == 429 || status >= 500)
         return should_retry == 0 ? REPLY_refused : REPLY_again;
     if ((status == 400 || status == 422) && !any_of(code, setting))
         return REPLY_spoiled;

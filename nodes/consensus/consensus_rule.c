@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nodes/consensus.h"
+#include "nodes/consensus/consensus.h"
 
 #define RULES "all, any, majority, weighted, first_error_match, mean or mean>=T"
 
@@ -226,6 +226,9 @@ consensus_judge(const struct consensus_how *h, const struct consensus_votes *in,
         out->ties[j] = tie;
         out->agree[j] = (uint32_t)c.yes;
         out->counted[j] = (uint32_t)c.given;
+        out->agreement[j] = c.given == 0 ? 0
+                            : 2 * c.yes > c.given ? (float)c.yes / (float)c.given
+                                                  : (float)(c.given - c.yes) / (float)c.given;
         out->means[j] = c.given > 0 ? (float)(c.sum / c.given) : 0;
         out->tied += tie;
     }

@@ -1,6 +1,6 @@
 /* openers: a fixed list at the beginnings of sentences; nothing is searched for elsewhere, so the
  * time is linear in the text. */
-#include "nodes/openers.h"
+#include "nodes/segmenter/openers.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -11,7 +11,7 @@ static const struct {
 } openers[] = {
 #define LEAD(text)
 #define OPENER(kind, text) {text, STEP_##kind},
-#include "nodes/openers.def"
+#include "nodes/segmenter/openers.def"
 #undef LEAD
 #undef OPENER
 };
@@ -19,7 +19,7 @@ static const struct {
 static const char *const leads[] = {
 #define LEAD(text) text,
 #define OPENER(kind, text)
-#include "nodes/openers.def"
+#include "nodes/segmenter/openers.def"
 #undef LEAD
 #undef OPENER
 };

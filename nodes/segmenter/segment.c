@@ -1,5 +1,5 @@
 /* segment: raw cuts by method first, then one pass that joins and one that splits. */
-#include "nodes/segment.h"
+#include "nodes/segmenter/segment.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "nodes/openers.h"
-#include "nodes/sat.h"
+#include "nodes/segmenter/openers.h"
+#include "nodes/segmenter/sat.h"
 
 struct segment_markers {
     int                  count;

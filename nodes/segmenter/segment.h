@@ -22,7 +22,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "nodes/verbatim.h"
+#include "nodes/segmenter/verbatim.h"
 
 #define SEGMENT_PATTERNS_MAX 64
 /* The smallest bytes_max that leaves room to cut between characters. */

@@ -25,6 +25,7 @@
 
 #define SAT_BLOCK_MAX  510      /* tokens of a chunk, without <s> and </s> */
 #define SAT_LENGTH_MAX 100000   /* max_length */
+#define SAT_TOKENS_MAX (1 << 20) /* of a text */
 
 enum sat_weighting { SAT_uniform, SAT_hat };
 enum sat_paragraphs { SAT_paragraphs_off, SAT_paragraphs_split, SAT_paragraphs_whole };
@@ -60,8 +61,13 @@ void sat_close(struct sat *s);
 double sat_threshold(const char *dir, int64_t labels, int64_t lookahead);
 
 /* Append the end of every piece, uint64_t each, ascending; the last is text.length. An empty text
- * has none. -> ERROR_input: not UTF-8, or too long. */
+ * has none. -> ERROR_input: not UTF-8; ERROR_limit: more than SAT_TOKENS_MAX tokens. */
 int sat_cut(struct sat *s, struct span text, struct buffer *ends, struct error *e);
+
+/* The same in slices, for a caller with other things to do: begin, then read until it says that
+ * nothing is left, then sat_cut of the same text (the same bytes in memory), which reads no more. */
+int  sat_begin(struct sat *s, struct span text, struct error *e);
+bool sat_read(struct sat *s);
 
 /* Tokens of the texts so far, and tokens read: those of overlapping chunks and each <s> and </s>
  * are read too, and are what it costs. */

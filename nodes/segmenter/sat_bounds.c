@@ -1,6 +1,6 @@
 /* sat_bounds: thresholds, and the best path of pieces with lengths (wtpsplit, utils/constraints.py
  * and utils/priors.py). */
-#include "nodes/sat_bounds.h"
+#include "nodes/segmenter/sat_bounds.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -14,8 +14,8 @@
  * does (arXiv 2501.07301: judge and Monte Carlo estimation must agree on where the first error is).
  * A voter's first error is its first no; it is known where the voter gave a score to every step up
  * to it, or to every step and each a yes. Where those voters are fewer than the quorum, or their
- * first errors differ, all steps are unknown. Else steps before it are correct, it is incorrect, and
- * steps after it unknown (there the steps after the first error are taken away). */
+ * first errors differ, all steps are unknown. Else steps before it are correct, it is incorrect,
+ * and steps after it unknown (there the steps after the first error are taken away). */
 #ifndef NODES_CONSENSUS_H
 #define NODES_CONSENSUS_H
 
@@ -61,6 +61,7 @@ struct consensus_labels {
     uint8_t  *ties;     /* 1: yes and no were level under a rule that counts them */
     uint32_t *agree;    /* voters that said yes */
     uint32_t *counted;  /* voters that gave a score */
+    float    *agreement; /* share of those on the larger side, 0.5 to 1; 0: none */
     float    *means;    /* of their scores, added in double in voter-id order; 0: none */
     int64_t   tied;     /* how many ties */
 };

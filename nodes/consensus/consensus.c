@@ -1,6 +1,6 @@
 /* consensus: joins the steps of a rollout with every vote on them and labels each step. How far the
  * voters agree is counted on the way and told to `sluice status`. */
-#include "nodes/consensus.h"
+#include "nodes/consensus/consensus.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "graph/node.h"
-#include "nodes/agreement.h"
+#include "nodes/consensus/agreement.h"
 
 /* Of the store: struct agreement, then the voters' ids, each with its 0. */
 #define KEY_AGREEMENT "agreement"
@@ -302,6 +302,7 @@ label_steps(struct node *n, struct consensus *s, const struct consensus_votes *v
     struct consensus_labels l = {.labels = arena_take(&s->arena, steps + 1),
                                  .ties = arena_take(&s->arena, steps + 1),
                                  .agree = arena_take(&s->arena, sizeof(uint32_t) * steps + 1),
+                                 .agreement = arena_take(&s->arena, sizeof(float) * steps + 1),
                                  .counted = arena_take(&s->arena, sizeof(uint32_t) * steps + 1),
                                  .means = arena_take(&s->arena, sizeof(float) * steps + 1)};
 
@@ -310,6 +311,7 @@ label_steps(struct node *n, struct consensus *s, const struct consensus_votes *v
     out->agree = (struct u32s){votes->steps, l.agree};
     out->counted = (struct u32s){votes->steps, l.counted};
     out->means = (struct f32s){votes->steps, l.means};
+    out->agreement = (struct f32s){votes->steps, l.agreement};
     if (l.tied > 0)
         out->ties = (struct u8s){votes->steps, l.ties};
     for (int64_t j = 0; j < votes->steps; j++)

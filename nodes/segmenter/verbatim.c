@@ -1,6 +1,6 @@
 /* verbatim: one walk over the text; whatever is searched for and not found is remembered, so that no
  * stretch is searched twice for the same thing. */
-#include "nodes/verbatim.h"
+#include "nodes/segmenter/verbatim.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
 
 #include "graph/node.h"
 #include "kernels/threads.h"
-#include "nodes/openers.h"
+#include "nodes/segmenter/openers.h"
 #include "nodes/origin.h"
-#include "nodes/sat.h"
-#include "nodes/segment.h"
+#include "nodes/segmenter/sat.h"
+#include "nodes/segmenter/segment.h"
 #include "nodes/spans.h"
 
 #define UNITS_IN_HAND 64 /* waiting for the model */
@@ -39,6 +39,7 @@ struct segmenter {
     struct buffer  ends, kinds, body;
     struct unit   *units[UNITS_IN_HAND];    /* a ring, in order of arrival */
     int            first, count;
+    bool           reading;                 /* the first of them is at the model */
 };
 
 static const char *const method_names[] = {"line", "paragraph", "sentence", "marker", "given", "sat",
@@ -318,7 +319,7 @@ segmenter_take(struct node *n, struct unit *u, struct error *e)
     return 0;
 }
 
-/* One response at a time, so that signals and heartbeats come between. */
+/* A slice of the first response: signals, status and heartbeats come between. */
 static int
 segmenter_pump(struct node *n, struct error *e)
 {
@@ -329,16 +330,25 @@ segmenter_pump(struct node *n, struct error *e)
 
     if (s->count == 0)
         return PUMP_IDLE;
-    s->first = (s->first + 1) % UNITS_IN_HAND;
-    s->count--;
+    node_why(n, "computing: %d responses in hand", s->count);
+    if (s->reading && sat_read(s->sat))
+        return PUMP_AGAIN;
     arena_clear(&s->arena);
     rc = message_read(MESSAGE_rollout, u->inputs[0].body, &rollout, &s->arena, e);
     if (rc != 0)
         return rc;  /* it was read before */
-    answer(n, u, &rollout);
-    if (s->count > 0)
-        node_why(n, "computing: %d responses in hand", s->count);
-    else
+    if (!s->reading) {
+        struct error why;
+
+        s->reading = sat_begin(s->sat, rollout.response, &why) == 0;
+        if (s->reading)
+            return PUMP_AGAIN;
+    }
+    answer(n, u, &rollout);     /* where it could not begin, it says so again */
+    s->reading = false;
+    s->first = (s->first + 1) % UNITS_IN_HAND;
+    s->count--;
+    if (s->count == 0)
         node_why(n, NULL);
     return s->count > 0 ? PUMP_AGAIN : PUMP_IDLE;
 }

@@ -1,5 +1,5 @@
 /* sat: text to tokens to chunks to logits to characters; where they are cut is sat_bounds. */
-#include "nodes/sat.h"
+#include "nodes/segmenter/sat.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,9 +10,15 @@
 #include "kernels/threads.h"
 #include "kernels/tokenizer.h"
 #include "kernels/unicode.h"
-#include "nodes/sat_bounds.h"
+#include "nodes/segmenter/sat_bounds.h"
 
-#define BATCH_TOKENS 2048 /* chunks are read together up to so many */
+#define BATCH_TOKENS 512 /* chunks are read together up to so many, one at least */
+
+/* Chunks of one text. Chunk i holds tokens [start, start + block). */
+struct chunks {
+    int64_t total, block, stride, count;
+    int64_t next; /* to be read */
+};
 
 struct sat {
     struct sat_options options;
@@ -22,6 +28,9 @@ struct sat {
     struct threads   *threads;
     int32_t first, last;        /* <s> and </s> */
     int64_t tokens_seen, tokens_read;
+    bool begun;                 /* a text is at hand ... */
+    struct span at_hand;        /* ... this one */
+    struct chunks chunks;
     struct tokens tokens;
     struct buffer seen;         /* the text as the model sees it */
     /* by character of the text */
@@ -40,9 +49,13 @@ struct sat {
 double
 sat_threshold(const char *dir, int64_t labels, int64_t lookahead)
 {
-    const char *slash = strrchr(dir, '/');
+    size_t end = strlen(dir), from;
 
-    if (labels == 1 || strstr(slash ? slash : dir, "-sm"))
+    while (end > 0 && dir[end - 1] == '/')
+        end--;
+    for (from = end; from > 0 && dir[from - 1] != '/'; from--)
+        ;
+    if (labels == 1 || memmem(dir + from, end - from, "-sm", 3))
         return 0.25;
     return lookahead >= 0 ? 0.025 : 0.01;
 }
@@ -221,16 +234,13 @@ weight_of(enum sat_weighting weighting, int64_t k, int64_t b)
     return 1.0f - (float)(x < 0 ? -x : x);
 }
 
-/* Chunks of one text. Chunk i holds tokens [start, start + length). */
-struct chunks {
-    int64_t total, block, stride, count;
-};
-
 static struct chunks
 chunks_of(const struct sat *s)
 {
     struct chunks c = {.total = s->tokens.count, .stride = s->options.stride};
 
+    if (c.total == 0)
+        return c;
     c.block = s->options.block < c.total ? s->options.block : c.total;
     c.count = (c.total - c.block + c.stride - 1) / c.stride + 1;
     return c;
@@ -306,35 +316,73 @@ sigmoid(float x)
     return 1.0f / (1.0f + e[0]);
 }
 
-/* The probability of a cut after each character. */
+/* The tokens of the text as seen, and room for what is read of them. */
 static int
-read_text(struct sat *s, struct error *e)
+tokenise(struct sat *s, struct error *e)
 {
     int rc = tokenizer_encode(s->tokenizer, buffer_span(&s->seen), TOKENIZER_SPECIAL, &s->tokens, e);
-    struct chunks c;
-    int64_t step;
 
-    if (rc || s->tokens.count == 0)
+    if (rc)
         return rc;
+    if (s->tokens.count > SAT_TOKENS_MAX)
+        return error_set(e, ERROR_limit, "a text of %" PRId64 " tokens; at most %d", s->tokens.count,
+                         SAT_TOKENS_MAX);
     if (s->tokens.count > s->token_room) {
         s->token_room = 2 * s->tokens.count;
         s->sums = xresize(s->sums, (size_t)s->token_room * sizeof(*s->sums));
         s->weights = xresize(s->weights, (size_t)s->token_room * sizeof(*s->weights));
     }
-    memset(s->sums, 0, (size_t)s->tokens.count * sizeof(*s->sums));
-    memset(s->weights, 0, (size_t)s->tokens.count * sizeof(*s->weights));
+    if (s->tokens.count) {
+        memset(s->sums, 0, (size_t)s->tokens.count * sizeof(*s->sums));
+        memset(s->weights, 0, (size_t)s->tokens.count * sizeof(*s->weights));
+    }
     s->tokens_seen += s->tokens.count;
-    c = chunks_of(s);
-    step = BATCH_TOKENS / (c.block + 2) > 0 ? BATCH_TOKENS / (c.block + 2) : 1;
-    for (int64_t i = 0; i < c.count; i += step)
-        read_chunks(s, &c, i, i + step < c.count ? i + step : c.count);
+    return 0;
+}
+
+int
+sat_begin(struct sat *s, struct span text, struct error *e)
+{
+    int rc = 0;
+
+    s->begun = false;
+    if (text.length > TOKENIZER_TEXT_MAX)
+        return error_set(e, ERROR_limit, "a text of %zu bytes; at most %d", text.length,
+                         TOKENIZER_TEXT_MAX);
+    if (!unicode_is_utf8(text))
+        return error_set(e, ERROR_input, "the text is not UTF-8");
+    s->tokens.count = 0;
+    if (spell(s, text))
+        rc = tokenise(s, e);
+    s->chunks = chunks_of(s);
+    s->at_hand = text;
+    s->begun = rc == 0;
+    return rc;
+}
+
+bool
+sat_read(struct sat *s)
+{
+    struct chunks *c = &s->chunks;
+    int64_t many = BATCH_TOKENS / (c->block + 2), to = c->next + (many > 1 ? many : 1);
+
+    to = to < c->count ? to : c->count;
+    if (c->next < to)
+        read_chunks(s, c, c->next, to);
+    c->next = to;
+    return c->next < c->count;
+}
+
+/* The probability of a cut after each character, from what was read. */
+static void
+fill_characters(struct sat *s)
+{
     for (int64_t t = 0; t < s->tokens.count; t++) {
         int64_t at = character_at(s, (size_t)s->tokens.ends[t]);
 
         if (at >= 0)
             s->p[at] = sigmoid(s->sums[t] / s->weights[t]);
     }
-    return 0;
 }
 
 /* Sentences of the characters [from, to). */
@@ -394,17 +442,16 @@ sat_cut(struct sat *s, struct span text, struct buffer *ends, struct error *e)
     struct sat_ends pieces = {0};
     uint64_t from = 0;
 
-    if (text.length > TOKENIZER_TEXT_MAX)
-        return error_set(e, ERROR_input, "a text of %zu bytes; at most %d", text.length,
-                         TOKENIZER_TEXT_MAX);
-    if (!unicode_is_utf8(text))
-        return error_set(e, ERROR_input, "the text is not UTF-8");
-    if (spell(s, text)) {
-        int rc = read_text(s, e);
+    if (!s->begun || s->at_hand.at != text.at || s->at_hand.length != text.length) {
+        int rc = sat_begin(s, text, e);
 
         if (rc)
             return rc;
     }
+    while (sat_read(s))
+        ;
+    s->begun = false;
+    fill_characters(s);
     cut_characters(s, &pieces);
     for (int64_t i = 0; i < pieces.count; i++) {
         uint64_t end = s->ends[pieces.at[i] - 1];

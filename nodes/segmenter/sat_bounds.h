@@ -3,7 +3,7 @@
 #ifndef NODES_SAT_BOUNDS_H
 #define NODES_SAT_BOUNDS_H
 
-#include "nodes/sat.h"
+#include "nodes/segmenter/sat.h"
 
 /* A text, or a paragraph of one. */
 struct sat_text {

@@ -1,5 +1,5 @@
 /* agreement: see agreement.h. */
-#include "nodes/agreement.h"
+#include "nodes/consensus/agreement.h"
 
 #include <math.h>
 #include <string.h>
