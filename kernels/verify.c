@@ -79,8 +79,8 @@ take_sign(struct span text, size_t start, struct decimal *d)
     d->text.at = text.at + at - minus;
 }
 
-/* Bytes of the separator of thousands at TEXT[at]: a comma, or LaTeX's {,} and ,\! that leave no gap;
- * 0: there is none, or not exactly three digits follow it. */
+/* Bytes of the separator of thousands at TEXT[at]: a comma, or LaTeX's {,} and ,\! that leave no
+ * gap; 0: there is none, or not exactly three digits follow it. */
 static size_t
 separator(struct span text, size_t at)
 {

@@ -5,8 +5,8 @@
  * = +5.00, 1,000 = 1000. The number is that of the last closed \boxed{}; else the first after the
  * last ####; else the last in the text. A currency sign before, and a percent sign, unit or full
  * stop after it, are ignored. No exponents: "1e5" holds the numbers 1 and 5. A thousands comma
- * (also {,} and ,\!) must be followed by three digits; the exponent of a unit (25 m^2) is not the last
- * number of a text; digits are compared as text, so length costs nothing but its bytes.
+ * (also {,} and ,\!) must be followed by three digits; the exponent of a unit (25 m^2) is not the
+ * last number of a text; digits are compared as text, so length costs nothing but its bytes.
  * math     the answers are the same mathematics: kernels/answer/answer.h.
  * choice   the gold is a letter A to J, and the response chooses it: kernels/answer/words.h.
  * hendrycks, dapo  graders that papers report with, string by string: kernels/answer/classic.h.

@@ -124,8 +124,8 @@ brace_roots(struct buffer *b)
     return ok;
 }
 
-/* \frac12 becomes \frac{1}{2}, \frac1{2} likewise. What is too short leaves the whole text as it was;
- * false where nothing follows a \frac. */
+/* \frac12 becomes \frac{1}{2}, \frac1{2} likewise. What is too short leaves the whole text as it
+ * was; false where nothing follows a \frac. */
 static bool
 brace_fractions(struct buffer *b)
 {
@@ -412,7 +412,8 @@ dapo_form(struct buffer *b)
 {
     static const char *const changed[][2] = {
         {"an ", ""}, {"a ", ""},       {".$", "$"},           {"\\$", ""},        {"\\ ", ""},
-        {" ", ""},   {"mbox", "text"}, {",\\text{and}", ","}, {"\\text{and}", ","}, {"\\text{m}", "\\text{}"},
+        {" ", ""},   {"mbox", "text"}, {",\\text{and}", ","}, {"\\text{and}", ","},
+        {"\\text{m}", "\\text{}"},
     };
     static const char *const gone[] = {
         "square",      "ways",        "integers", "dollars",     "mph",        "inches",

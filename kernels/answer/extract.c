@@ -421,7 +421,7 @@ last_expression(struct extract *x, struct span text, struct arena *arena)
     add_place(x, plain_number(run), true, false);
 }
 
-/* "Final answer: the largest n is 34": what stands behind the last "is", when that is mathematics. */
+/* "Final answer: the largest n is 34": what stands behind the last "is", if it is mathematics. */
 static struct span
 after_is(struct span sentence)
 {
@@ -434,7 +434,7 @@ after_is(struct span sentence)
     return first_start(rest) < rest.length ? rest : sentence;
 }
 
-/* The places of an announcing sentence: all of it, its first formula, what begins like mathematics. */
+/* The places of an announcing sentence: all of it, its first formula, what looks like one. */
 static void
 add_sentence(struct extract *x, struct span sentence, struct arena *arena)
 {

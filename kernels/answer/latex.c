@@ -78,8 +78,8 @@ give(struct reading *r, int kind, int value, struct span text)
 static size_t
 separator(const struct reading *r, size_t at)
 {
-    static const char *const signs[] = {"{,}", ",\\!", ",\\! ", "\\,", "\\, ", "{\\,}", "\\ ", "{, }", " {, }",
-                                        "\u202f", "\u2009"};
+    static const char *const signs[] = {"{,}", ",\\!", ",\\! ", "\\,", "\\, ", "{\\,}", "\\ ",
+                                        "{, }", " {, }", "\u202f", "\u2009"};
     size_t length = 0;
 
     for (size_t i = 0; i < COUNT(signs); i++)
@@ -352,7 +352,7 @@ read_command(struct reading *r)
         r->at = end;
         return read_command_name(r, span_of(r->text.at + start, end - start));
     }
-    r->at = start < r->text.length ? start + 1 : start;
+    r->at = start < r->text.length && !is_digit(sign) ? start + 1 : start; /* \15: a slip for 15 */
     switch (sign) {
     case '{':  r->depth++; return give(r, TOKEN_open_set, 0, span_text("{")) != NULL;
     case '}':  r->depth -= r->depth > 0; return give(r, TOKEN_close_set, 0, span_text("}")) != NULL;

@@ -86,7 +86,8 @@ same_at(struct evaluation *v, const struct expression *a, const struct expressio
     value_init(&x);
     value_init(&y);
     if (evaluate(v, a, &x) && evaluate(v, b, &y))
-        same = value_same(&x, &y) || (decimal && value_near(&x, &y, SCALAR_SHARE, SCALAR_TOLERANCE));
+        same = value_same(&x, &y) ||
+               (decimal && value_near(&x, &y, SCALAR_SHARE, SCALAR_TOLERANCE));
     value_fini(&x);
     value_fini(&y);
     return same;

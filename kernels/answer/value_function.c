@@ -190,7 +190,8 @@ wave(struct value *r, const struct value *a, bool cosine)
     value_set(r, a);
     mpfr_inits2(VALUE_BITS, s, c, sh, ch, (mpfr_ptr)0);
     mpfr_sin_cos(s, c, r->re, ROUND);
-    mpfr_sinh_cosh(sh, ch, r->im, ROUND);
+    mpfr_sinh(sh, r->im, ROUND); /* not both in one: that is slow for tiny arguments */
+    mpfr_cosh(ch, r->im, ROUND);
     mpfr_mul(r->re, cosine ? c : s, ch, ROUND);
     mpfr_mul(r->im, cosine ? s : c, sh, ROUND);
     if (cosine && !mpfr_zero_p(r->im))
