@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nodes/remote/redact.h"
+
 #define REAP_MS 5000    /* a killed process that does not end in so long is left to init */
 
 static const char *const usual_names[] = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"};
@@ -343,6 +345,29 @@ child_close(struct child *c)
     close_one(&c->input);
     close_one(&c->output);
     close_one(&c->errors);
+}
+
+static bool
+names_secret(const char *name)
+{
+    static const char *const parts[] = {"KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", NULL};
+
+    for (const char *const *part = parts; *part; part++)
+        if (strcasestr(name, *part))
+            return true;
+    return false;
+}
+
+void
+child_redact(const struct child_how *how, char *text, size_t length)
+{
+    for (int i = 0; i < how->env.count; i++) {
+        const char *name = how->env.at[i], *equals = strchr(name, '=');
+        const char *value = equals ? equals + 1 : getenv(name);
+
+        if (value && names_secret(name))
+            redact(text, length, value);
+    }
 }
 
 void

@@ -46,6 +46,10 @@ bool child_ended(struct child *c, int *status);
 /* Kills it and its group if it lives, reaps it and closes the pipes. */
 void child_close(struct child *c);
 
+/* Stars in place of the values of those variables that it was given by name and that are named like
+ * secrets, in what it wrote: before that is logged, stored or told. */
+void child_redact(const struct child_how *how, char *text, size_t length);
+
 /* A wait status in words: "exit code 3", "SIGSEGV". */
 void child_words(int status, char *text, size_t room);
 

@@ -415,6 +415,31 @@ an_export_is_the_same_cache_when_imported(void **state)
     cache_close(d);
 }
 
+/* A model may write a NUL into its answer; that one answer must not make the whole export useless. */
+static void
+an_answer_with_a_nul_is_exported_and_imported(void **state)
+{
+    static const char body[] = "{\"content\":\"a\\u0000b\"}";
+    struct folder *f = *state;
+    struct cache *c = open_it(f->cache), *d = open_it(f->other);
+    struct cache_answer a = {.model = span_text("m"), .body = span_text(body)}, found;
+    struct cache_key key = {{7}};
+    FILE *file = tmpfile();
+    struct error e = {0};
+    int64_t answers = 0;
+
+    cache_put(c, &key, &a);
+    flush(c, PLENTY);
+    assert_int_equal(cache_export(c, file, &answers, &e), 0);
+    if (cache_import(d, file, "f", PLENTY, &answers, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(answers, 1);
+    assert_true(cache_find(d, &key, &found) && span_is(found.body, body));
+    fclose(file);
+    cache_close(c);
+    cache_close(d);
+}
+
 #define HEAD "{\"sluice_cache\":1}\n"
 #define KEY  "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define ROW(K, M, T, I, U, A)                                                                      \
@@ -497,6 +522,8 @@ main(void)
         cmocka_unit_test_setup_teardown(kills_of_writers_leave_whole_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_costs_only_what_does_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_cache_is_an_error_and_no_crash, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answer_with_a_nul_is_exported_and_imported, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_export_is_the_same_cache_when_imported, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_hostile_file_is_refused_whole, setup, teardown),

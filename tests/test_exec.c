@@ -84,6 +84,11 @@ act(const char *word, json_int_t ask, json_int_t attempt)
         fprintf(stderr, "about to crash with %s\n", getenv("EXEC_SECRET") ? getenv("EXEC_SECRET") : "");
         abort();
     }
+    if (strcmp(word, "TELLS") == 0) {
+        char dead[200];
+        snprintf(dead, sizeof(dead), "\"dead\":\"denied: %s\"", getenv("EXEC_SECRET"));
+        answer(ask, dead);
+    }
     if (strcmp(word, "KILLED") == 0 && attempt == 0) {
         char *once = getenv("EXEC_ONCE");
         if (access(once, F_OK) == 0) {
@@ -526,6 +531,8 @@ a_secret_it_was_given_is_blotted_out_of_what_is_kept(void **state)
     abstains(h, "about to crash with ************", 1);
     harness_dead_text(h, 0, text, sizeof(text));
     assert_null(strstr(text, "planted-7f3a"));
+    give(h, 1, "TELLS");
+    abstains(h, "denied: ************", 2);
     harness_close(h);
     unsetenv("EXEC_SECRET");
 }

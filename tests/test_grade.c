@@ -92,6 +92,8 @@ act(const char *word, const char *answer)
             unlink(once), raise(SIGKILL);
         return puts("1"), 0;
     }
+    if (strcmp(word, "TELLS") == 0)
+        return fprintf(stderr, "denied: %s\n", getenv("grade_api_key")), 4;
     return fprintf(stderr, "what is '%s'?\n", word), 3;
 }
 
@@ -250,6 +252,23 @@ no_verdict_is_a_dead_letter_with_its_last_words(void **state)
 }
 
 static void
+a_secret_in_its_last_words_is_blotted_out(void **state)
+{
+    static const char *const words[] = {"TELLS", NULL};
+    static const char *const more[] = {"verify_env", "grade_api_key", NULL};
+    struct harness          *h;
+
+    (void)state;
+    setenv("grade_api_key", "planted-7f3a", 1);
+    write_words(words);
+    h = open_grader(more);
+    run(h);
+    has_dead(h, 0, "denied: ************");
+    harness_close(h);
+    unsetenv("grade_api_key");
+}
+
+static void
 it_has_no_network_unless_it_is_left_to_it(void **state)
 {
     static const char *const words[] = {"NET", NULL};
@@ -404,6 +423,7 @@ main(int argc, char **argv)
         cmocka_unit_test(what_it_prints_is_the_reward_in_the_order_of_the_input),
         cmocka_unit_test(limits_end_it_with_reward_zero),
         cmocka_unit_test(no_verdict_is_a_dead_letter_with_its_last_words),
+        cmocka_unit_test(a_secret_in_its_last_words_is_blotted_out),
         cmocka_unit_test(it_has_no_network_unless_it_is_left_to_it),
         cmocka_unit_test(after_a_crash_what_was_not_sent_is_graded_again),
         cmocka_unit_test(a_kill_from_outside_is_no_verdict),

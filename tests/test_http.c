@@ -208,6 +208,27 @@ the_key_goes_out_and_never_comes_back(void **state)
     line_close(&line);
 }
 
+/* A request flies while its key is changed: its answer tells of the old one. */
+static void
+a_former_key_never_comes_back_either(void **state)
+{
+    struct line line = line_open("echo", 20, 1 << 20);
+    struct http_settings s = {.secret = "sk-of-tomorrow",
+                              .timeout_seconds = 20,
+                              .connect_seconds = 2,
+                              .answer_bytes_max = 1 << 20,
+                              .connections = 4};
+    struct http_answer a;
+
+    (void)state;
+    post(&line, NULL);
+    http_settings_change(line.http, &s);
+    next(&line, &a);
+    assert_non_null(memmem(a.body.at, a.body.length, "Bearer ****", 11));
+    assert_null(memmem(a.body.at, a.body.length, "secret", 6));
+    line_close(&line);
+}
+
 /* ---- servers that misbehave ---- */
 
 #define RUDE_BYTES_MAX 65536 /* of an answer, in these tests */
@@ -524,6 +545,7 @@ main(void)
         cmocka_unit_test(what_every_answer_means),
         cmocka_unit_test(a_server_that_hangs_and_one_that_is_not_there),
         cmocka_unit_test(the_key_goes_out_and_never_comes_back),
+        cmocka_unit_test(a_former_key_never_comes_back_either),
         cmocka_unit_test(every_bad_manner_is_one_failed_call),
         cmocka_unit_test(an_answer_too_many_is_dropped),
         cmocka_unit_test(a_redirect_is_told_and_not_followed),

@@ -117,6 +117,24 @@ usage_is_read_and_never_believed_to_be_negative(void **state)
     reply_body(span_text("{\"usage\":{\"prompt_tokens\":-7,\"completion_tokens\":\"2\"}}"), &r);
     assert_true(r.tokens_in == 0 && r.tokens_out == 0);
     json_decref(r.json);
+    /* more than any model reads, or only half of it: as if it did not say, so all that was set
+     * aside is spent, and no sum and no pace is spoiled by one answer */
+    static const char *const unsaid[] = {
+        "{\"usage\":{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":2}}",
+        "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":9223372036854775807}}",
+        "{\"usage\":{\"prompt_tokens\":7}}",
+        "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2.0}}",
+        "{\"usage\":{\"prompt_tokens\":7,\"total_tokens\":3}}",
+        "{\"usage\":{\"completion_tokens\":2}}",
+    };
+    for (size_t i = 0; i < sizeof(unsaid) / sizeof(unsaid[0]); i++) {
+        reply_body(span_text(unsaid[i]), &r);
+        assert_true(r.tokens_in == 0 && r.tokens_out == 0);
+        json_decref(r.json);
+    }
+    reply_body(span_text("{\"usage\":{\"prompt_tokens\":7,\"total_tokens\":7}}"), &r);
+    assert_true(r.tokens_in == 7 && r.tokens_out == 0);
+    json_decref(r.json);
     reply_body(span_text("{\"usage\":[1]}"), &r);
     assert_true(r.tokens_in == 0 && r.outcome == REPLY_json);
     json_decref(r.json);

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -152,6 +153,30 @@ hostile_answers_cost_little(void **state)
     buffer_add(&text, "", 1);
     refuse(text.at, 1, "more than");
     buffer_free(&text);
+}
+
+/* One line that names itself 150 000 times: its numbers are read once, not once for each time. */
+static void
+a_line_that_repeats_itself_costs_little(void **state)
+{
+    struct verdict_ask ask = {FORM_all_errors, 0, 5000, false};
+    struct buffer text = {0};
+    struct arena arena = {0};
+    struct verdict v;
+    struct error e = {0};
+    clock_t began = clock();
+
+    (void)state;
+    buffer_text(&text, "Conclusion: yes\n");
+    for (int i = 0; i < 150000; i++)
+        buffer_text(&text, "Error Section Number: 2 ");
+    buffer_text(&text, "Explanation: no");
+    assert_int_equal(verdict_read(buffer_span(&text), &ask, &v, &arena, &e), 0);
+    assert_true(v.scores[1] == 0 && v.scores[0] == 1);
+    assert_true(span_is(v.reasons[1], "no"));
+    assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 5);
+    buffer_free(&text);
+    arena_free(&arena);
 }
 
 static void
@@ -394,6 +419,7 @@ main(void)
         cmocka_unit_test(a_score_that_contradicts_gives_way_to_the_label),
         cmocka_unit_test(what_is_never_guessed),
         cmocka_unit_test(hostile_answers_cost_little),
+        cmocka_unit_test(a_line_that_repeats_itself_costs_little),
         cmocka_unit_test(reasons_become_short_clean_lines),
         cmocka_unit_test(windows_name_steps_from_either_end),
         cmocka_unit_test(latex_before_the_verdict_hides_nothing),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int
 numeric(const char *response, const char *gold)
@@ -159,10 +160,27 @@ test_hostile(void **state)
     free(text);
 }
 
+/* A response that repeats itself to its end, as loops of models do, costs its length once. */
+static void
+a_box_repeated_without_end_costs_little(void **state)
+{
+    static const char one[] = "\\boxed{\\boxed{1}";
+    struct buffer text = {0};
+    clock_t began = clock();
+
+    (void)state;
+    for (int i = 0; i < 70000; i++)
+        buffer_text(&text, one);
+    assert_int_equal(verify_answer(VERIFY_math, buffer_span(&text), span_text("1")), 1);
+    assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 5);
+    buffer_free(&text);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_box_repeated_without_end_costs_little),
         cmocka_unit_test(test_extraction),
         cmocka_unit_test(test_equality),
         cmocka_unit_test(test_exact),

@@ -2,6 +2,7 @@
 #include "kernels/answer/extract_parts.h"
 
 #define GAP_MAX       10   /* bytes between boxes that make one answer */
+#define TRIED_MAX     64   /* boxes looked at from the end: a text may repeat one without end */
 #define GAP_WORDS_MAX 70   /* the same with "and", "or", "," or ";" in between */
 
 struct box {
@@ -103,15 +104,15 @@ extract_boxed(struct span text, struct span *content, struct arena *arena)
 {
     struct box boxes[EXTRACT_BOXES_MAX], before;
     size_t length = 0, at = 0, start;
-    int count = 1;
+    int count = 1, tried = 1;
     char *joined;
 
     if (!last_box(text, text.length, &boxes[0]))
         return false;
     *content = boxes[0].content;
     start = boxes[0].start;
-    while (count < EXTRACT_BOXES_MAX && last_box(text, start, &before) && before.end <= start &&
-           joins(part(text, before.end, start))) {
+    while (count < EXTRACT_BOXES_MAX && tried++ < TRIED_MAX && last_box(text, start, &before) &&
+           before.end <= start && joins(part(text, before.end, start))) {
         start = before.start;
         if (!same_text(before.content, boxes[count - 1].content))
             boxes[count++] = before;

@@ -13,6 +13,7 @@
 #define ERRORS_BYTES_MAX 2000
 
 struct probe {
+    const struct child_how *how;
     struct child     child;
     enum talk_format format;
     struct buffer    greeting, said, errors;
@@ -137,12 +138,14 @@ listen_for(struct probe *p, const struct talk_self *self, double seconds, struct
 
     while (rc == 1) {
         if (message(p, &m)) {
+            child_redact(p->how, p->said.at, p->said.length);
             rc = talk_answer(p->format, self->ports, m, &kept, &a, e);
             if (rc == 0 && !a.ready)
                 rc = error_set(e, ERROR_input, "it does not say that it is ready");
             if (rc != 0)
                 rc = error_set(e, ERROR_remote, "its program wrote what is no {\"ready\": 1}: %.300s", e->text);
         } else if (p->ended) {
+            child_redact(p->how, p->errors.at, p->errors.length);
             last_line(&p->errors, words);
             child_words(p->status, end, sizeof(end));
             rc = error_set(e, ERROR_remote, "its program ended (%s)%s%s", end, words[0] ? ": " : "", words);
@@ -161,7 +164,7 @@ int
 program_probe(const struct child_how *how, enum talk_format format, const struct talk_self *self,
               double seconds, struct buffer *told, struct error *e)
 {
-    struct probe p = {.format = format};
+    struct probe p = {.how = how, .format = format};
     struct error own = {0};
     double       began = now();
     void       (*old)(int) = signal(SIGPIPE, SIG_IGN);

@@ -13,6 +13,7 @@
 #define READ_BYTES   (256 << 10)    /* read at a time */
 #define READS_MAX    64             /* of one pump: the node has more to do */
 #define ERRORS_BYTES (64 << 10)     /* of standard error read in one pump */
+#define SECRET_BYTES 4096           /* of a line beyond what is logged, lest a secret is cut before it is known */
 #define HEADER       4              /* bytes before a framed message */
 
 enum { TAG_input, TAG_output, TAG_errors, TAG_end };
@@ -46,26 +47,6 @@ program_fini(struct program *p)
 
 /* ---- standard error into the log ---- */
 
-static bool
-is_secret(const char *name)
-{
-    return strstr(name, "KEY") || strstr(name, "TOKEN") || strstr(name, "SECRET");
-}
-
-/* The values of variables that are named like secrets never reach a log. */
-static void
-redact(const struct program *p, char *text)
-{
-    for (int i = 0; i < p->how.child.env.count; i++) {
-        const char *name = p->how.child.env.at[i], *equals = strchr(name, '=');
-        const char *value = equals ? equals + 1 : getenv(name);
-        size_t      length = value ? strlen(value) : 0;
-
-        for (char *at = text; length >= 4 && is_secret(name) && (at = strstr(at, value)) != NULL;)
-            memset(at, '*', length);
-    }
-}
-
 static void
 log_line(struct program *p)
 {
@@ -75,9 +56,9 @@ log_line(struct program *p)
     p->tokens_at = now;
     if (p->tokens > PROGRAM_LOG_BURST)
         p->tokens = PROGRAM_LOG_BURST;
+    child_redact(&p->how.child, p->line.at, p->line.length);
     snprintf(p->last_line, sizeof(p->last_line), "%.*s", (int)p->line.length,
              p->line.at ? p->line.at : "");
-    redact(p, p->last_line);
     buffer_clear(&p->line);
     if (!p->last_line[0])
         return;
@@ -99,7 +80,7 @@ errors_add(struct program *p, const char *text, size_t length)
     for (size_t i = 0; i < length; i++) {
         if (text[i] == '\n')
             log_line(p);
-        else if (p->line.length < PROGRAM_LOG_BYTES)
+        else if (p->line.length < PROGRAM_LOG_BYTES + SECRET_BYTES)
             buffer_add(&p->line, text[i] ? text + i : "?", 1);
     }
 }
@@ -390,8 +371,10 @@ program_take(struct program *p, struct span *message)
 
     if (p->phase == PROGRAM_down || p->ended || p->in.length == p->taken)
         return false;
-    if (p->how.framed ? take_framed(p, message) : take_line(p, message))
+    if (p->how.framed ? take_framed(p, message) : take_line(p, message)) {
+        child_redact(&p->how.child, p->in.at + (message->at - p->in.at), message->length);
         return true;
+    }
     if (dead && !p->ended)      /* half a message: nothing follows it */
         p->taken = p->in.length;
     return false;

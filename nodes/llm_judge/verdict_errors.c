@@ -149,10 +149,9 @@ static int
 add_error(int64_t number, struct span reason, const struct verdict_ask *ask, struct verdict *out,
           struct error *e)
 {
-    int64_t index = number - 1;
-    int rc = verdict_place(&index, 1, ask, false, e);
+    int64_t index = number - 1 - ask->first;
 
-    if (rc != 0)
+    if (index < 0 || index >= ask->count)
         return error_set(e, ERROR_input, "the verdict names section %" PRId64 " of %" PRId64,
                          number, ask->first + ask->count);
     out->scores[index] = 0;
@@ -216,18 +215,22 @@ read_numbers(const char *at, const char *end, const struct verdict_ask *ask, str
     return rc;
 }
 
-/* Lines from `at` on: numbers and explanations. How many lines had numbers goes to *found. */
+/* Lines from `at` on: numbers and explanations. How many lines had numbers goes to *found. A line's
+ * numbers are read once, however often the line names them: an answer may be one line of 4 MiB. */
 static int
 read_lines(const char *at, const char *end, const struct verdict_ask *ask, struct verdict *out,
            struct arena *arena, int64_t *found, struct error *e)
 {
     static const char number[] = "error section number", why[] = "explanation";
+    const char *line = at; /* where the line ends whose numbers were read */
     int64_t last = -1;
     int rc = 0;
 
     for (; rc == 0 && at < end; at++) {
-        if (starts(at, end, number)) {
+        if (at >= line && starts(at, end, number)) {
             at += sizeof(number) - 1;
+            line = memchr(at, '\n', (size_t)(end - at));
+            line = line ? line : end;
             rc = read_numbers(at, end, ask, out, &last, e);
             ++*found;
         } else if (last >= 0 && starts(at, end, why)) {

@@ -301,6 +301,7 @@ no_verdict(struct grader *g, struct job *j, const char *what)
     char  words[GRADE_WORDS_MAX];
     char *why = arena_take(&j->line->arena, GRADE_WORDS_MAX + 200);
 
+    child_redact(&g->how.child, j->errors.at, j->errors.length);
     last_words(&j->errors, words);
     snprintf(why, GRADE_WORDS_MAX + 200, "verify: the program gave no verdict (%s)%s%s", what,
              words[0] ? ": " : "", words);

@@ -139,7 +139,10 @@ answer_of(const json_t *row, struct cache_key *key, struct cache_answer *a)
         return "'time', 'tokens_in' and 'tokens_out' are whole numbers of at least 0";
     if (!json_is_number(usd) || !(json_number_value(usd) >= 0 && json_number_value(usd) <= USD_MAX))
         return "'usd' is not an amount of money";
-    body = json_is_string(answer) ? json_loads(json_string_value(answer), 0, NULL) : NULL;
+    /* With the same tolerance as the judge that used it: text of a model may hold "\\u0000". */
+    body = json_is_string(answer) ? json_loadb(json_string_value(answer),
+                                               json_string_length(answer), JSON_ALLOW_NUL, NULL)
+                                  : NULL;
     if (!json_is_object(body)) {
         json_decref(body);
         return "'answer' is not the text of a JSON object";

@@ -126,7 +126,9 @@ static bool
 use_reply(struct calls *c, const struct http_answer *got, struct reply *r, struct calls_answer *a)
 {
     struct call *call = got->own;
-    double used = (double)(r->tokens_in + r->tokens_out);
+    /* More than it may have used would stop the pace for as long as the server likes. */
+    double used = fmin((double)(r->tokens_in + r->tokens_out),
+                       (double)(call->tokens_in_most + call->tokens_out_most));
 
     settle(c, call, got, r);
     call->tokens_in += r->tokens_in;

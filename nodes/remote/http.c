@@ -46,6 +46,7 @@ struct http {
     double due, armed; /* when libcurl and the timer want to be woken; INFINITY: never */
     struct http_settings settings; /* its texts are not kept */
     char *secret, *ca_file;
+    char *former; /* the secret before: requests in flight went out with it, and may come back */
     struct curl_slist *headers; /* of every request from now on */
     struct curl_slist **worn;   /* of earlier settings: requests in flight read them */
     int worn_count;
@@ -164,11 +165,11 @@ headers_free(struct curl_slist *list)
 }
 
 static void
-secret_free(struct http *h)
+secret_free(char *secret)
 {
-    if (h->secret)
-        explicit_bzero(h->secret, strlen(h->secret));
-    free(h->secret);
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
 }
 
 /* A connection is a file. The soft limit is often 1024, and the hard one far above. */
@@ -196,7 +197,12 @@ http_settings_change(struct http *h, const struct http_settings *s)
         h->worn = xresize(h->worn, (size_t)(h->worn_count + 1) * sizeof(*h->worn));
         h->worn[h->worn_count++] = h->headers;
     }
-    secret_free(h);
+    if (h->secret && strcmp(h->secret, secret) != 0) {
+        secret_free(h->former);
+        h->former = h->secret;
+    } else {
+        secret_free(h->secret);
+    }
     free(h->ca_file);
     h->ca_file = s->ca_file && s->ca_file[0] ? xtext(s->ca_file) : NULL;
     h->headers = headers;
@@ -300,7 +306,8 @@ http_close(struct http *h)
         headers_free(h->worn[--h->worn_count]);
     free(h->worn);
     headers_free(h->headers);
-    secret_free(h);
+    secret_free(h->secret);
+    secret_free(h->former);
     free(h->ca_file);
     free(h);
 }
@@ -562,11 +569,14 @@ http_next(struct http *h, struct http_answer *a)
         a->status = (int)status;
     a->open_ended = is_open_ended(r);
     http_headers_read(r->easy, a);
-    redact_cut(a->location, sizeof(a->location), h->secret);
-    redact_cut(a->failure, sizeof(a->failure), h->secret);
     if (r->too_big)
         buffer_clear(&r->got);
-    redact(r->got.at, r->got.length, h->secret);
+    for (int i = 0; i < 2; i++) {
+        const char *secret = i == 0 ? h->secret : h->former ?: "";
+        redact_cut(a->location, sizeof(a->location), secret);
+        redact_cut(a->failure, sizeof(a->failure), secret);
+        redact(r->got.at, r->got.length, secret);
+    }
     a->body = buffer_span(&r->got);
     h->handed = r;
     h->flying--;

@@ -211,11 +211,30 @@ field_of_ours(const json_t *fields)
     return NULL;
 }
 
+/* Fields that say how much an answer may be: what is set aside of a budget is reckoned by them, so
+ * one that takes the bound away, or that cannot be reckoned with, is refused. */
+static const char *
+field_out_of_bounds(const json_t *fields)
+{
+    static const struct {
+        const char *name;
+        json_int_t most;
+    } rows[] = {{"max_tokens", 1000000}, {"max_completion_tokens", 1000000}, {"n", 128}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const json_t *value = json_object_get(fields, rows[i].name);
+        json_int_t v = json_integer_value(value);
+        if (value && !(json_is_integer(value) && v >= 1 && v <= rows[i].most))
+            return rows[i].name;
+    }
+    return NULL;
+}
+
 int
 remote_body(const struct remote_options *o, json_t **fields, struct error *e)
 {
     json_error_t why;
-    const char *ours = NULL;
+    const char *ours = NULL, *bad = NULL;
 
     *fields = NULL;
     if (!o->body[0])
@@ -225,11 +244,15 @@ remote_body(const struct remote_options *o, json_t **fields, struct error *e)
     *fields = json_loads(o->body, JSON_REJECT_DUPLICATES, &why);
     if (!*fields)
         return error_set(e, ERROR_topology, "not JSON: %s, at column %d", why.text, why.column);
-    if (json_is_object(*fields) && !(ours = field_of_ours(*fields)))
+    if (json_is_object(*fields) && !(ours = field_of_ours(*fields)) &&
+        !(bad = field_out_of_bounds(*fields)))
         return 0;
     json_decref(*fields);
     *fields = NULL;
     if (ours)
         return error_set(e, ERROR_topology, "field '%s' is set by every call itself", ours);
+    if (bad)
+        return error_set(e, ERROR_topology, "field '%s' is a whole number of at least 1, and at"
+                         " most 1000000 (of n: 128); option max_tokens: 0 sends no bound", bad);
     return error_set(e, ERROR_topology, "a JSON object is wanted, e.g. {\"top_k\": 1}");
 }

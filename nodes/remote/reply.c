@@ -100,19 +100,37 @@ spoil(struct reply *out, const char *why)
     snprintf(out->why, sizeof(out->why), "%s", why);
 }
 
-static uint64_t
+/* A count that may be believed; -1: none. */
+static int64_t
 whole(const json_t *value)
 {
-    return json_is_integer(value) && json_integer_value(value) > 0
-               ? (uint64_t)json_integer_value(value)
-               : 0;
+    json_int_t n = json_integer_value(value);
+
+    return json_is_integer(value) && n >= 0 && n <= REPLY_TOKENS_MAX ? n : -1;
+}
+
+/* All of it or nothing: half of what an answer used, taken for the whole, would be spent again. */
+static void
+read_usage(const json_t *usage, struct reply *out)
+{
+    int64_t in = whole(json_object_get(usage, "prompt_tokens"));
+    int64_t written = whole(json_object_get(usage, "completion_tokens"));
+    int64_t total = whole(json_object_get(usage, "total_tokens"));
+    int64_t cached = whole(
+        json_object_get(json_object_get(usage, "prompt_tokens_details"), "cached_tokens"));
+
+    if (written < 0 && in >= 0 && total >= in)
+        written = total - in; /* a server that writes nothing may not say so */
+    if (in < 0 || written < 0)
+        return;
+    out->tokens_in = (uint64_t)in;
+    out->tokens_out = (uint64_t)written;
+    out->tokens_cached = cached > 0 ? (uint64_t)cached : 0;
 }
 
 static void
 read_body(struct span body, struct reply *out)
 {
-    const json_t *usage;
-
     out->json = json_loadb(body.at ? body.at : "", body.length, JSON_ALLOW_NUL, NULL);
     if (!json_is_object(out->json)) {
         json_decref(out->json);
@@ -121,11 +139,7 @@ read_body(struct span body, struct reply *out)
         return;
     }
     out->outcome = REPLY_json;
-    usage = json_object_get(out->json, "usage");
-    out->tokens_in = whole(json_object_get(usage, "prompt_tokens"));
-    out->tokens_out = whole(json_object_get(usage, "completion_tokens"));
-    out->tokens_cached = whole(json_object_get(json_object_get(usage, "prompt_tokens_details"),
-                                               "cached_tokens"));
+    read_usage(json_object_get(out->json, "usage"), out);
 }
 
 void

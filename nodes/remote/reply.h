@@ -18,6 +18,7 @@
 #define REPLY_WHY_MAX      400   /* bytes of an answer's explanation */
 #define REPLY_ASKED_MAX    120.0 /* seconds a server may make us wait, as in the official client */
 #define REPLY_BACK_OFF_MAX 8.0   /* seconds between tries when it does not say */
+#define REPLY_TOKENS_MAX   100000000 /* of one answer; a server that counts more is not believed */
 
 enum reply_outcome {
     REPLY_json,     /* a JSON object came with 200 */
@@ -34,7 +35,7 @@ struct reply {
     double wait_seconds;     /* asked by the server, in 0 .. REPLY_ASKED_MAX; < 0: our own back-off */
     char why[REPLY_WHY_MAX]; /* one line: "429: Rate limit reached"; empty for REPLY_json */
     json_t *json;            /* of REPLY_json, owned by who reads it; else NULL */
-    uint64_t tokens_in, tokens_out; /* of its usage; 0: it does not say */
+    uint64_t tokens_in, tokens_out; /* of its usage; both 0: it does not say, or not all */
     uint64_t tokens_cached;         /* of tokens_in, those that the server had cached */
     struct http_allowance requests, tokens; /* what may still be sent, by its headers */
 };
