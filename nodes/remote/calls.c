@@ -14,6 +14,7 @@
 #define TOKENS_UNKNOWN   4096 /* of an answer, where the asker sets no bound */
 #define BYTES_PER_TOKEN  4    /* of a request, for the pace alone */
 #define ADMIT_later      (INT_MIN)
+#define ADMIT_unpaid     (INT_MIN + 1)
 #define ESTIMATE_IN_HAND 1024 /* units at a time where calls are only counted */
 
 void
@@ -300,8 +301,15 @@ count_all(struct calls *c)
     }
 }
 
+/* A server turned it away that was paid for. */
+static bool
+is_paid(const struct call *call)
+{
+    return call->aside.money || call->aside.tokens;
+}
+
 /* A server for the call, if pace, servers and budget let it go now; else ADMIT_later, and *next
- * gets the time at which to see again. */
+ * gets the time at which to see again, or ADMIT_unpaid. */
 static int
 admit(struct calls *c, struct call *call, double now, double *next, struct error *e)
 {
@@ -321,13 +329,13 @@ admit(struct calls *c, struct call *call, double now, double *next, struct error
     which = endpoints_choose(&c->endpoints, tokens, call->avoid, now, next);
     if (which < 0)
         return ADMIT_later;
-    if (!call->aside.money && !call->aside.tokens) { /* else a server turned it away: it is paid */
+    if (!is_paid(call)) {
         rc = purse_reserve(c->purse, call->tokens_in_most, call->tokens_out_most, &call->aside,
                            &may, e);
         if (rc != 0)
             return rc;
         if (!may)
-            return ADMIT_later;
+            return ADMIT_unpaid;
     }
     rate_take(&c->requests, o->rpm, 1, now);
     rate_take(&c->tokens, o->tpm, tokens, now);
@@ -342,6 +350,7 @@ static int
 clear_calls(struct calls *c, double now, double *next, struct error *e)
 {
     int out = http_flying(c->http), cleared = 0;
+    bool unpaid = false;
 
     if (out > 0 && purse_when(c->purse) > now && c->idle.first) {
         *next = purse_when(c->purse);
@@ -362,9 +371,14 @@ clear_calls(struct calls *c, double now, double *next, struct error *e)
             call->looked = false;
             continue;
         }
+        if (unpaid && !is_paid(call))
+            continue; /* those go on for which money is set aside: it must not stay so for ever */
         int which = admit(c, call, now, next, e);
         if (which == ADMIT_later)
             break;
+        unpaid = unpaid || which == ADMIT_unpaid;
+        if (which == ADMIT_unpaid)
+            continue;
         if (which < 0)
             return which;
         call->endpoint = which;
