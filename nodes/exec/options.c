@@ -40,7 +40,7 @@ const struct option exec_option_rows[] = {
             "failures on one message alone before it is given up: a dead letter, and in place of a vote an abstention"),
     OPT_SIZE(struct exec_options, message_bytes, FIXED, "16MiB", 1024, 64 << 20,
              "of one message to or from the program"),
-    OPT_SIZE(struct exec_options, memory, FIXED, "0", 0, 1e15,
+    OPT_SIZE(struct exec_options, memory, FIXED, "0", 0, 1LL << 50,
              "address space of the program; 0: no limit"),
     OPT_END
 };

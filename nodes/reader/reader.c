@@ -57,7 +57,7 @@ static const struct option reader_options[] = {
               "LANG, LC_ALL, TZ and TMPDIR"),
     OPT_TIME(struct reader_options, verify_timeout, FIXED, "10s", 0.1, 86400,
              "verify exec: processor time of one run, and a quarter of its time by the clock; more is reward 0"),
-    OPT_SIZE(struct reader_options, verify_memory, FIXED, "1GiB", 1 << 20, 1e15,
+    OPT_SIZE(struct reader_options, verify_memory, FIXED, "1GiB", 1 << 20, 1LL << 50,
              "verify exec: address space of one run"),
     OPT_INT(struct reader_options, verify_jobs, LIVE, "2", 1, GRADE_JOBS_MAX,
             "verify exec: runs at once"),
