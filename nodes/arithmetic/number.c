@@ -3,37 +3,14 @@
 
 #include <string.h>
 
+#include "nodes/arithmetic/characters.h"
+
 #define DIGITS_MAX 36 /* of one number: 127 bits hold 38 */
 
 /* Units that people write without a space; letters that could be variables are not among them. */
 static const char *const glued_units[] = {"km",  "cm", "mm", "kg",  "mg",  "lb",   "lbs",
                                           "oz",  "ft", "hr", "hrs", "min", "mins", "sec",
                                           "mph", "ml", "mL", "MB",  "GB",  "kb",   NULL};
-
-static char
-byte(struct span text, size_t at)
-{
-    return at < text.length ? text.at[at] : 0;
-}
-
-static bool
-is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool
-is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool
-starts(struct span text, size_t at, const char *word)
-{
-    size_t n = strlen(word);
-    return at <= text.length && text.length - at >= n && memcmp(text.at + at, word, n) == 0;
-}
 
 /* Bytes of a currency sign at `at` that a number follows. */
 static size_t

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "nodes/arithmetic/characters.h"
 #include "nodes/arithmetic/number.h"
 
 struct sign {
@@ -84,31 +85,6 @@ static const char *const blanks[] = {",", ";", ":", "!", " ", "left", "right", "
                                      NULL};
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-
-static char
-byte(struct span text, size_t at)
-{
-    return at < text.length ? text.at[at] : 0;
-}
-
-static bool
-is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool
-is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool
-starts(struct span text, size_t at, const char *word)
-{
-    size_t n = strlen(word);
-    return at <= text.length && text.length - at >= n && memcmp(text.at + at, word, n) == 0;
-}
 
 /* Bytes of the white space at `at`; 0: none. */
 static size_t
