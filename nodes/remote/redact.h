@@ -7,7 +7,7 @@
 
 #define REDACT_MIN 8 /* bytes of a key worth hiding: "none" may well be a word of an answer */
 
-/* In place; also the form in which / is written \/. */
+/* In place; also where the key is spelt with the escapes of JSON. */
 void redact(char *text, size_t length, const char *secret);
 
 /* The same for a terminated value of at most `room` bytes, which may have been cut within the key:
