@@ -37,7 +37,7 @@ Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
 .PHONY: all setup tests tools run table test test-core chaos chaos-judges bench bench-torch install clean manual \
-         check-layers fuzz-verifier
+         check-layers fuzz-verifier simt cuda
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -96,6 +96,63 @@ JUDGE    := judge_server judge_marks pooling_answer
 $(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(JUDGE:%=$(BUILD)/tests/%.o) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lmicrohttpd
+
+# ---- CUDA: libsluice-cuda.so by nvcc where there is one; the same files by g++ against tests/simt, a device
+# made of fibers. No C file knows of either: kernels/device.c looks the library up when it runs.
+NVCC     ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
+CXX      := g++
+CUSRC    := $(sort $(wildcard kernels/cuda/*.cu))
+CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
+# Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
+CUDA_TARGETS ?= $(if $(NVCC),$(filter $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)),80 90 100))
+GENCODE   = $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$(t)$(comma)code=sm_$(t)) -gencode arch=compute_90$(comma)code=compute_90
+$(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
+            --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
+SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \
+             -Wall -Wextra -Wno-unknown-pragmas -Werror $(SANFLAGS)
+SIMTOBJ  := $(CUSRC:%.cu=$(BUILD)/simt/%.o) $(patsubst %.cc,$(BUILD)/simt/%.o,$(sort $(wildcard tests/simt/*.cc)))
+CUOBJ    := $(CUSRC:%.cu=$(BUILD)/cuda/%.o)
+
+# What ptxas says of each kernel (registers, spills, shared memory) stays beside its object.
+$(BUILD)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	$(SAY) "  NVCC $<"
+	$(Q)$(NVCC) $(CUFLAGS) $(GENCODE) -MMD -MP -c $< -o $@ 2>$@.ptxas || { cat $@.ptxas >&2; rm -f $@; exit 1; }
+
+$(BUILD)/libsluice-cuda.so: $(CUOBJ)
+	$(SAY) "  LINK $@"
+	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -Xlinker --exclude-libs=ALL -ldl
+
+$(BUILD)/simt/%.o: %.cu
+	@mkdir -p $(@D)
+	$(SAY) "  SIMT $<"
+	$(Q)$(CXX) $(SIMTFLAGS) $(CFLAGS) -fvisibility=hidden -MMD -MP -c $< -o $@
+
+$(BUILD)/simt/%.o: %.cc
+	@mkdir -p $(@D)
+	$(SAY) "  SIMT $<"
+	$(Q)$(CXX) $(SIMTFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/simt/libsluice-cuda.so: $(SIMTOBJ)
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) $(SANFLAGS) -shared -o $@ $^ -ldl
+
+# A test of tests/cuda twice: on fibers (test_simt_NAME) and for a device (test_cuda_NAME), which skips without one.
+SIMTTESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_simt_%,$(CUTEST))
+CUDATESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_cuda_%,$(CUTEST))
+CUTESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/cuda/*.c)))
+
+$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(SIMTOBJ) $(CUTESTLIB) $(BUILD)/libsluice.a
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUOBJ) $(CUTESTLIB) $(BUILD)/libsluice.a
+	$(SAY) "  LINK $@"
+	$(Q)$(NVCC) -cudart static -o $@ $^ $(ALL_LDLIBS)
+
+simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
+cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)
 
 tests: $(TESTS) tools
 tools: $(TOOLS)
@@ -163,4 +220,5 @@ install: all
 clean:
 	rm -rf build
 
--include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d)
+-include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d) \
+         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d)

@@ -1,0 +1,161 @@
+/* context: what every file of this folder shares: the context, work space that grows and is
+ * reused, launches, faults and the words of a failure.
+ *
+ * This folder is libsluice-cuda.so. Its files are CUDA C++ written as C: no classes, no exceptions,
+ * no library but the CUDA runtime, cuBLASLt (by dlopen, gemm.cu) and C's. The same files are
+ * compiled by g++ against tests/simt, a CUDA device made of fibers, so that every kernel's
+ * arithmetic is tested where there is no device. For that, kernels keep to what it knows:
+ *
+ *      threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __syncwarp, __shfl_xor_sync,
+ *      __shfl_down_sync, __shfl_sync, __ballot_sync, __any_sync, atomicMin, atomicMax, atomicAdd
+ *      of integers; cooperative_groups::this_cluster() (block_rank, num_blocks, sync,
+ *      map_shared_rank); __nv_bfloat16 and its conversions; float4, uint4, uint2; __ldg, __ldcs,
+ *      __stcs; expf, exp2f, logf, log1pf, fmaf, fmaxf, sqrtf, __double2float_rn;
+ *      dynamic shared memory alone, through shared_memory(); no static __shared__.
+ *
+ * Products are never contracted (-fmad=false): fmaf is written where it is meant, as in C. */
+#ifndef KERNELS_CUDA_CONTEXT_CUH
+#define KERNELS_CUDA_CONTEXT_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "kernels/sluice_cuda.h"
+
+#define WARP 32
+#define FULL 0xffffffffu            /* every lane of a warp */
+
+/* Work space of a context, each grown to the largest that was asked for. Whoever needs one for a
+ * purpose of its own adds a row. */
+enum scratch {
+    SCRATCH_logits,                 /* a chunk's logits */
+    SCRATCH_kept,                   /* every row's log p_v */
+    SCRATCH_tiles,                  /* fused logits: statistics of tiles */
+    SCRATCH_place,                  /* rows that have a part */
+    SCRATCH_x,                      /* gathered rows of x */
+    SCRATCH_dx,                     /* their gradients */
+    SCRATCH_statistics,             /* logp, lse, entropy of a call that does not give them out */
+    SCRATCH_coefficients,           /* c, e, h */
+    SCRATCH_chosen,                 /* z_y in float32 */
+    SCRATCH_objective,              /* samples, sums, terms */
+    SCRATCH_entries,
+    SCRATCH_named,
+    SCRATCH_sums,                   /* partial sums of norms and of dbias */
+    SCRATCH_gemm,                   /* cuBLASLt's own */
+    SCRATCH_count,
+};
+
+/* The first row that went wrong, and how: the smallest of row << 4 | what. */
+enum fault { FAULT_target, FAULT_logits, FAULT_coefficient, FAULT_gradient };
+#define FAULT_none (~0ull)
+
+struct sluice_cuda {
+    int          device, major, minor, multiprocessors;
+    int64_t      shared_most;       /* bytes of shared memory a block may have */
+    cudaStream_t stream;
+    int          owns_stream;
+    void        *scratch[SCRATCH_count];
+    int64_t      scratch_bytes[SCRATCH_count];
+    unsigned long long *fault;      /* on the device */
+    struct gemm *gemm;              /* gemm.cuh; NULL until the first product */
+};
+
+/* ---- failures ---- */
+
+int fail(enum sluice_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int fail_row(enum sluice_status status, int64_t row, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* 0, or the status of an error of the runtime with its words; `what` was being done. */
+int fail_cuda(cudaError_t error, const char *what);
+void fail_clear(void);              /* first thing of every public function */
+
+/* Makes the context's device the thread's. */
+int context_enter(struct sluice_cuda *s);
+
+/* *out: at least bytes of the named work space, 256-byte aligned; what it held is gone when it had
+ * to grow. SLUICE_memory says what was wanted and what is free. */
+int scratch_take(struct sluice_cuda *s, enum scratch which, int64_t bytes, void **out);
+
+int fault_reset(struct sluice_cuda *s);
+/* Waits. *row: -1 where nothing went wrong. */
+int fault_read(struct sluice_cuda *s, enum fault *what, int64_t *row);
+
+static __device__ inline void
+fault_tell(unsigned long long *fault, enum fault what, int64_t row)
+{
+    atomicMin(fault, (unsigned long long)row << 4 | (unsigned long long)what);
+}
+
+/* ---- launches ---- */
+
+struct launch {
+    int64_t blocks;                 /* grid.x, at most 2^31 - 1; 0: nothing is launched */
+    int     threads;                /* of a block */
+    int     cluster;                /* blocks of a cluster; 0 or 1: none; needs 9.0 */
+    int64_t shared;                 /* bytes */
+};
+
+template <typename... Parameters, typename... Arguments>
+int
+launch(struct sluice_cuda *s, const char *name, struct launch l, void (*kernel)(Parameters...),
+       Arguments... arguments)
+{
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute cluster = {};
+    cudaError_t rc = cudaSuccess;
+
+    if (l.blocks == 0)
+        return 0;
+    if (l.shared > 48 << 10)
+        rc = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)l.shared);
+    if (rc == cudaSuccess && l.cluster > 8)
+        rc = cudaFuncSetAttribute((const void *)kernel,
+                                  cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    if (rc != cudaSuccess)
+        return fail_cuda(rc, name);
+    config.gridDim = dim3((unsigned)l.blocks, 1, 1);
+    config.blockDim = dim3((unsigned)l.threads, 1, 1);
+    config.dynamicSmemBytes = (size_t)l.shared;
+    config.stream = s->stream;
+    if (l.cluster > 1) {
+        cluster.id = cudaLaunchAttributeClusterDimension;
+        cluster.val.clusterDim.x = (unsigned)l.cluster;
+        cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+        config.attrs = &cluster;
+        config.numAttrs = 1;
+    }
+    return fail_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
+}
+
+/* ---- what kernels share ---- */
+
+static __device__ inline unsigned char *
+shared_memory(void)
+{
+#ifdef SLUICE_SIMT
+    return simt_shared();           /* tests/simt: a block of fibers has its own */
+#else
+    extern __shared__ __align__(1024) unsigned char bytes[];
+    return bytes;
+#endif
+}
+
+static __device__ inline float
+warp_sum(float value)               /* the same tree, and the same bits, in every lane */
+{
+    for (int step = WARP / 2; step > 0; step /= 2)
+        value += __shfl_xor_sync(FULL, value, step);
+    return value;
+}
+
+static __device__ inline float
+warp_largest(float value)
+{
+    for (int step = WARP / 2; step > 0; step /= 2)
+        value = fmaxf(value, __shfl_xor_sync(FULL, value, step));
+    return value;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* objective: the objectives of kernels/objectives on the device: the same pure functions, the same
+ * sums in the same order, so that c, e, h, entries and report are bit for bit those of
+ * kernels/objective_run.c on the same statistics. */
+#ifndef KERNELS_CUDA_OBJECTIVE_CUH
+#define KERNELS_CUDA_OBJECTIVE_CUH
+
+#include "kernels/cuda/context.cuh"
+
+/* The batch as kernels see it: a struct of device pointers, passed by value. Its fields are
+ * objective.cu's and objective_device.cuh's own. */
+struct objective_view;
+
+/* What of an objective is known before any statistic. */
+struct objective_shape {
+    enum objective_scope scope;
+    unsigned needs;                 /* under the settings */
+    int      row;                   /* of objective.def */
+};
+int objective_shape(const struct sluice_objective *o, struct objective_shape *out);
+
+/* Copies samples and settings to the device, finds each row's sample, makes wanted (rows): 1 where
+ * the row has a part in the loss or the report. Statistics arrays (rows) and c, e, h are borrowed. */
+int objective_open(struct sluice_cuda *s, const struct sluice_objective *o, int64_t rows,
+                   const float *logp, const float *lse, const float *entropy,
+                   const float *named_logits, float *c, float *e, float *h,
+                   struct objective_view **out, uint8_t **wanted);
+/* For objectives of scope sequence and above: sums, then terms, of the samples [from, to), which are
+ * whole units and whose statistics are there: c, e, h of their rows. */
+int objective_solve(struct sluice_cuda *s, struct objective_view *view, int64_t from, int64_t to);
+/* Adds the report of all samples, and gives the named logits' entries (host and device). Waits. */
+int objective_close(struct sluice_cuda *s, struct objective_view *view,
+                    struct objective_entry *entries, int64_t *entry_count,
+                    struct objective_report *report);
+void objective_view_free(struct objective_view *view);
+
+#endif
