@@ -27,6 +27,9 @@
 #define OBJECTIVE_FUNCTION static __host__ __device__ inline
 #include "kernels/sluice_cuda.h"
 
+/* What stands before the definition of a function of sluice_cuda.h; all else stays inside. */
+#define SLUICE_API extern "C" __attribute__((visibility("default")))
+
 #define WARP 32
 #define FULL 0xffffffffu            /* every lane of a warp */
 
