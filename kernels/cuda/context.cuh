@@ -66,6 +66,8 @@ struct sluice_cuda {
     int64_t      scratch_bytes[SCRATCH_count];
     unsigned long long *fault;      /* on the device */
     struct gemm *gemm;              /* gemm.cuh; NULL until the first product */
+    int          fused_state;       /* fused.cuh: 0 until asked, 1 it serves, -1 it does not */
+    char         fused_why[192];    /* and why not; "" */
 };
 
 /* ---- failures ---- */
