@@ -1,5 +1,5 @@
-/* objective_device: the objective as kernels see it, and the coefficients of one row of an objective
- * of scope token, which the row kernels call between a row's statistics and its slopes.
+/* objective_device: the objective as kernels see it, and the coefficients of one row of an
+ * objective of scope token, which the row kernels call between a row's statistics and its slopes.
  *
  * The view lies in device memory (objective_view_on_device() of objective.cuh) and is plain data: a
  * block may copy it to its shared memory and give that copy. */

@@ -20,7 +20,7 @@
 #define OBJECTIVE_LN2      0x1.62e42fefa39efp-1
 
 #ifndef OBJECTIVE_DIVIDE
-#define OBJECTIVE_DIVIDE(a, k) ((a) / (k))          /* a device has a faster one, objective_device.cuh */
+#define OBJECTIVE_DIVIDE(a, k) ((a) / (k))      /* objective_device.cuh has a faster one */
 #endif
 
 OBJECTIVE_FUNCTION double
