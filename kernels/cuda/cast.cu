@@ -122,6 +122,7 @@ cast_rows(struct cast k)
     int64_t across = (k.out_stride + OCTET - 1) / OCTET, octets = k.rows * across;
     int64_t step = (int64_t)gridDim.x * THREADS;
 
+#pragma unroll 1
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < octets; i += step) {
         if (k.whole)
             cast_whole(k, i * OCTET);

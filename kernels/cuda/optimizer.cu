@@ -126,23 +126,27 @@ block_sum(double value)
     return sums[0];
 }
 
-/* partial (gridDim.x): a thread takes every (gridDim.x THREADS)-th quad, in order. */
+/* partial (gridDim.x): a thread takes every (gridDim.x THREADS)-th quad, in order. The first loop is
+ * the second one with its loads on their way together. */
 static __global__ void
 norm_partial(const float *x, int64_t n, int aligned, double *partial)
 {
-    int64_t quads = (n + QUAD - 1) / QUAD, step = thread_count(), i = thread_index();
+    int64_t whole = aligned ? n / QUAD : 0, quads = (n + QUAD - 1) / QUAD;
+    int64_t step = thread_count(), i = thread_index();
     double sum = 0;
 
-    for (; i + (NORM_AHEAD - 1) * step < quads; i += NORM_AHEAD * step) {
+#pragma unroll 1
+    for (; i + (NORM_AHEAD - 1) * step < whole; i += NORM_AHEAD * step) {
         float4 q[NORM_AHEAD];
 
 #pragma unroll
         for (int k = 0; k < NORM_AHEAD; k++)
-            q[k] = quad_at(x, n, i + k * step, aligned);
+            q[k] = *(const float4 *)(x + (i + k * step) * QUAD);
 #pragma unroll
         for (int k = 0; k < NORM_AHEAD; k++)
             sum += quad_squares(q[k]);
     }
+#pragma unroll 1
     for (; i < quads; i += step)
         sum += quad_squares(quad_at(x, n, i, aligned));
     sum = block_sum(sum);
@@ -224,6 +228,7 @@ adamw_update(struct split part, struct rates r, float *params, const float *grad
 {
     int64_t work = part.n - part.quads * (QUAD - 1);
 
+#pragma unroll 1
     for (int64_t i = thread_index(); i < work; i += thread_count()) {
         int64_t at = i < part.quads ? part.front + i * QUAD : split_single(part, i - part.quads);
 
@@ -294,6 +299,7 @@ add_to(struct split part, const float *from, float *to)
 {
     int64_t work = part.n - part.quads * (QUAD - 1);
 
+#pragma unroll 1
     for (int64_t i = thread_index(); i < work; i += thread_count()) {
         int64_t at = i < part.quads ? part.front + i * QUAD : split_single(part, i - part.quads);
 
