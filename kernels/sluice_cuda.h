@@ -65,6 +65,7 @@ struct sluice_device {
 };
 
 int sluice_cuda_count(int *count);          /* 0 devices is no error; SLUICE_old_driver may be */
+/* Where cublaslt is 0, sluice_cuda_error() says why. */
 int sluice_cuda_describe(int device, struct sluice_device *out);
 
 struct sluice_cuda;                         /* a context: device, stream, products, work space */
