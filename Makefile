@@ -87,6 +87,18 @@ $(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objectiv
 $(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
 $(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
 
+# Libraries that a device's loader refuses, and one that goes by the driver's name.
+FAKES    := wrong_abi another half driver
+$(BUILD)/device/driver.so: FAKEFLAGS := -Wl,-soname,libcuda.so.1
+
+$(BUILD)/device/%.so: tests/device/%.c kernels/sluice_cuda.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -O2 -fPIC -shared $(FAKEFLAGS) -o $@ $<
+
+ON_DEVICE := $(BUILD)/tests/test_device $(BUILD)/tests/test_adamw_device
+$(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(BUILD)/simt/libsluice-cuda.so
+$(ON_DEVICE:=.o): STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
+
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
