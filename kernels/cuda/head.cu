@@ -9,23 +9,27 @@
 /* ---- what every call does ---- */
 
 int
-head_faults(struct sluice_cuda *s)
+head_done(struct sluice_cuda *s, int rc, enum fault *what)
 {
     static const char *const words[] = {
         "a target is no class", "a logit is NaN or infinite", "a coefficient is NaN or infinite",
         "a gradient is NaN or infinite",
     };
-    enum fault what;
-    int64_t row;
-    int rc = fault_read(s, &what, &row);
+    int64_t row = -1;
 
+    *what = FAULT_target;
+    if (rc != 0) {
+        fault_reset(s);             /* the next call has faults of its own */
+        return rc;
+    }
+    rc = fault_read(s, what, &row);
     if (rc != 0 || row < 0)
         return rc;
     rc = fault_reset(s);
     if (rc != 0)
         return rc;
-    return fail_row(what == FAULT_target ? SLUICE_argument : SLUICE_nonfinite, row,
-                    "row %lld: %s", (long long)row, words[what]);
+    return fail_row(*what == FAULT_target ? SLUICE_argument : SLUICE_nonfinite, row,
+                    "row %lld: %s", (long long)row, words[*what]);
 }
 
 int
@@ -77,8 +81,7 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_fused && !fused_fits(s, head))
-        rc = fail(SLUICE_argument, "fused logits need a hidden size and strides that are multiples "
-                  "of 8 and no bias: use float32");
+        rc = fail(SLUICE_argument, "fused logits cannot be had: %s: use float32", fused_why(s));
     return rc == 0 ? head_take(call, &shape, o, 0) : rc;
 }
 
@@ -115,6 +118,7 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
                        float *logp, float *lse, float *entropy)
 {
     struct head_call call;
+    enum fault what;
     int rc;
 
     fail_clear();
@@ -129,7 +133,7 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
         rc = head_zero(&call);
     if (rc == 0)
         rc = read_all(&call);
-    return rc == 0 ? head_faults(s) : rc;
+    return head_done(s, rc, &what);
 }
 
 /* ---- backward ---- */
@@ -202,6 +206,7 @@ sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
                      const struct sluice_slopes *slopes)
 {
     struct head_call call;
+    enum fault what;
     int rc, own;
 
     fail_clear();
@@ -212,6 +217,7 @@ sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
         return rc;
     own = call.shape.form == SLUICE_logits_fused;   /* which writes the statistics again */
     call.a.logp = call.space.logp;
+    call.logp_unknown = 1;
     call.a.lse = own ? call.space.lse : (float *)lse;
     call.a.entropy = own && entropy != NULL ? call.space.entropy : (float *)entropy;
     call.a.c = (float *)g->c;
@@ -220,5 +226,5 @@ sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
     rc = head_entries(&call, g->entries, g->entry_count);
     if (rc == 0)
         rc = head_back_live(&call);
-    return rc == 0 ? head_faults(s) : rc;
+    return head_done(s, rc, &what);
 }

@@ -52,6 +52,7 @@ struct head_call {
     const int64_t     *place;       /* the device's: rows in work, in order ... */
     int64_t            count;       /* ... so many; all of them where count is rows */
     struct row_arrays  a;
+    int                logp_unknown;    /* a.logp is to be made again from a.lse */
     int                dx_zeroed;   /* rows of dx without a part are zeros already */
 };
 
@@ -103,8 +104,9 @@ int head_zero(struct head_call *call);
 int head_entries(struct head_call *call, const struct objective_entry *entries, int64_t count);
 /* From the coefficients of call->a to the slopes, for rows that have any. Waits. */
 int head_back_live(struct head_call *call);
-/* One line for the first row that went wrong since the last time; waits. */
-int head_faults(struct sluice_cuda *s);
+/* The end of a call that came to rc: where all went well so far, one line for the first row that
+ * did not on the device, and what of it. Waits. */
+int head_done(struct sluice_cuda *s, int rc, enum fault *what);
 int head_upload(struct sluice_cuda *s, void *to, const void *from, int64_t bytes);
 
 /* ---- head_named.cu ---- */

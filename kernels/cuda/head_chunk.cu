@@ -169,6 +169,32 @@ head_back(struct head_call *call, int64_t at, int64_t count, const struct row_lo
     return rc;
 }
 
+static __global__ void
+target_kernel(int64_t count, const int64_t *place, const int32_t *targets, const float *z,
+              int64_t stride, const float *chosen, const float *lse, float *logp)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (i < count) {
+        float z_y = chosen == NULL ? z[i * stride + targets[place[i]]] : chosen[i];
+
+        logp[place[i]] = fminf(z_y - lse[place[i]], 0.0f);
+    }
+}
+
+/* log p(y) again from lse, for a caller who gives no log p. */
+static int
+know_targets(struct head_call *call, int64_t at, const struct row_logits *z)
+{
+    struct launch l = {.blocks = (z->rows + 255) / 256, .threads = 256, .cluster = 0, .shared = 0};
+
+    if (!call->logp_unknown || z->form == ROW_shifted)      /* fused: written already */
+        return 0;
+    return launch(call->s, "log p of targets", l, target_kernel, z->rows, call->place + at,
+                  call->a.targets, (const float *)z->at, z->stride, z->chosen, call->a.lse,
+                  call->a.logp);
+}
+
 int
 head_back_all(struct head_call *call)
 {
@@ -180,6 +206,8 @@ head_back_all(struct head_call *call)
         struct row_logits z;
 
         rc = head_logits(call, at, count, &z);
+        if (rc == 0)
+            rc = know_targets(call, at, &z);
         if (rc == 0)
             rc = rows_slopes(call->s, &z, call->place + at, &call->a);
         if (rc == 0)

@@ -150,6 +150,7 @@ sluice_head_named(struct sluice_cuda *s, const struct sluice_head *head,
                   int64_t named, const int32_t *column, float *out)
 {
     float *result;
+    enum fault what;
     int rc;
 
     fail_clear();
@@ -162,5 +163,5 @@ sluice_head_named(struct sluice_cuda *s, const struct sluice_head *head,
     if (rc != 0 || count == 0 || named == 0)
         return rc;
     rc = head_named_into(s, head, rows, count, row, named, column, out, &result);
-    return rc == 0 ? head_faults(s) : rc;
+    return head_done(s, rc, &what);
 }
