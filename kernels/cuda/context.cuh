@@ -21,7 +21,14 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+/* Objectives are for both sides: objective_kind.h and what is built on it. In C, what an initialiser
+ * does not name is zero and no warning. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#define OBJECTIVE_FUNCTION static __host__ __device__ inline
 #include "kernels/sluice_cuda.h"
+
+/* What stands before the definition of a function of sluice_cuda.h; all else stays inside. */
+#define SLUICE_API extern "C" __attribute__((visibility("default")))
 
 #define WARP 32
 #define FULL 0xffffffffu            /* every lane of a warp */
