@@ -17,8 +17,8 @@
 
 struct adamw_device;
 
-/* Bytes on the device: params, grads, m, v of every tensor, the head's bfloat16 weights, and
- * where the head is tied its gradient once more. */
+/* Bytes on the device: params, grads, m, v of every tensor, the head's bfloat16 weights, and where
+ * the head is tied a buffer through which its gradient from the host is added. */
 int64_t adamw_device_bytes(const struct model *model);
 
 /* Takes the memory. model and d are borrowed until adamw_device_free; of model only the layout is
@@ -52,8 +52,8 @@ int adamw_device_begin(struct adamw_device *a, struct error *e);
 int adamw_device_step(struct adamw_device *a, const struct adamw *options, int64_t step,
                       const float *grads, double *norm, struct error *e);
 
-/* The name of the first tensor whose gradient in the last step was not finite; NULL: none, or the
- * device does not say. */
+/* The name of the first tensor that is not frozen and whose gradient in the last step was not
+ * finite; NULL: none, or the device does not say. Waits. */
 const char *adamw_device_blame(struct adamw_device *a, const struct adamw *options);
 
 #endif

@@ -166,28 +166,19 @@ find_calls(struct device *d, struct error *e)
 
 /* ---- the device ---- */
 
-/* "13.0" */
-static void
-write_version(char text[24], int version)
-{
-    snprintf(text, 24, "%d.%d", version / 1000, version % 1000 / 10);
-}
-
-/* An old driver refuses everything: what it is itself, the driver's own library says. */
+/* An old driver refuses everything: what it is itself, its own library says. */
 static int
 tell_old_driver(const struct device *d, struct error *e)
 {
     int (*version_of)(int *) = NULL;
     int version = 0;
-    char has[24] = "older";
+    char has[40] = "";
     void *found = d->driver != NULL ? dlsym(d->driver, "cuDriverGetVersion") : NULL;
 
-    if (found != NULL) {
-        memcpy(&version_of, &found, sizeof found);
-        if (version_of(&version) == 0)
-            write_version(has, version);
-    }
-    return error_set(e, ERROR_device, "the driver is too old: it has CUDA %s; %s", has,
+    memcpy(&version_of, &found, sizeof found);
+    if (found != NULL && version_of(&version) == 0)
+        snprintf(has, sizeof has, " it has CUDA %d.%d;", version / 1000, version % 1000 / 10);
+    return error_set(e, ERROR_device, "the driver is too old:%s %s", has,
                      d->calls.sluice_cuda_error());
 }
 
@@ -211,11 +202,13 @@ find_device(struct device *d, struct error *e)
     return 0;
 }
 
-/* The library's words, where it has some, say which names were tried. */
+/* Describing a device leaves words where cuBLASLt was not found: which names were tried. */
 static int
 tell_no_products(const struct device *d, struct error *e)
 {
-    const char *words = d->calls.sluice_cuda_error();
+    struct sluice_device again;
+    const char *words = d->calls.sluice_cuda_describe(d->index, &again) == SLUICE_ok
+                            ? d->calls.sluice_cuda_error() : "";
 
     return error_set(e, ERROR_device, "%s", words[0] != '\0' ? words
                      : "cuBLASLt is missing or too old; SLUICE_CUBLASLT names its file");
@@ -239,10 +232,10 @@ open_device(struct device *d, struct error *e)
         rc = find_device(d, e);
     if (rc < 0)
         return rc;
-    if (d->about.cublaslt == 0)
-        return tell_no_products(d, e);
     status = d->calls.sluice_cuda_open(d->index, NULL, &d->context);
-    return status == SLUICE_ok ? 0 : device_fail(d, status, "CUDA", e);
+    if (status != SLUICE_ok)
+        return device_fail(d, status, "CUDA", e);
+    return d->about.cublaslt == 0 ? tell_no_products(d, e) : 0;
 }
 
 int
@@ -313,7 +306,6 @@ device_describe(struct device *d, char text[DEVICE_TEXT_MAX])
 {
     const double gib = 1 << 30;
     struct sluice_device now;
-    char driver[24];
 
     if (d == NULL) {
         snprintf(text, DEVICE_TEXT_MAX, "cpu");
@@ -321,10 +313,10 @@ device_describe(struct device *d, char text[DEVICE_TEXT_MAX])
     }
     if (d->calls.sluice_cuda_describe(d->index, &now) != SLUICE_ok)
         now = d->about;
-    write_version(driver, now.driver);
     snprintf(text, DEVICE_TEXT_MAX,
-             "cuda:%d %s, compute %d.%d, driver %s, cuBLASLt %" PRId64 ".%" PRId64 ".%" PRId64
-             ", %.1f of %.1f GiB free", d->index, now.name, now.major, now.minor, driver,
+             "cuda:%d %s, compute %d.%d, driver %d.%d, cuBLASLt %" PRId64 ".%" PRId64 ".%" PRId64
+             ", %.1f of %.1f GiB free", d->index, now.name, now.major, now.minor,
+             now.driver / 1000, now.driver % 1000 / 10,
              now.cublaslt / 10000, now.cublaslt / 100 % 100, now.cublaslt % 100,
              (double)now.memory_free / gib, (double)now.memory / gib);
     return text;
