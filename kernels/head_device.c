@@ -295,6 +295,13 @@ head_device_end(struct head_device *d, const struct adamw *a, struct model *m, i
     return adamw_device_read(d->adamw, m->params, NULL, NULL, e);
 }
 
+int
+head_device_skip(struct head_device *d, int64_t step, struct error *e)
+{
+    d->bad_row = -1;
+    return adamw_device_skip(d->adamw, step, e);
+}
+
 const char *
 head_device_blame(struct head_device *d, const struct adamw *a)
 {

@@ -100,6 +100,9 @@ int head_device_loss(struct head_device *d, const struct model *m, const float *
 int head_device_end(struct head_device *d, const struct adamw *a, struct model *m, int64_t step,
                     const float *grads, double *norm, struct error *e);
 
+/* In place of it, for a step that is left out. */
+int head_device_skip(struct head_device *d, int64_t step, struct error *e);
+
 /* The first tensor whose gradient of that step is not finite; NULL: none. */
 const char *head_device_blame(struct head_device *d, const struct adamw *a);
 

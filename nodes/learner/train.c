@@ -97,39 +97,6 @@ told(struct trainer *t, int rc, const struct error *why, const struct sample *sa
 
 /* ---- room ---- */
 
-static void
-rows_free(struct rows *r)
-{
-    free(r->logp);
-    free(r->lse);
-    free(r->entropy);
-    free(r->c);
-    free(r->e);
-    free(r->h);
-    free(r->entries);
-    memset(r, 0, sizeof(*r));
-}
-
-/* Room for so many rows and named logits; what was there is gone. */
-static void
-rows_reserve(struct rows *r, int64_t rows, int64_t entries)
-{
-    float **const arrays[] = {&r->logp, &r->lse, &r->entropy, &r->c, &r->e, &r->h};
-
-    if (rows > r->room || !r->logp) {
-        r->room = rows + rows / 8 + 1;
-        for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
-            free(*arrays[i]);
-            *arrays[i] = xaligned((size_t)r->room * sizeof(float));
-        }
-    }
-    if (entries > r->entry_room) {
-        free(r->entries);
-        r->entry_room = entries;
-        r->entries = xarray((size_t)entries, sizeof(*r->entries));
-    }
-}
-
 void
 trainer_free(struct trainer *t)
 {
@@ -574,23 +541,33 @@ update(struct trainer *t, int64_t step)
     return t->failure.code ? NAN : norm;
 }
 
-double
-trainer_end(struct trainer *t, int64_t step, double lr)
+/* Of a step whose numbers are all finite so far. */
+static double
+apply(struct trainer *t, int64_t step, double lr)
 {
     double norm;
 
-    if (t->broken)
-        return NAN;
-    if (!isfinite(t->report.loss)) {
-        error_set(&t->fault, ERROR_model, "the loss is not finite");
-        return NAN;
-    }
     t->adamw.lr = lr;
     t->adamw.groups = t->groups;
     norm = update(t, step);
-    if (!isfinite(norm))
+    if (!isfinite(norm) && !t->failure.code)
         blame_gradient(t);
-    else if (t->ema)
+    else if (t->ema && !t->failure.code)
         adamw_average(t->model.count, t->ema_decay, t->model.params, t->ema);
+    return norm;
+}
+
+double
+trainer_end(struct trainer *t, int64_t step, double lr)
+{
+    struct error e = {0};
+    double norm = NAN;
+
+    if (!t->broken && isfinite(t->report.loss))
+        norm = apply(t, step, lr);
+    else if (!t->broken)
+        error_set(&t->fault, ERROR_model, "the loss is not finite");
+    if (!isfinite(norm) && t->device && !t->failure.code)
+        told(t, head_device_skip(t->device, step, &e), &e, NULL);
     return norm;
 }

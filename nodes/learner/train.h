@@ -27,14 +27,7 @@
 #include "kernels/objective.h"
 #include "kernels/threads.h"
 #include "nodes/learner/pack.h"
-
-/* Per-row numbers of the head and the objective. */
-struct rows {
-    float *logp, *lse, *entropy, *c, *e, *h; /* (room) */
-    struct objective_entry *entries;         /* (entry_room) */
-    int64_t room, entry_room;
-    struct objective_output out; /* of the last run: what of it the objective wrote */
-};
+#include "nodes/learner/rows.h"
 
 #define TRAINER_LOGITS_KEPT (16 << 20) /* floats of a batch's logits held between its two passes */
 
