@@ -377,6 +377,12 @@ adamw_device_step(struct adamw_device *a, const struct adamw *options, int64_t s
     return rc;
 }
 
+int
+adamw_device_skip(struct adamw_device *a, int64_t step, struct error *e)
+{
+    return round_head(a, step, e);
+}
+
 const char *
 adamw_device_blame(struct adamw_device *a, const struct adamw *options)
 {

@@ -52,6 +52,10 @@ int adamw_device_begin(struct adamw_device *a, struct error *e);
 int adamw_device_step(struct adamw_device *a, const struct adamw *options, int64_t step,
                       const float *grads, double *norm, struct error *e);
 
+/* A step that changes no weight: the head's are rounded as if it had been made, so that a process
+ * that loads them after it has the same. */
+int adamw_device_skip(struct adamw_device *a, int64_t step, struct error *e);
+
 /* The name of the first tensor that is not frozen and whose gradient in the last step was not
  * finite; NULL: none, or the device does not say. Waits. */
 const char *adamw_device_blame(struct adamw_device *a, const struct adamw *options);
