@@ -73,19 +73,19 @@ fail_cuda(cudaError_t error, const char *what)
     }
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_abi(void)
 {
     return SLUICE_CUDA_ABI;
 }
 
-extern "C" const char *
+SLUICE_API const char *
 sluice_cuda_error(void)
 {
     return text;
 }
 
-extern "C" int64_t
+SLUICE_API int64_t
 sluice_cuda_error_row(void)
 {
     return text_row;
@@ -93,7 +93,7 @@ sluice_cuda_error_row(void)
 
 /* ---- devices ---- */
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_count(int *count)
 {
     cudaError_t rc;
@@ -108,7 +108,7 @@ sluice_cuda_count(int *count)
     return fail_cuda(rc, "looking for devices");
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_describe(int device, struct sluice_device *out)
 {
     cudaDeviceProp p;
@@ -170,7 +170,7 @@ fill(struct sluice_cuda *s, int device, void *stream)
     return rc == 0 ? fault_reset(s) : rc;
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_open(int device, void *stream, struct sluice_cuda **out)
 {
     struct sluice_cuda *s = (struct sluice_cuda *)calloc(1, sizeof *s);
@@ -189,7 +189,7 @@ sluice_cuda_open(int device, void *stream, struct sluice_cuda **out)
     return 0;
 }
 
-extern "C" void
+SLUICE_API void
 sluice_cuda_close(struct sluice_cuda *s)
 {
     if (s == NULL)
@@ -206,7 +206,7 @@ sluice_cuda_close(struct sluice_cuda *s)
     free(s);
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_wait(struct sluice_cuda *s)
 {
     fail_clear();
@@ -246,7 +246,7 @@ scratch_take(struct sluice_cuda *s, enum scratch which, int64_t bytes, void **ou
     return rc;
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_alloc(struct sluice_cuda *s, int64_t bytes, void **out)
 {
     int rc;
@@ -257,21 +257,21 @@ sluice_cuda_alloc(struct sluice_cuda *s, int64_t bytes, void **out)
     return rc == 0 ? take(bytes, "taking memory", out) : rc;
 }
 
-extern "C" void
+SLUICE_API void
 sluice_cuda_free(struct sluice_cuda *s, void *at)
 {
     if (s != NULL && context_enter(s) == 0)
         cudaFree(at);
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_zero(struct sluice_cuda *s, void *at, int64_t bytes)
 {
     fail_clear();
     return fail_cuda(cudaMemsetAsync(at, 0, (size_t)bytes, s->stream), "zeroing memory");
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64_t bytes)
 {
     fail_clear();
@@ -279,7 +279,7 @@ sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64
                                      s->stream), "copying to the device");
 }
 
-extern "C" int
+SLUICE_API int
 sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from, int64_t bytes)
 {
     int rc;

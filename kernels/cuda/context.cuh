@@ -21,7 +21,14 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+/* Objectives are for both sides: objective_kind.h and what is built on it. In C, what an initialiser
+ * does not name is zero and no warning. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#define OBJECTIVE_FUNCTION static __host__ __device__ inline
 #include "kernels/sluice_cuda.h"
+
+/* What stands before the definition of a function of sluice_cuda.h; all else stays inside. */
+#define SLUICE_API extern "C" __attribute__((visibility("default")))
 
 #define WARP 32
 #define FULL 0xffffffffu            /* every lane of a warp */
@@ -59,6 +66,8 @@ struct sluice_cuda {
     int64_t      scratch_bytes[SCRATCH_count];
     unsigned long long *fault;      /* on the device */
     struct gemm *gemm;              /* gemm.cuh; NULL until the first product */
+    int          fused_state;       /* fused.cuh: 0 until asked, 1 it serves, -1 it does not */
+    char         fused_why[192];    /* and why not; "" */
 };
 
 /* ---- failures ---- */

@@ -33,4 +33,15 @@ int objective_close(struct sluice_cuda *s, struct objective_view *view,
                     struct objective_report *report);
 void objective_view_free(struct objective_view *view);
 
+/* What row kernels are given: objective_device.cuh. */
+struct objective_view_device;
+const struct objective_view_device *objective_view_on_device(const struct objective_view *view);
+/* Of objectives with named logits, known from objective_open() on; the values from
+ * objective_solve() on. Device: entries (count), first (rows + 1), as struct row_arrays. */
+void objective_view_entries(const struct objective_view *view,
+                            const struct objective_entry **entries, const int64_t **first,
+                            int64_t *count);
+/* SLUICE_nonfinite for a row of FAULT_coefficient, with the words of what of it is not finite. Waits. */
+int objective_fail(struct sluice_cuda *s, const struct objective_view *view, int64_t row);
+
 #endif

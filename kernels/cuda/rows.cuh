@@ -60,7 +60,8 @@ int rows_wanted(struct sluice_cuda *s, int64_t rows, const struct row_arrays *a,
 /* out (count, stride) = x[place], bfloat16. */
 int rows_gather(struct sluice_cuda *s, int64_t count, const int64_t *place, int64_t width,
                 const void *x, int64_t x_stride, void *out, int64_t out_stride);
-/* out[place] = from (count, width) float32; every other row of out (rows) is zeros. */
+/* out[place] = from (count, width) float32. rows > 0: every other row of out (rows) becomes zeros;
+ * rows = 0: the others are left as they are (chunks after the first). */
 int rows_scatter(struct sluice_cuda *s, int64_t count, const int64_t *place, int64_t width,
                  const float *from, int64_t from_stride, int64_t rows, void *out,
                  int64_t out_stride, enum sluice_type out_type);
