@@ -40,6 +40,7 @@ enum scratch {
     SCRATCH_kept,                   /* every row's log p_v */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
     SCRATCH_place,                  /* rows that have a part */
+    SCRATCH_scan,                   /* and how many of them lie before */
     SCRATCH_x,                      /* gathered rows of x */
     SCRATCH_dx,                     /* their gradients */
     SCRATCH_statistics,             /* logp, lse, entropy of a call that does not give them out */
