@@ -74,8 +74,9 @@ struct objective_view_device {
     struct objective_sums   *sums;          /* (samples) */
     struct objective_losses *losses;        /* (samples) */
     struct objective_terms   terms;
-    struct objective_entry  *entries;       /* (entry_count) */
-    int64_t                  entry_count;
+    const int64_t           *named_rows;    /* (named_samples): those with named logits, in order */
+    int64_t                  named_samples;
+    struct objective_entry  *entries;       /* (named_samples, named) */
     int64_t                 *entry_first;   /* (rows + 1) */
     struct objective_report *report;
 };
