@@ -78,7 +78,8 @@ forget(void **state)
 {
     static const char *const names[] = {"SLUICE_CUDA", "SLUICE_SIMT_MEMORY", "SLUICE_SIMT_LOSE",
                                         "SLUICE_SIMT_DEVICES", "SLUICE_SIMT_COMPUTE",
-                                        "SLUICE_SIMT_DRIVER"};
+                                        "SLUICE_SIMT_DRIVER",
+                                        "CUDA_VISIBLE_DEVICES"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -303,6 +304,8 @@ numbers_beyond_the_last_device_are_refused(void **state)
     refused("cuda:3", ERROR_device, "3 CUDA devices, the last is cuda:2");
     setenv("SLUICE_SIMT_DEVICES", "0", 1);
     refused("cuda:0", ERROR_device, "no CUDA device");
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+    refused("cuda:0", ERROR_device, "(CUDA_VISIBLE_DEVICES hides others)");
     becomes_the_processor("auto");
 }
 
@@ -366,6 +369,17 @@ memory_comes_and_goes(void **state)
     device_close(d);
 }
 
+/* A device that fails as soon as it is asked: whoever named it tries again, others go on. */
+static void
+a_device_that_does_not_start_is_told(void **state)
+{
+    (void)state;
+    name_library(DEVICE_SIMULATED);
+    setenv("SLUICE_SIMT_LOSE", "0", 1);
+    refused("cuda:0", ERROR_lost, "the device failed");
+    becomes_the_processor("auto");
+}
+
 /* Nothing on it can be trusted any more: the code that the learner ends with. */
 static void
 a_lost_device_has_a_code_of_its_own(void **state)
@@ -426,6 +440,7 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_too_old_is_told, forget, forget),
         cmocka_unit_test_setup_teardown(an_old_driver_says_what_it_has, forget, forget),
         cmocka_unit_test_setup_teardown(memory_comes_and_goes, forget, forget),
+        cmocka_unit_test_setup_teardown(a_device_that_does_not_start_is_told, forget, forget),
         cmocka_unit_test_setup_teardown(a_lost_device_has_a_code_of_its_own, forget, forget),
         cmocka_unit_test_setup_teardown(each_status_has_a_code, forget, forget),
     };
