@@ -243,6 +243,8 @@ fuzz-verifier: setup
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
+	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
+	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
 clean:
 	rm -rf build
