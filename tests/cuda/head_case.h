@@ -18,6 +18,16 @@ struct head_case {
     double   *room;                 /* (rows): error of a logit that float32 sums may have */
 };
 
+/* The device's memory of this check, before its end. */
+static inline void
+case_forget(void)
+{
+    sluice_cuda_wait(sluice());
+    for (int i = 0; i < checks.buffer_count; i++)
+        sluice_cuda_free(sluice(), checks.buffers[i]);
+    checks.buffer_count = 0;
+}
+
 static inline void
 case_free(struct head_case *k)
 {
@@ -166,33 +176,43 @@ case_slopes_free(struct case_slopes *s)
         free(all[i]);
 }
 
-static inline double
+struct case_term {
+    double slope, size;             /* of what it is summed from */
+};
+
+static inline struct case_term
 case_slope(const struct head_case *k, const struct case_gradient *g, int64_t row, int64_t v)
 {
-    double logp = k->z[row * k->vocab + v] - k->lse[row], p = exp(logp);
+    double logp = k->z[row * k->vocab + v] - k->lse[row], p = exp(logp), own = -expm1(logp);
     double c = (double)g->c[row], e = g->e == NULL ? 0 : (double)g->e[row];
-    double h = g->h == NULL ? 0 : (double)g->h[row];
-    double slope = c * ((v == k->targets[row]) - p) + e * p - h * p * (logp + k->entropy[row]);
+    double h = g->h == NULL ? 0 : (double)g->h[row], apart = logp + k->entropy[row];
+    struct case_term t;
 
+    t.slope = (v == k->targets[row] ? c * own : -c * p) + e * p - h * p * apart;
+    t.size = fabs(c) * (v == k->targets[row] ? own : p) + fabs(e) * p
+             + fabs(h) * p * (fabs(apart) + 1);
     for (int64_t i = 0; i < g->entry_count; i++)
-        if (g->entries[i].row == row && g->entries[i].column == v)
-            slope += (double)g->entries[i].value;
-    return slope;
+        if (g->entries[i].row == row && g->entries[i].column == v) {
+            t.slope += (double)g->entries[i].value;
+            t.size += fabs((double)g->entries[i].value);
+        }
+    return t;
 }
 
 static inline void
-case_add(const struct head_case *k, struct case_slopes *s, int64_t row, int64_t v, double slope)
+case_add(const struct head_case *k, struct case_slopes *s, int64_t row, int64_t v,
+         struct case_term t)
 {
     for (int64_t i = 0; i < k->hidden; i++) {
-        double dx = slope * case_weight(k, v, i), dw = slope * case_x(k, row, i);
+        double w = case_weight(k, v, i), x = case_x(k, row, i);
 
-        s->dx[row * k->hidden + i] += dx;
-        s->dx_size[row * k->hidden + i] += fabs(dx);
-        s->dweight[v * k->hidden + i] += dw;
-        s->dweight_size[v * k->hidden + i] += fabs(dw);
+        s->dx[row * k->hidden + i] += t.slope * w;
+        s->dx_size[row * k->hidden + i] += t.size * fabs(w);
+        s->dweight[v * k->hidden + i] += t.slope * x;
+        s->dweight_size[v * k->hidden + i] += t.size * fabs(x);
     }
-    s->dbias[v] += slope;
-    s->dbias_size[v] += fabs(slope);
+    s->dbias[v] += t.slope;
+    s->dbias_size[v] += t.size;
 }
 
 static inline void

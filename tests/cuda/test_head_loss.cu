@@ -116,6 +116,8 @@ loss_begin(struct loss_case *l, const char *name, int masked, double kl, double 
     make_rows(l, masked);
     make_batches(l);
     l->settings = objective_settings_none();
+    if (l->objective->standard.aggregation == OBJECTIVE_constant)
+        l->settings.constant = 8;
     if (kl != 0) {
         l->settings.kl = OBJECTIVE_k3;
         l->settings.kl_weight = kl;
@@ -124,8 +126,6 @@ loss_begin(struct loss_case *l, const char *name, int masked, double kl, double 
         l->settings.entropy_weight = entropy;
     if (objective_settings_fill(l->objective, &l->settings, &e) != 0)
         check_fail(__FILE__, __LINE__, "%s: %s", name, e.text);
-    if (l->settings.aggregation == OBJECTIVE_constant && !(l->settings.constant > 0))
-        l->settings.constant = 8;
     objective_advantages(&l->host, &l->settings, l->sample);
     objective_measure(l->objective, &l->host, &l->settings, &l->step);
     l->call.name = name;
@@ -138,6 +138,7 @@ static void
 loss_end(struct loss_case *l)
 {
     case_free(&l->k);
+    case_forget();
 }
 
 /* ---- one call ---- */
@@ -212,7 +213,16 @@ tell(const struct loss_case *l, const struct answer *a, struct told *t)
     t->entry_count = out.entry_count;
 }
 
-/* Is the row in a response at all, with a target? Others are never computed. */
+static int
+is_named(const struct loss_case *l, int64_t row)
+{
+    for (int i = 0; i < SAMPLES && l->host.named > 0; i++)
+        if (l->sample[i].named_row == row)
+            return 1;
+    return 0;
+}
+
+/* Rows without a part are never computed. */
 static void
 compare_statistics(const struct loss_case *l, const struct answer *a, int same)
 {
@@ -229,7 +239,7 @@ compare_statistics(const struct loss_case *l, const struct answer *a, int same)
         if (a->lse[row] == 0)       /* left out */
             continue;
         found++;
-        MUST(l->k.targets[row] >= 0 && l->mask[row]);
+        MUST(l->k.targets[row] >= 0 && (l->mask[row] || is_named(l, row)));
         if (same) {
             MUST_SAME(a->logp + row, all + row, 1);
             MUST_SAME(a->lse + row, sums + row, 1);
