@@ -257,7 +257,8 @@ quad_transpose(uint32_t (&word)[4])
 /* z - largest of one row's half, 16 bytes to a thread. Four blocks of 8 classes at a time: after
  * the exchange each thread has one of them whole. */
 static __device__ __forceinline__ void
-store(const struct fused_work *k, const float (&z)[SUMS], int half, int i, int64_t row, int64_t column)
+store(const struct fused_work *k, const float (&z)[SUMS], int half, int i, int64_t row,
+      int64_t column)
 {
     int thread = threadIdx.x % 4;
 
