@@ -254,7 +254,7 @@ staged(int row, int chunk)
 }
 
 /* z - largest of the warp's 16 rows, by way of shared memory: a thread then has 8 classes of a row,
- * half a warp the whole tile of it. */
+ * half a warp the whole tile of it. A chunk of logits is more than the L2 cache: x and W stay. */
 static __device__ __forceinline__ void
 store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned char *staging,
       int64_t row, int64_t column)
@@ -277,8 +277,8 @@ store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned cha
         int r = i + lane / 16;
 
         if (row + r < k->count && at < k->vocab)
-            *(uint4 *)(k->at + (row + r) * k->stride + at) =
-                *(const uint4 *)(staging + staged(r, lane % 16));
+            __stcs((uint4 *)(k->at + (row + r) * k->stride + at),
+                   *(const uint4 *)(staging + staged(r, lane % 16)));
     }
 }
 
@@ -429,23 +429,21 @@ parts(int64_t all, int64_t one)
 int64_t
 fused_tiles_bytes(int64_t rows, int64_t vocab)
 {
-    return 3 * rows * parts(vocab, FUSED_COLUMNS) * (int64_t)sizeof(float);
+    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 1) * (int64_t)sizeof(float);
 }
 
 static int
 take_tiles(struct sluice_cuda *s, struct fused_work *k)
 {
-    void *tiles = NULL, *chosen = NULL;
+    void *tiles = NULL;
     int rc = scratch_take(s, SCRATCH_tiles, fused_tiles_bytes(k->count, k->vocab), &tiles);
 
-    if (rc == 0)
-        rc = scratch_take(s, SCRATCH_chosen, k->count * (int64_t)sizeof(float), &chosen);
     if (rc != 0)
         return rc;
     k->largest = (float *)tiles;
     k->sum = k->largest + k->count * k->tiles;
     k->moment = k->sum + k->count * k->tiles;
-    k->chosen = (float *)chosen;
+    k->chosen = k->moment + k->count * k->tiles;
     return 0;
 }
 
