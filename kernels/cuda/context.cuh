@@ -38,6 +38,7 @@
 enum scratch {
     SCRATCH_logits,                 /* a chunk's logits */
     SCRATCH_kept,                   /* every row's log p_v */
+    SCRATCH_head,                   /* what else a call of the head works on (head.cuh) */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
     SCRATCH_place,                  /* rows that have a part */
     SCRATCH_x,                      /* gathered rows of x */
