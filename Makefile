@@ -64,6 +64,10 @@ $(BUILD)/sluice: $(COMMANDS) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
+# For tools/gpu_check --pack: its libraries lie in lib/ beside it.
+$(BUILD)/sluice.pack: $(COMMANDS) $(BUILD)/libsluice.a
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -o $@ $^ $(ALL_LDLIBS)
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TESTLIB) $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka -lmicrohttpd

@@ -106,8 +106,9 @@ struct launch {
     int64_t shared;                 /* bytes */
 };
 
+/* static: a file's own structs are part of its instances' names, and two files may use one name. */
 template <typename... Parameters, typename... Arguments>
-int
+static inline int
 launch(struct sluice_cuda *s, const char *name, struct launch l, void (*kernel)(Parameters...),
        Arguments... arguments)
 {

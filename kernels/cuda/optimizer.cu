@@ -81,7 +81,7 @@ refuse_array(const char *call, const void *at, int64_t n)
 
 /* ---- the norm ---- */
 
-#define NORM_BLOCKS 8192            /* partial sums at most: fixed, so that the bits are */
+#define NORM_BLOCKS 1024            /* partial sums at most: fixed, so that the bits are */
 #define NORM_AHEAD  4               /* quads a thread has on their way */
 
 static int64_t

@@ -44,6 +44,7 @@ struct warp {
     struct block  *block;
     struct thread *threads;         /* lane 0 */
     uint32_t ready, alive, waiting; /* lanes; waiting: at a meeting */
+    int      mixed;                 /* those who wait came for different things */
     int      listed;                /* place in the list of warps with ready lanes, or -1 */
 };
 
@@ -470,17 +471,28 @@ match(struct warp *w, uint32_t mask)
     }
 }
 
-/* Those who wait already and are named, or name this one, must have come for the same. */
-static void
-check_meeting(const struct thread *me)
+/* Lanes that have come for this one's meeting, itself too. One that waits for others, without it,
+ * may still come; one that waits for it must have come for the same. */
+static uint32_t
+come(const struct thread *me)
 {
-    const struct warp *w = me->warp;
+    struct warp *w = me->warp;
+    uint32_t lanes = bit(me);
 
-    for (uint32_t m = w->waiting; m != 0; m &= m - 1) {
+    if (w->waiting == 0) {
+        w->mixed = 0;
+    } else if (!w->mixed) {         /* the usual case: one comparison for all */
+        const struct thread *t = &w->threads[__builtin_ctz(w->waiting)];
+
+        if (t->mask == me->mask && t->kind == me->kind && t->line == me->line &&
+            t->file == me->file)
+            return lanes | w->waiting;
+        w->mixed = 1;
+    }
+    for (uint32_t m = w->waiting & me->mask; m != 0; m &= m - 1) {
         const struct thread *t = &w->threads[__builtin_ctz(m)];
-        int named = (me->mask & bit(t)) != 0, names = (t->mask & bit(me)) != 0;
 
-        if (!named && !names)
+        if ((t->mask & bit(me)) == 0)
             continue;
         if (t->mask != me->mask)
             simt_die(me->file, me->line, "mask %08x, but lane %d waits with %08x at %s:%d",
@@ -489,7 +501,9 @@ check_meeting(const struct thread *me)
             (me->kind != SIMT_sync && (t->line != me->line || t->file != me->file)))
             simt_die(me->file, me->line, "lane %d of the mask %08x is at another function: %s:%d",
                      t->seen.lane, me->mask, t->file, t->line);
+        lanes |= bit(t);
     }
+    return lanes;
 }
 
 uint64_t
@@ -511,15 +525,8 @@ simt_meet(enum simt_meeting kind, unsigned mask, uint64_t value, int argument, i
     if ((mask & ~w->alive) != 0)
         simt_die(file, line, "the mask %08x names lanes that have exited or do not exist: %08x",
                  mask, mask & ~w->alive);
-    if (w->waiting != 0) {
-        const struct thread *t = &w->threads[__builtin_ctz(w->waiting)];
-
-        if (t->mask != mask || t->kind != kind || t->line != line || t->file != file ||
-            (w->waiting & ~mask) != 0)
-            check_meeting(me);
-    }
-    w->waiting |= bit(me);
-    if ((w->waiting & mask) != mask) {
+    if (come(me) != mask) {
+        w->waiting |= bit(me);
         wait_as(me, MEETING);
         return me->value;
     }
@@ -670,7 +677,7 @@ block_begin(unsigned rank, uint3 index)
     for (unsigned i = 0; i < grid.warps_of_block; i++) {
         unsigned lanes = count - i * LANES < LANES ? count - i * LANES : LANES;
 
-        warps[i] = { b, &b->threads[i * LANES], 0, (uint32_t)((1ull << lanes) - 1), 0, -1 };
+        warps[i] = { b, &b->threads[i * LANES], 0, (uint32_t)((1ull << lanes) - 1), 0, 0, -1 };
         make_ready(&warps[i], warps[i].alive);
     }
 }
