@@ -27,7 +27,6 @@ tell() {        # NAME CONDITION...: one TAP line
     if "$@"; then echo "ok - $name"; else echo "not ok - $name"; rc=1; fi
 }
 same() { cmp -s "$1/checkpoints/final/$3" "$2/checkpoints/final/$3"; }
-said() { grep -rqs "$2" "$1"/logs; }
 
 # 12 groups of 4; the second and the fourth answer slip.
 for ((g = 0; g < 12; g++)); do
@@ -60,10 +59,11 @@ tell "an undisturbed run on a device ends" [ $? = 0 ]
 [ $rc = 0 ] || { sed 's/^/# /' check.out quiet.out; exit 1; }
 tell "... and its manifest names the device" grep -q '"device": "cuda:0 ' quiet/checkpoints/final/manifest.json
 
-SLUICE_SIMT_LOSE=${LOSE:-400} "$sluice" run flow.yaml --run lost >lost.out 2>&1
+SLUICE_SIMT_LOSE=100 "$sluice" run flow.yaml --run lost >lost.out 2>&1
 tell "a run whose device is lost again and again ends" [ $? = 0 ]
 [ $rc = 0 ] || sed 's/^/# /' lost.out
-tell "... the error had a name" said lost 'the device failed'
+lost() { [ "$(grep -cs 'the device failed' "$1/logs/policy.0.log")" -ge 3 ]; }
+tell "... and was, three times or more" lost lost
 tell "... with the same weights" same quiet lost model.safetensors
 tell "... and the same manifest" same quiet lost manifest.json
 
