@@ -67,6 +67,19 @@ tell "... and was, three times or more" lost lost
 tell "... with the same weights" same quiet lost model.safetensors
 tell "... and the same manifest" same quiet lost manifest.json
 
+# From a step's folder: its manifest says what the products were pinned to.
+warned() { grep -qs 'last bits may differ' "$1/logs/policy.0.log"; }
+silent() { ! warned "$1"; }
+topology 'device: "cuda:0", resume_from: quiet/checkpoints/policy/step-11' >on.yaml
+"$sluice" run on.yaml --run on >on.out 2>&1
+tell "training that goes on from a folder on the same device ends" [ $? = 0 ]
+tell "... without a warning" silent on
+tell "... with the same weights" same quiet on model.safetensors
+SLUICE_SIMT_COMPUTE=80 "$sluice" run on.yaml --run other >other.out 2>&1
+tell "... and on another device ends too" [ $? = 0 ]
+tell "... with a warning" warned other
+tell "... that names it" grep -qs 'capability 8.0' other/logs/policy.0.log
+
 topology 'device: cpu' >cpu.yaml
 "$sluice" run cpu.yaml --run cpu >cpu.out 2>&1
 differ() { [ -f "$2/checkpoints/final/$3" ] && ! same "$@"; }
