@@ -61,5 +61,6 @@ simt_copy_wait(size_t prior)
         done++;
     }
     c->count -= done;
-    memmove(c->at, c->at + done, c->count * sizeof *c->at);
+    if (done > 0)                   /* else there may be no array yet */
+        memmove(c->at, c->at + done, c->count * sizeof *c->at);
 }
