@@ -88,8 +88,9 @@ $(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objectiv
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OWNFLAGS) -o $@ $<
 
-$(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
-$(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
+OWNERS   := $(patsubst %,$(BUILD)/tests/test_%,objective_load learner_device)
+$(OWNERS): | $(OWN:%=$(BUILD)/objective/%.so)
+$(OWNERS:=.o): STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
 
 # Libraries that a device's loader refuses, and one that goes by the driver's name.
 FAKES    := wrong_abi another half driver

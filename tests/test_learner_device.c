@@ -14,9 +14,13 @@
 #include <cmocka.h>
 
 #include "kernels/device.h"
+#include "kernels/model_file.h"
 #include "tests/lessons.h"
+#include "tests/tiny_model.h"
 
 #define COUNT 16
+
+static int simulated; /* the device is made of fibers: its memory can be made small */
 
 static int
 has_device(void)
@@ -29,6 +33,7 @@ has_device(void)
         skip();
         return 0;
     }
+    simulated = strstr(device_about(device)->name, "simulated") != NULL;
     device_close(device);
     return 1;
 }
@@ -62,11 +67,12 @@ near(const char *objective, const char *name, double value, double wanted, doubl
 }
 
 static void
-same_as_the_processor(const char *objective)
+same_as_the_processor(const char *objective, const char *file)
 {
-    static const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", NULL};
-    static const char *const cuda[] = {"device", "cuda:0", "batch_tokens", "64",
-                                       "epochs", "2",      NULL};
+    const char *const own = file ? "objective_file" : NULL;
+    const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", own, file, NULL};
+    const char *const cuda[] = {"device", "cuda:0", "batch_tokens", "64", "epochs", "2", own, file,
+                                NULL};
     static const char *const first[] = {"loss", "grad_norm", "logp/mean", NULL};
     struct harness *h[2];
 
@@ -88,12 +94,17 @@ objectives_of_every_scope_are_those_of_the_processor(void **state)
 {
     static const char *const names[] = {"sft", "grpo", "bcpg_nsa", "opmd", "dpo", "kto",
                                         "token_class"};
+    char *file;
 
     (void)state;
     if (!has_device())
         return;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        same_as_the_processor(names[i]);
+        same_as_the_processor(names[i], NULL);
+    file = realpath(OBJECTIVE_FILES "/clip_free.so", NULL);
+    assert_non_null(file);
+    same_as_the_processor("bcpg", file);
+    free(file);
 }
 
 static void
@@ -257,9 +268,44 @@ a_device_that_is_not_there_or_too_small_ends_it_at_once(void **state)
     if (!has_device())
         return;
     fails(absent, ERROR_device, "63");
+    if (!simulated)
+        return;
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
     fails(small, ERROR_topology, "head_memory");
     unsetenv("SLUICE_SIMT_MEMORY");
+}
+
+/* An embedding that is not a number: the step is not applied, and the error names the rollout. */
+static void
+a_number_that_is_not_finite_names_the_rollout(void **state)
+{
+    char *folder = xprint("%s-broken", lesson_base);
+    const char *options[] = {"device", "cuda:0", "model", folder, "shuffle", "false", NULL};
+    struct error e = {0};
+    struct harness *h;
+    struct model m;
+
+    (void)state;
+    if (!has_device()) {
+        free(folder);
+        return;
+    }
+    if (model_open(&m, lesson_base, &e) < 0)
+        fail_msg("%s", e.text);
+    for (const char *c = LESSON_CHARACTERS; *c; c++)    /* 2 is in rollouts 4 to 7 alone: 1+1 = 2 */
+        if (*c == '2')
+            m.params[m.embed + (1 + c - LESSON_CHARACTERS) * m.config.hidden_size] = NAN;
+    if (model_save(&m, folder, lesson_base, &e) < 0)
+        fail_msg("%s", e.text);
+    h = fed("sft", options);
+    assert_true(harness_run(h, LESSON_SECONDS, &e) < 0);
+    if (!strstr(e.text, "step 1 was not applied: rollout 4, token ") ||
+        !strstr(e.text, "a logit is NaN or infinite, first in rollout 4"))
+        fail_msg("'%s'", e.text);
+    harness_close(h);
+    model_free(&m);
+    tiny_model_remove(folder);
+    free(folder);
 }
 
 int
@@ -271,12 +317,13 @@ main(void)
         cmocka_unit_test(bytes_are_the_same_again_and_after_kills),
         cmocka_unit_test(the_manifest_names_device_and_products),
         cmocka_unit_test(check_reads_the_device),
+        cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
         cmocka_unit_test(a_device_that_is_not_there_or_too_small_ends_it_at_once),
     };
-    char *simulated = realpath(DEVICE_SIMULATED, NULL);
+    char *fibers = realpath(DEVICE_SIMULATED, NULL);
 
-    if (simulated)
-        setenv("SLUICE_CUDA", simulated, 0);
-    free(simulated);
+    if (fibers)
+        setenv("SLUICE_CUDA", fibers, 0);
+    free(fibers);
     return cmocka_run_group_tests(tests, lesson_begin, lesson_end);
 }
