@@ -91,6 +91,18 @@ $(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objectiv
 $(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
 $(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
 
+# Libraries that a device's loader refuses, and one that goes by the driver's name.
+FAKES    := wrong_abi another half driver
+$(BUILD)/device/driver.so: FAKEFLAGS := -Wl,-soname,libcuda.so.1
+
+$(BUILD)/device/%.so: tests/device/%.c kernels/sluice_cuda.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -O2 -fPIC -shared $(FAKEFLAGS) -o $@ $<
+
+ON_DEVICE := $(patsubst %,$(BUILD)/tests/test_%,device adamw_device head_device learner_device)
+$(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(BUILD)/simt/libsluice-cuda.so
+$(ON_DEVICE:=.o): STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
+
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lopenblas
@@ -104,7 +116,9 @@ $(BUILD)/tools/judge_server: $(BUILD)/tools/judge_server.o $(JUDGE:%=$(BUILD)/te
 # ---- CUDA: libsluice-cuda.so by nvcc where there is one; the same files by g++ against tests/simt, a device
 # made of fibers. No C file knows of either: kernels/device.c looks the library up when it runs.
 NVCC     ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
-CXX      := g++
+ifeq ($(origin CXX),default)
+CXX      := $(if $(findstring ccache,$(CC)),ccache g++,g++)
+endif
 CUSRC    := $(sort $(wildcard kernels/cuda/*.cu))
 CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
 # Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
@@ -114,7 +128,7 @@ $(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)c
 CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
             --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
 SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \
-             -Wall -Wextra -Wno-unknown-pragmas -Werror $(SANFLAGS)
+             -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi -Werror -fvisibility=hidden $(SANFLAGS)
 SIMTOBJ  := $(CUSRC:%.cu=$(BUILD)/simt/%.o) $(patsubst %.cc,$(BUILD)/simt/%.o,$(sort $(wildcard tests/simt/*.cc)))
 CUOBJ    := $(CUSRC:%.cu=$(BUILD)/cuda/%.o)
 
@@ -131,7 +145,7 @@ $(BUILD)/libsluice-cuda.so: $(CUOBJ)
 $(BUILD)/simt/%.o: %.cu
 	@mkdir -p $(@D)
 	$(SAY) "  SIMT $<"
-	$(Q)$(CXX) $(SIMTFLAGS) $(CFLAGS) -fvisibility=hidden -MMD -MP -c $< -o $@
+	$(Q)$(CXX) $(SIMTFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/simt/%.o: %.cc
 	@mkdir -p $(@D)
@@ -147,18 +161,27 @@ SIMTTESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_simt_%,$(CUTEST
 CUDATESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_cuda_%,$(CUTEST))
 CUTESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/cuda/*.c)))
 
-$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(SIMTOBJ) $(CUTESTLIB) $(BUILD)/libsluice.a
+# Archives: a test takes the objects it calls.
+$(BUILD)/simt/kernels.a: $(SIMTOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/cuda/kernels.a: $(CUOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libsluice.a
+	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
 	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
-$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUOBJ) $(CUTESTLIB) $(BUILD)/libsluice.a
+$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libsluice.a
+	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
 	$(Q)$(NVCC) -cudart static -o $@ $^ $(ALL_LDLIBS)
 
 simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)
 
-tests: $(TESTS) tools
+tests: $(TESTS) $(SIMTTESTS) tools
 tools: $(TOOLS)
 
 run: all

@@ -6,13 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "kernels/objective_term.h"
-#include "kernels/objectives/clip.h"
-#include "kernels/objectives/gradient.h"
-#include "kernels/objectives/likelihood.h"
-#include "kernels/objectives/named.h"
-#include "kernels/objectives/preference.h"
-#include "kernels/objectives/pull.h"
+#include "kernels/objective_body.h"
 
 #define NONE NAN
 #define OWN(aggregation_, advantages_, ratio_, tau_, low_, high_, dual_, positive_, negative_, \
@@ -35,22 +29,12 @@
 #include "kernels/objective.def"
 #undef OBJECTIVE
 
-static const struct objective_row rows[] = {
+static const struct objective rows[] = {
 #define OBJECTIVE(name_, term_, gather_, pair_, named_, scope_, needs_, aggregations_, own_, \
                   evidence_, summary_, source_) \
-    {.objective = {.abi = OBJECTIVE_ABI, .name = #name_, .summary = summary_, .source = source_, \
-                   .evidence = evidence_, .needs = (needs_) | OBJECTIVE_adds_terms, \
-                   .scope = OBJECTIVE_##scope_, \
-                   .standard = own_, .aggregations = aggregations_, .run = run_##name_}, \
-     .term = term_, .gather = gather_, .pair = pair_, .named = named_},
-#include "kernels/objective.def"
-#undef OBJECTIVE
-};
-
-#define ROWS ((int)(sizeof rows / sizeof *rows))
-
-enum {
-#define OBJECTIVE(name_, ...) ROW_##name_,
+    {.abi = OBJECTIVE_ABI, .name = #name_, .summary = summary_, .source = source_, \
+     .evidence = evidence_, .needs = (needs_) | OBJECTIVE_adds_terms, .scope = OBJECTIVE_##scope_, \
+     .standard = own_, .aggregations = aggregations_, .run = run_##name_},
 #include "kernels/objective.def"
 #undef OBJECTIVE
 };
@@ -60,7 +44,8 @@ enum {
                             const struct objective_step *step, struct objective_output *out, \
                             struct objective_report *report) \
     { \
-        objective_run_row(&rows[ROW_##name_], b, s, step, out, report); \
+        objective_run_row(&rows[OBJECTIVE_ROW_##name_], OBJECTIVE_ROW_##name_, b, s, step, out, \
+                          report); \
     }
 #include "kernels/objective.def"
 #undef OBJECTIVE
@@ -68,16 +53,16 @@ enum {
 const struct objective *
 objective_find(const char *name)
 {
-    for (int i = 0; i < ROWS; i++)
-        if (strcmp(rows[i].objective.name, name) == 0)
-            return &rows[i].objective;
+    for (int i = 0; i < OBJECTIVE_ROWS; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return &rows[i];
     return NULL;
 }
 
 const struct objective *
 objective_at(int index)
 {
-    return index >= 0 && index < ROWS ? &rows[index].objective : NULL;
+    return index >= 0 && index < OBJECTIVE_ROWS ? &rows[index] : NULL;
 }
 
 /* ---- settings ---- */
@@ -212,15 +197,5 @@ objective_settings_fill(const struct objective *o, struct objective_settings *s,
 unsigned
 objective_needs(const struct objective *o, const struct objective_settings *s)
 {
-    unsigned needs = o->needs;
-
-    if (s->kl != OBJECTIVE_no_kl)
-        needs |= OBJECTIVE_needs_reference;
-    if (s->kl != OBJECTIVE_no_kl && s->kl_in_reward)
-        needs |= OBJECTIVE_needs_behaviour | OBJECTIVE_needs_group;
-    if (s->entropy_weight != 0.0)
-        needs |= OBJECTIVE_needs_entropy;
-    if ((int)s->advantages > OBJECTIVE_reward && s->advantages != OBJECTIVE_given)
-        needs |= OBJECTIVE_needs_group;
-    return needs;
+    return objective_needs_of(o->needs, s);
 }

@@ -5,7 +5,7 @@
  *
  * with L_i = sum_t l_t the loss of a sample. Where a loss couples the tokens of a sample (S_i, a
  * sequence's ratio), `loss` is this token's even part L_i / |y| and `slope` is dL_i / dlp_t, all
- * of it; objective_run.c makes the sums, in row order. */
+ * of it; objective_body.h says what the sums are, in row order. */
 #ifndef KERNELS_OBJECTIVE_TERM_H
 #define KERNELS_OBJECTIVE_TERM_H
 
@@ -79,17 +79,8 @@ typedef double objective_named_function(const struct objective_names *n,
     objective_term_##name(const struct objective_token *x, const struct objective_sums *q, \
                           const struct objective_settings *s)
 
-/* A row of objective.def. */
-struct objective_row {
-    struct objective           objective;
-    objective_term_function   *term;
-    objective_gather_function *gather;      /* NULL: nothing of its own to sum */
-    objective_pair_function   *pair;        /* NULL: no pairs */
-    objective_named_function  *named;       /* NULL: no named logits */
-};
-
-/* objective_run.c: what every row of the table does. */
-void objective_run_row(const struct objective_row *row, const struct objective_batch *b,
+/* objective_run.c: what every row of the table does; index: enum objective_row_index. */
+void objective_run_row(const struct objective *o, int index, const struct objective_batch *b,
                        const struct objective_settings *s, const struct objective_step *step,
                        struct objective_output *out, struct objective_report *report);
 

@@ -65,6 +65,7 @@ struct sluice_device {
 };
 
 int sluice_cuda_count(int *count);          /* 0 devices is no error; SLUICE_old_driver may be */
+/* Where cublaslt is 0, sluice_cuda_error() says why. */
 int sluice_cuda_describe(int device, struct sluice_device *out);
 
 struct sluice_cuda;                         /* a context: device, stream, products, work space */
@@ -229,9 +230,12 @@ struct sluice_adamw {
 int sluice_adamw_update(struct sluice_cuda *s, const struct sluice_adamw *a, int64_t n,
                         float *params, const float *grads, float *m, float *v);
 
+/* to (n) += from (n). */
+int sluice_add(struct sluice_cuda *s, int64_t n, const float *from, float *to);
+
 /* out (rows, out_stride) bfloat16 = from (rows, columns) float32; the columns up to out_stride are
- * zeros. stochastic: up with the probability that keeps the mean, by random_bits(seed,
- * RANDOM_rounding, first + element): a pure function of seed and place (kernels/cast.h). */
+ * zeros. stochastic: up with the probability that keeps the mean, by a draw that is a pure function
+ * of seed and first + r columns + c: kernels/cast.h. */
 int sluice_cast(struct sluice_cuda *s, int64_t rows, int64_t columns, const float *from,
                 int64_t out_stride, void *out, enum sluice_rounding rounding, uint64_t seed,
                 uint64_t first);

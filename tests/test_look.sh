@@ -74,7 +74,7 @@ check "tap of a run at rest says where to look" grep -q "nothing passes; \`sluic
 # ---- doctor ----
 "$SLUICE" doctor "$work" --json >doctor.jsonl
 same "doctor finds nothing here that fails" 0 $?
-for name in cpu memory disk sync files sockets clock isolation libzmq lmdb libcurl pcre2 cuda; do
+for name in cpu memory disk sync files sockets clock isolation libzmq lmdb libcurl pcre2 cuda device; do
     check "doctor looks at: $name" grep -q "^{\"check\":\"$name\",\"state\":\"\(ok\|warn\)\"" doctor.jsonl
 done
 "$SLUICE" doctor "$work/nowhere" >doctor.jsonl 2>&1

@@ -2,7 +2,7 @@
 # Installs the Debian packages that a build or a test of Sluice needs and this machine lacks.
 # The list is the one in README.md, "Libraries". Root or passwordless sudo; else it says what to type.
 set -eu
-packages="gcc make pkg-config libzmq3-dev liblmdb-dev libmsgpack-dev libyaml-dev libcurl4-openssl-dev
+packages="gcc g++ make pkg-config libzmq3-dev liblmdb-dev libmsgpack-dev libyaml-dev libcurl4-openssl-dev
 libjansson-dev libpcre2-dev libutf8proc-dev libzstd-dev zlib1g-dev libxxhash-dev libsodium-dev
 libopenblas-dev libmpfr-dev libgmp-dev libcmocka-dev libmicrohttpd-dev zstd $*"
 missing=

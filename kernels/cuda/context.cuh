@@ -38,6 +38,7 @@
 enum scratch {
     SCRATCH_logits,                 /* a chunk's logits */
     SCRATCH_kept,                   /* every row's log p_v */
+    SCRATCH_head,                   /* what else a call of the head works on (head.cuh) */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
     SCRATCH_place,                  /* rows that have a part */
     SCRATCH_x,                      /* gathered rows of x */
@@ -105,8 +106,9 @@ struct launch {
     int64_t shared;                 /* bytes */
 };
 
+/* static: a file's own structs are part of its instances' names, and two files may use one name. */
 template <typename... Parameters, typename... Arguments>
-int
+static inline int
 launch(struct sluice_cuda *s, const char *name, struct launch l, void (*kernel)(Parameters...),
        Arguments... arguments)
 {

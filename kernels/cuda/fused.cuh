@@ -23,6 +23,9 @@
  * device: where they differ the answer is no for good. Waits, the first time. */
 int fused_fits(struct sluice_cuda *s, const struct sluice_head *head);
 
+/* That comparison: 0, or a status and its words. A context of its own, on the stream of s; waits. */
+int fused_check(struct sluice_cuda *s);
+
 /* Why the last fused_fits() of the context said no, one line for the log; "" where it said yes. */
 const char *fused_why(const struct sluice_cuda *s);
 

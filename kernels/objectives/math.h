@@ -19,6 +19,10 @@
 #define OBJECTIVE_LN2_LOW  0x1.a39ef35793c76p-33    /* ... and the rest */
 #define OBJECTIVE_LN2      0x1.62e42fefa39efp-1
 
+#ifndef OBJECTIVE_DIVIDE
+#define OBJECTIVE_DIVIDE(a, k) ((a) / (k))          /* a device has a faster one, objective_device.cuh */
+#endif
+
 OBJECTIVE_FUNCTION double
 objective_exp(double x)
 {
@@ -30,7 +34,7 @@ objective_exp(double x)
     n = floor(x / OBJECTIVE_LN2 + 0.5);
     r = (x - n * OBJECTIVE_LN2_HIGH) - n * OBJECTIVE_LN2_LOW;
     for (int k = 13; k > 1; k--)
-        sum = 1.0 + sum * r / k;
+        sum = 1.0 + OBJECTIVE_DIVIDE(sum * r, k);
     sum = 1.0 + sum * r;
     bits = ((int64_t)n + 1022) << 52;           /* half of 2^n: n may be 1023 + 1 */
     memcpy(&scale, &bits, sizeof scale);
