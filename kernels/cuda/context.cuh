@@ -41,6 +41,7 @@ enum scratch {
     SCRATCH_head,                   /* what else a call of the head works on (head.cuh) */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
     SCRATCH_place,                  /* rows that have a part */
+    SCRATCH_scan,                   /* and how many of them lie before */
     SCRATCH_x,                      /* gathered rows of x */
     SCRATCH_dx,                     /* their gradients */
     SCRATCH_statistics,             /* logp, lse, entropy of a call that does not give them out */
