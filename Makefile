@@ -161,6 +161,11 @@ SIMTTESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_simt_%,$(CUTEST
 CUDATESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_cuda_%,$(CUTEST))
 CUTESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/cuda/*.c)))
 
+# Of the C files these tests take those that a bare GPU host can compile (tools/gpu_check): no libraries but C's.
+BARE     := $(patsubst %.c,$(BUILD)/%.o,$(shell cat tools/gpu_sources))
+$(BUILD)/libbare.a: $(BARE)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 # Archives: a test takes the objects it calls.
 $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -168,15 +173,15 @@ $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 $(BUILD)/cuda/kernels.a: $(CUOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
 
-$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(NVCC) -cudart static -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
 
 simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)

@@ -330,7 +330,8 @@ def main():
     if device == "cpu" and not o.quick:
         print("ok - bench_gpu.py # SKIP torch sees no CUDA device")
         return 0
-    if device == "cpu":
+    if device == "cpu":             # the simulated device has to take the tensors of the processor for its own memory
+        os.environ["SLUICE_SIMT_HOST"] = "1"
         torch.set_num_threads(1)
     lib = sluice.load(os.path.abspath(o.library))
     out = open(o.json, "a") if o.json else None
