@@ -183,8 +183,18 @@ $(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUI
 	$(SAY) "  LINK $@"
 	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
 
-simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
-cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)
+# tools/cuda/bench_gpu.cu likewise: for a device, and on fibers to see that it works.
+$(BUILD)/tools/bench_gpu: $(BUILD)/cuda/tools/cuda/bench_gpu.o $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
+	@mkdir -p $(@D)
+	$(SAY) "  LINK $@"
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
+
+$(BUILD)/simt/bench_gpu: $(BUILD)/simt/tools/cuda/bench_gpu.o $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
+
+simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
+cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
 tests: $(TESTS) $(SIMTTESTS) tools
 tools: $(TOOLS)
@@ -253,4 +263,5 @@ clean:
 	rm -rf build
 
 -include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d) \
-         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d)
+         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d) \
+         $(BUILD)/cuda/tools/cuda/bench_gpu.d $(BUILD)/simt/tools/cuda/bench_gpu.d

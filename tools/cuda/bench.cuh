@@ -55,6 +55,7 @@ struct job {
 struct bench {
     struct sluice_cuda *s;
     int64_t rows, hidden, vocab, chunk;
+    int64_t chunk_rows;             /* asked for; 0: the library's choice */
     cudaEvent_t begin, end;
     double copy, product;           /* bytes and operations a second, measured; 0: not yet */
     double deadline;
@@ -261,7 +262,8 @@ floor_ms(const struct bench *b, const struct job *j)
 static void
 tell_result(struct bench *b, int good, const char *what, const char *detail)
 {
-    printf("%s - %s: %s%s%s\n", good ? "ok" : "not ok", b->label, what, *detail ? ": " : "", detail);
+    printf("%s - %s: %s%s%s\n", good ? "ok" : "not ok", b->label, what, *detail ? ": " : "",
+           detail);
     b->passed += good;
     b->failed += !good;
     fflush(stdout);
@@ -276,16 +278,16 @@ tell_json(struct bench *b, const struct job *j, double over)
         return;
     fprintf(b->json, "{\"at\": \"%s\", \"what\": \"%s\", \"rc\": %d", b->label, j->name, j->rc);
     if (j->n > 0)
-        fprintf(b->json, ", \"ms\": %.5f, \"least_ms\": %.5f, \"rounds\": %d, \"floor_ms\": %.5f", ms,
-                (double)j->ms[0], j->n, floor_ms(b, j));
+        fprintf(b->json, ", \"ms\": %.5f, \"least_ms\": %.5f, \"rounds\": %d, "
+                "\"floor_ms\": %.5f", ms, (double)j->ms[0], j->n, floor_ms(b, j));
     if (j->n > 0 && over > 0)
         fprintf(b->json, ", \"over\": \"%s\", \"ratio\": %.4f", j->over, ms / over);
     if (j->memory >= 0)
         fprintf(b->json, ", \"memory\": %lld", (long long)j->memory);
     if (j->plan.chunk_rows > 0)
-        fprintf(b->json, ", \"chunk_rows\": %lld, \"chunks\": %lld, \"passes\": %d, \"planned\": %lld",
-                (long long)j->plan.chunk_rows, (long long)j->plan.chunks, j->plan.passes,
-                (long long)j->plan.total_bytes);
+        fprintf(b->json, ", \"chunk_rows\": %lld, \"chunks\": %lld, \"passes\": %d, "
+                "\"planned\": %lld", (long long)j->plan.chunk_rows, (long long)j->plan.chunks,
+                j->plan.passes, (long long)j->plan.total_bytes);
     fprintf(b->json, "}\n");
     fflush(b->json);
 }

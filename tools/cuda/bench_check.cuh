@@ -1,5 +1,5 @@
-/* Results of the head's jobs against float64 on the processor, at a few rows and classes: log p, lse,
- * c by the objective's formula, the rows' dX and the classes' dW. Without an entropy and named
+/* Results of the head's jobs against float64 on the processor, at a few rows and classes: log p,
+ * lse, c by the objective's formula, the rows' dX and the classes' dW. Without an entropy and named
  * logits dX of a row is c (W_y - sum_v p_v W_v), so the long sums are made once for all jobs. And
  * the same call again: the same bits. */
 #ifndef TOOLS_CUDA_BENCH_CHECK_CUH
@@ -144,7 +144,8 @@ dx_apart(struct bench *b, int which, double c)
     uint16_t *raw = (uint16_t *)host_bytes(2 * d);
     double *ours = (double *)host_bytes(8 * d), *theirs = (double *)host_bytes(8 * d), off;
 
-    must(sluice_cuda_download(b->s, raw, (uint16_t *)b->dx + truth.row[which] * d, 2 * d), "copying");
+    must(sluice_cuda_download(b->s, raw, (uint16_t *)b->dx + truth.row[which] * d, 2 * d),
+         "copying");
     for (int64_t k = 0; k < d; k++) {
         ours[k] = (double)of_bfloat16(raw[k]);
         theirs[k] = c * truth.slope[which][k];
@@ -230,9 +231,9 @@ check_bits(struct bench *b, struct job *j)
 
 /* ---- a job ---- */
 
-/* Limits: a float32 sum of products is off by at most 2^-18 of their sizes here; a bfloat16 logit by
- * 2^-9 of it; the slopes of logits, and a dX or the probabilities in it, are rounded to bfloat16:
- * off by 2^-9 each on average, by less in length; and from bfloat16 logits by what those are off. */
+/* Limits: a float32 sum of products is off by at most 2^-18 of their sizes here; a bfloat16 logit
+ * by 2^-8 of it; slopes of logits and a dX are rounded to bfloat16, off by less than that in length,
+ * and where they come from bfloat16 logits by what those are off. */
 static int
 compare_job(struct bench *b, struct job *j, const float *logp, const float *lse, const float *c,
             char detail[256])
@@ -262,8 +263,8 @@ compare_job(struct bench *b, struct job *j, const float *logp, const float *lse,
     }
     for (int i = 0; i < CHECK_CLASSES && j->objective != NULL; i++)
         worst[3] = fmax(worst[3], dw_apart(b, j, i, lse, c));
-    snprintf(detail, 256, "log p %.2f of its bound, c %.1e, dX %.1e and dW %.1e of their lengths", worst[0],
-             worst[1], worst[2], worst[3]);
+    snprintf(detail, 256, "log p %.2f of its bound, c %.1e, dX %.1e and dW %.1e of their lengths",
+             worst[0], worst[1], worst[2], worst[3]);
     for (int i = 0; i < 4; i++)
         if (!(worst[i] <= limits[i]))
             return 0;
@@ -286,7 +287,8 @@ check_job(struct bench *b, struct job *j)
     }
     for (int i = 0; i < 3; i++) {
         host[i] = (float *)host_bytes(4 * b->rows);
-        must(sluice_cuda_download(b->s, host[i], b->row[i == 2 ? 3 : i], 4 * b->rows), "copying");
+        must(sluice_cuda_download(b->s, host[i], b->row[i == 2 ? 3 : i], 4 * b->rows),
+             "copying");
     }
     good = compare_job(b, j, host[0], host[1], host[2], detail);
     tell_result(b, good, j->name, detail);

@@ -1,5 +1,5 @@
-/* The kernels and the fused loss on a CUDA device, next to what bounds them: copies, products. Part of
- * tools/gpu_check; tools/bench_gpu runs it and then PyTorch's side.
+/* The kernels and the fused loss on a CUDA device, next to what bounds them: copies, products.
+ * Part of tools/gpu_check; tools/bench_gpu runs it and then PyTorch's side.
  *
  *      bench_gpu [--quick] [--seconds N] [--json FILE]
  *
@@ -8,7 +8,7 @@
 #include "tools/cuda/bench_check.cuh"
 #include "tools/cuda/bench_rows.cuh"
 
-static int
+static void
 measure_head(struct bench *b, const char *label, int64_t hidden, double until)
 {
     static struct job jobs[JOBS_MAX];
@@ -21,7 +21,7 @@ measure_head(struct bench *b, const char *label, int64_t hidden, double until)
     open_problem(b);
     make_truth(b);
     count = head_jobs(b, b->chunk, jobs);
-    run_job(b, &jobs[count - 2], 0);            /* code is loaded when it is first used: not a job's memory */
+    run_job(b, &jobs[count - 2], 0);            /* code is loaded when it is first used: no job's */
     for (int i = 0; i < count; i++)
         if (jobs[i].run == run_head)
             look_at_memory(b, &jobs[i], check_job);
@@ -32,7 +32,6 @@ measure_head(struct bench *b, const char *label, int64_t hidden, double until)
            (long long)b->hidden, (long long)b->vocab, (long long)b->chunk);
     tell_jobs(b, jobs, count);
     close_problem(b);
-    return 0;
 }
 
 static int
@@ -54,9 +53,9 @@ open_device(struct bench *b)
            about.name, about.major, about.minor, about.multiprocessors, about.driver, about.runtime,
            (long long)about.cublaslt, 1e-9 * (double)about.memory);
     if (b->json != NULL)
-        fprintf(b->json, "{\"device\": \"%s\", \"compute\": \"%d.%d\", \"driver\": %d, \"runtime\": %d, "
-                "\"cublaslt\": %lld}\n", about.name, about.major, about.minor, about.driver,
-                about.runtime, (long long)about.cublaslt);
+        fprintf(b->json, "{\"device\": \"%s\", \"compute\": \"%d.%d\", \"driver\": %d, "
+                "\"runtime\": %d, \"cublaslt\": %lld}\n", about.name, about.major, about.minor,
+                about.driver, about.runtime, (long long)about.cublaslt);
     return 1;
 }
 
@@ -84,6 +83,7 @@ main(int argc, char **argv)
     b.rows = quick ? 64 : 32768;
     b.vocab = quick ? 304 : 151936;
     b.chunk = quick ? 16 : 4096;
+    b.chunk_rows = quick ? b.chunk : 0;
     b.rounds = quick ? 1 : ROUNDS_MAX;
     printf("==== table\n");
     measure_ceilings(&b, quick ? 1 << 16 : 8ll << 30, quick ? 32 : 8192, start + 0.1 * seconds);

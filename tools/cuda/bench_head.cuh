@@ -1,5 +1,5 @@
-/* The head and the loss at one width: every job once in a context of its own, for the memory it takes
- * and for its results against float64 (bench_check.cuh), then all in turns next to the three
+/* The head and the loss at one width: every job once in a context of its own, for the memory it
+ * takes and for its results against float64 (bench_check.cuh), then all in turns next to the three
  * products alone, made by the library's own gemm.cuh. */
 #ifndef TOOLS_CUDA_BENCH_HEAD_CUH
 #define TOOLS_CUDA_BENCH_HEAD_CUH
@@ -91,7 +91,8 @@ make_problem(struct bench *b, const struct job *j)
 {
     static struct problem p;
 
-    p.options = (struct sluice_options){.logits = j->logits, .keep = j->keep};
+    p.options = (struct sluice_options){.logits = j->logits, .chunk_rows = b->chunk_rows,
+                                        .keep = j->keep};
     p.head = (struct sluice_head){b->hidden, b->vocab, b->w, b->hidden, NULL};
     p.rows = (struct sluice_rows){b->rows, b->x, b->hidden, j->half ? b->half : b->targets};
     p.slopes = (struct sluice_slopes){b->dx, b->hidden, SLUICE_bfloat16, b->dw, b->hidden, NULL};
@@ -215,8 +216,19 @@ look_at_memory(struct bench *b, struct job *j, void (*check)(struct bench *, str
 
 /* ---- the jobs ---- */
 
+/* Rows of a chunk of the float32 path: its logits take twice the memory. */
+static int64_t
+wide_chunk(struct bench *b, int64_t unit)
+{
+    struct sluice_options o = {.logits = SLUICE_logits_float32, .chunk_rows = b->chunk_rows};
+    struct sluice_plan p;
+
+    must(sluice_head_plan(b->s, b->rows, b->hidden, b->vocab, "grpo", unit, &o, &p), "a plan");
+    return p.chunk_rows;
+}
+
 static int
-head_jobs(const struct bench *b, int64_t unit, struct job *jobs)
+head_jobs(struct bench *b, int64_t unit, struct job *jobs)
 {
     int64_t n = b->rows;
     double one = 2.0 * (double)n * (double)b->vocab * (double)b->hidden;
@@ -230,6 +242,7 @@ head_jobs(const struct bench *b, int64_t unit, struct job *jobs)
     const char *three = "products in chunks", *logits = "logits product alone";
     const struct job all[] = {
         PRODUCT(three, b->chunk, NULL, GEMM_tn, 3 * one),
+        PRODUCT("products in the float32 path's", wide_chunk(b, unit), three, GEMM_tn, 3 * one),
         PRODUCT("products, whole", n, three, GEMM_tn, 3 * one),
         PRODUCT(logits, n, NULL, GEMM_nt, one),
         LOSS("sft", "sft", automatic, unit, 0, 0, three),

@@ -60,8 +60,8 @@ logits_of(const struct bench *b, const struct job *j)
 {
     int64_t stride = (b->vocab + 7) / 8 * 8;
 
-    return (struct row_logits){.at = b->logits, .rows = b->chunk, .vocab = b->vocab, .stride = stride,
-                               .form = j->form, .chosen = b->old};
+    return (struct row_logits){.at = b->logits, .rows = b->chunk, .vocab = b->vocab,
+                               .stride = stride, .form = j->form, .chosen = b->old};
 }
 
 static struct row_arrays
@@ -165,7 +165,8 @@ run_cast(struct bench *b, struct job *j)
 /* A view of the likelihood: what rows_loss needs of an objective. */
 static void
 open_view(struct bench *b, struct objective_settings *settings, struct objective_step *step,
-          struct objective_sample *sample, struct objective_batch *batch, struct sluice_objective *o)
+          struct objective_sample *sample, struct objective_batch *batch,
+          struct sluice_objective *o)
 {
     struct error e;
     uint8_t *wanted;
@@ -198,8 +199,8 @@ open_rows(struct bench *b, int64_t n)
         b->row[i] = (float *)device_bytes(b, 4 * rows);
     for (int i = 0; i < 4; i++) {               /* weights, gradients, two moments */
         b->numbers[i] = (float *)device_bytes(b, 4 * n);
-        must(fill(b, 20 + (uint64_t)i, i == 3 ? 1e-4 : 0, i == 3 ? 1e-5 : 0.02, n, 0, b->numbers[i]),
-             "filling");
+        must(fill(b, 20 + (uint64_t)i, i == 3 ? 1e-4 : 0, i == 3 ? 1e-5 : 0.02, n, 0,
+                  b->numbers[i]), "filling");
     }
     for (int64_t i = 0; i < rows; i++) {
         order[i] = i;
@@ -233,8 +234,10 @@ measure_rows(struct bench *b, int64_t n, double until)
 {
     double z = (double)b->chunk * (double)b->vocab, x = (double)b->chunk * 4096.0, d = (double)n;
 #define ROWS(name_, run_, form_, bytes_) \
-    {.name = name_, .prepare = refill, .run = run_, .bytes = (bytes_) * z, .form = form_, .memory = -1}
-#define PLAIN(name_, run_, bytes_) {.name = name_, .run = run_, .bytes = bytes_, .chunk = n, .memory = -1}
+    {.name = name_, .prepare = refill, .run = run_, .bytes = (bytes_) * z, .form = form_, \
+     .memory = -1}
+#define PLAIN(name_, run_, bytes_, half_) \
+    {.name = name_, .run = run_, .bytes = bytes_, .half = half_, .chunk = n, .memory = -1}
     struct job jobs[] = {
         ROWS("statistics, float32", run_statistics, ROW_float32, 4),
         ROWS("statistics, bfloat16", run_statistics, ROW_bfloat16, 2),
@@ -244,12 +247,12 @@ measure_rows(struct bench *b, int64_t n, double until)
         ROWS("slopes, bfloat16", run_slopes, ROW_bfloat16, 4),
         ROWS("slopes, kept log p", run_slopes, ROW_kept, 4),
         ROWS("statistics and kept log p", run_keep, ROW_float32, 6),
-        PLAIN("gather of rows of 4096", run_gather, 4 * x),
-        PLAIN("scatter of rows of 4096", run_scatter, 6 * x),
-        PLAIN("AdamW", run_adamw, 28 * d),
-        PLAIN("norm", run_norm, 4 * d),
-        PLAIN("cast, nearest", run_cast, 6 * d),
-        {.name = "cast, stochastic", .run = run_cast, .bytes = 6 * d, .half = 1, .chunk = n, .memory = -1},
+        PLAIN("gather of rows of 4096", run_gather, 4 * x, 0),
+        PLAIN("scatter of rows of 4096", run_scatter, 6 * x, 0),
+        PLAIN("AdamW", run_adamw, 28 * d, 0),
+        PLAIN("norm", run_norm, 4 * d, 0),
+        PLAIN("cast, nearest", run_cast, 6 * d, 0),
+        PLAIN("cast, stochastic", run_cast, 6 * d, 1),
     };
     struct objective_settings settings;
     struct objective_step step;
