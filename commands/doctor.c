@@ -28,6 +28,7 @@
 #include "base/version.h"
 #include "commands/flags.h"
 #include "commands/talk.h"
+#include "kernels/device.h"
 #include "kernels/isa.h"
 #include "nodes/child.h"
 
@@ -339,6 +340,27 @@ check_cuda(struct doctor *d)
     dlclose(cuda);
 }
 
+/* What `device: auto` comes to. A driver whose device cannot be used is worth a warning. */
+static void
+check_device(struct doctor *d)
+{
+    struct device *device = NULL;
+    struct error   why = {0};
+    char           text[DEVICE_TEXT_MAX];
+    void          *driver;
+
+    if (device_open("cuda:0", &device, &why) == 0) {
+        tell(d, "ok", "device", NULL, "`device: auto` is %s", device_describe(device, text));
+        device_close(device);
+        return;
+    }
+    driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    tell(d, driver ? "warn" : "ok", "device", driver ? "a learner trains on the processor until that is mended" : NULL,
+         "`device: auto` is the processor: %s", why.text);
+    if (driver)
+        dlclose(driver);
+}
+
 int
 command_doctor(int argc, char **argv)
 {
@@ -363,5 +385,6 @@ command_doctor(int argc, char **argv)
     check_isolation(&d);
     check_libraries(&d);
     check_cuda(&d);
+    check_device(&d);
     return d.failed > 0;
 }

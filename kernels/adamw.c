@@ -80,8 +80,8 @@ adamw_update(const struct adamw *a, int64_t n, int decay, int64_t step, double s
     threads_run(a->threads, (n + ADAMW_PART - 1) / ADAMW_PART, update_part, &u);
 }
 
-static enum adamw_group
-group_of(const struct adamw *a, const struct model *model, int tensor)
+enum adamw_group
+adamw_group_of(const struct adamw *a, const struct model *model, int tensor)
 {
     if (a->groups)
         return (enum adamw_group)a->groups[tensor];
@@ -97,7 +97,7 @@ adamw_step(const struct adamw *a, struct model *model, int64_t step, const float
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
 
-        if (group_of(a, model, i) != ADAMW_frozen)
+        if (adamw_group_of(a, model, i) != ADAMW_frozen)
             add_squares(grads, t->offset, t->offset + t->count, sums);
     }
     norm = root_of(sums);
@@ -106,7 +106,7 @@ adamw_step(const struct adamw *a, struct model *model, int64_t step, const float
         return norm;
     for (int i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        enum adamw_group group = group_of(a, model, i);
+        enum adamw_group group = adamw_group_of(a, model, i);
 
         if (group != ADAMW_frozen)
             adamw_update(a, t->count, group == ADAMW_decay, step, scale, model->params + t->offset,

@@ -28,6 +28,9 @@ enum adamw_group {
     ADAMW_frozen,                   /* no share in the norm, no update, no decay: the same bits */
 };
 
+/* Of a tensor, by its place in the model's table. */
+enum adamw_group adamw_group_of(const struct adamw *a, const struct model *model, int tensor);
+
 struct adamw adamw_default(void);   /* lr 0, no decay, clip 1 */
 
 /* sqrt of the sum of squares, summed in double in one fixed order. */

@@ -65,6 +65,7 @@ struct sluice_device {
 };
 
 int sluice_cuda_count(int *count);          /* 0 devices is no error; SLUICE_old_driver may be */
+/* Where cublaslt is 0, sluice_cuda_error() says why. */
 int sluice_cuda_describe(int device, struct sluice_device *out);
 
 struct sluice_cuda;                         /* a context: device, stream, products, work space */
@@ -217,7 +218,8 @@ int sluice_cuda_algorithms_set(struct sluice_cuda *s, const char *text);
 
 enum sluice_rounding { SLUICE_nearest, SLUICE_stochastic };
 
-/* sqrt of the sum of squares of n numbers, in double, in one fixed order. Waits. */
+/* sqrt of the sum of squares of n numbers, in double, in one order that n alone fixes. Infinite or
+ * NaN where one of them is: no failure. Waits. */
 int sluice_norm(struct sluice_cuda *s, int64_t n, const float *grads, double *norm);
 
 struct sluice_adamw {
@@ -226,13 +228,17 @@ struct sluice_adamw {
     double  scale;                  /* of the gradient: clipping */
 };
 
-/* params, m, v (n) are updated from grads (n). */
+/* params, m, v (n) are updated from grads (n): the bits are those of kernels/adamw.h. Whether they
+ * are finite is not looked at: the norm has said it. */
 int sluice_adamw_update(struct sluice_cuda *s, const struct sluice_adamw *a, int64_t n,
                         float *params, const float *grads, float *m, float *v);
 
+/* to (n) += from (n). */
+int sluice_add(struct sluice_cuda *s, int64_t n, const float *from, float *to);
+
 /* out (rows, out_stride) bfloat16 = from (rows, columns) float32; the columns up to out_stride are
- * zeros. stochastic: up with the probability that keeps the mean, by random_bits(seed,
- * RANDOM_rounding, first + element): a pure function of seed and place (kernels/cast.h). */
+ * zeros. stochastic: up with the probability that keeps the mean, by a draw that is a pure function
+ * of seed and first + r columns + c: kernels/cast.h. */
 int sluice_cast(struct sluice_cuda *s, int64_t rows, int64_t columns, const float *from,
                 int64_t out_stride, void *out, enum sluice_rounding rounding, uint64_t seed,
                 uint64_t first);

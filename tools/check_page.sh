@@ -3,7 +3,7 @@
 # (enforced); lines of at most 100 columns and files of at most 600 lines (counted, told with --list).
 cd "$(dirname "$0")/.." || exit 2
 list=${1:-}
-mapfile -t files < <(find base schemas graph nodes kernels commands tests tools -name "*.[ch]" -o -name "*.def" | sort)
+mapfile -t files < <(find base schemas graph nodes kernels commands tests tools -name "*.[ch]" -o -name "*.def" -o -name "*.cu" -o -name "*.cuh" -o -name "*.cc" | sort)
 bad=0
 long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
     /^\}/ { if (start && FNR - start > 70) print FILENAME ":" start ": a function of " FNR - start " lines"; start = 0 }' "${files[@]}")

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/gemm_library.cuh"
 
 static thread_local char    text[SLUICE_TEXT_MAX];
 static thread_local int64_t text_row = -1;
@@ -133,6 +134,8 @@ sluice_cuda_describe(int device, struct sluice_device *out)
     out->cublaslt = gemm_library_version();
     cudaDriverGetVersion(&out->driver);
     cudaRuntimeGetVersion(&out->runtime);
+    if (out->cublaslt == 0)
+        snprintf(text, sizeof text, "%s", gemm_library()->trouble);
     return 0;
 }
 

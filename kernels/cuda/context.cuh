@@ -11,6 +11,7 @@
  *      of integers; cooperative_groups::this_cluster() (block_rank, num_blocks, sync,
  *      map_shared_rank); __nv_bfloat16 and its conversions; float4, uint4, uint2; __ldg, __ldcs,
  *      __stcs; expf, exp2f, logf, log1pf, fmaf, fmaxf, sqrtf, __double2float_rn;
+ *      __pipeline_memcpy_async, __pipeline_commit, __pipeline_wait_prior;
  *      dynamic shared memory alone, through shared_memory(); no static __shared__.
  *
  * Products are never contracted (-fmad=false): fmaf is written where it is meant, as in C. */
@@ -38,8 +39,10 @@
 enum scratch {
     SCRATCH_logits,                 /* a chunk's logits */
     SCRATCH_kept,                   /* every row's log p_v */
+    SCRATCH_head,                   /* what else a call of the head works on (head.cuh) */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
     SCRATCH_place,                  /* rows that have a part */
+    SCRATCH_scan,                   /* and how many of them lie before */
     SCRATCH_x,                      /* gathered rows of x */
     SCRATCH_dx,                     /* their gradients */
     SCRATCH_statistics,             /* logp, lse, entropy of a call that does not give them out */
@@ -105,8 +108,9 @@ struct launch {
     int64_t shared;                 /* bytes */
 };
 
+/* static: a file's own structs are part of its instances' names, and two files may use one name. */
 template <typename... Parameters, typename... Arguments>
-int
+static inline int
 launch(struct sluice_cuda *s, const char *name, struct launch l, void (*kernel)(Parameters...),
        Arguments... arguments)
 {

@@ -23,6 +23,9 @@
  * device: where they differ the answer is no for good. Waits, the first time. */
 int fused_fits(struct sluice_cuda *s, const struct sluice_head *head);
 
+/* That comparison: 0, or a status and its words. A context of its own, on the stream of s; waits. */
+int fused_check(struct sluice_cuda *s);
+
 /* Why the last fused_fits() of the context said no, one line for the log; "" where it said yes. */
 const char *fused_why(const struct sluice_cuda *s);
 
@@ -32,7 +35,7 @@ int64_t fused_tiles_bytes(int64_t rows, int64_t vocab);
 /* x (count, x_stride): gathered, 16-byte aligned, x_stride a multiple of 8. Before: z->at (NULL:
  * statistics alone) and z->stride, a multiple of 8, at least vocab. Writes z->at in ROW_shifted
  * form (columns from vocab to the next multiple of 8 get numbers that mean nothing), the tiles'
- * statistics (SCRATCH_tiles, SCRATCH_chosen), then logp, lse and, unless NULL, entropy at place[i].
+ * statistics and z_y (SCRATCH_tiles), then logp, lse and, unless NULL, entropy at place[i].
  * Fills in the rest of z. A row with a logit that is NaN or infinite is told to s->fault, by place.
  * fused_fits() has said yes. */
 int fused_logits(struct sluice_cuda *s, const struct sluice_head *head, int64_t count,

@@ -250,9 +250,12 @@ measure_batch(struct learner *l, struct evaluation *v, struct error *e)
     float *logp = xarray((size_t)values + 1, sizeof(*logp));
     float *entropy = xarray((size_t)values + 1, sizeof(*entropy));
     int64_t done = 0;
-    int rc = 0;
+    int rc;
 
     trainer_score(&l->trainer, &l->trainer.model, h->at + v->at, to - v->at, logp, entropy);
+    rc = trainer_failed(&l->trainer, e);
+    if (rc == 0)
+        rc = pinned_keep(l, e);
     for (int64_t i = v->at; i < to && rc == 0; i++) {
         int64_t count = h->at[i].count - h->at[i].context;
         float *reference = xarray((size_t)count, sizeof(*reference));
@@ -288,8 +291,8 @@ evaluate_reference(struct learner *l, struct error *e)
     const struct held_out *h = v ? &v->rollouts : NULL;
     int64_t from, to, done = 0;
     float *logp, *entropy;
+    int rc;
 
-    (void)e;
     if (!h || v->reference_at == h->count)
         return 0;
     from = v->reference_at;
@@ -297,13 +300,14 @@ evaluate_reference(struct learner *l, struct error *e)
     logp = xarray((size_t)values_of(h, from, to) + 1, sizeof(*logp));
     entropy = xarray((size_t)values_of(h, from, to) + 1, sizeof(*entropy));
     trainer_score(&l->trainer, l->initial, h->at + from, to - from, logp, entropy);
-    for (int64_t i = from; i < to; i++) {
+    rc = trainer_failed(&l->trainer, e);
+    for (int64_t i = from; i < to && rc == 0; i++) {
         put_reference(l, i, logp + done, h->at[i].count - h->at[i].context);
         done += h->at[i].count - h->at[i].context;
     }
     free(logp);
     free(entropy);
-    return 1;
+    return rc < 0 ? rc : 1;
 }
 
 /* Mean over prompts with both kinds of the correct responses' mean log p per token minus the

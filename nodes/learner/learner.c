@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/device.h"
 #include "kernels/model_config.h"
 #include "kernels/safetensors.h"
 #include "kernels/sampler.h"
@@ -143,6 +144,22 @@ check_course(struct check *c, const struct learner_options *o, struct error *e)
     return 0;
 }
 
+/* What may be said of a device; whether there is one is known where the run is. */
+static int
+check_device(struct check *c, const struct learner_options *o, struct error *e)
+{
+    struct error why = {0};
+
+    if (device_choice_check(o->device, &why) < 0)
+        return check_fail(c, "device", e, "%s", why.text);
+    if (strcmp(o->device, "cpu") != 0)
+        return 0;
+    if (o->logits != SLUICE_logits_automatic || o->keep_logits || o->rounding != SLUICE_nearest)
+        return check_fail(c, o->keep_logits ? "keep_logits" : o->rounding ? "rounding" : "logits", e,
+                          "it is about a device; this learner has device: cpu");
+    return 0;
+}
+
 static int
 learner_check(struct check *c, struct error *e)
 {
@@ -168,6 +185,8 @@ learner_check(struct check *c, struct error *e)
         rc = check_course(c, o, e);
     if (rc == 0)
         rc = evaluate_check(c, o, learner_classes(objective), e);
+    if (rc == 0)
+        rc = check_device(c, o, e);
     if (rc == 0)
         rc = check_model(c, o, objective, e);
     return rc < 0 ? rc : check_prompts(c, o, e);

@@ -53,8 +53,11 @@ struct learner_options {
     double checkpoint_every;
     bool follow;
     int64_t window, max_windows;
-    int device;
     int64_t threads;
+    const char *device;
+    int64_t head_memory;
+    int logits, rounding; /* enum sluice_logits, enum sluice_rounding */
+    bool keep_logits;
 };
 
 enum on_nonfinite { NONFINITE_stop, NONFINITE_skip };
@@ -99,6 +102,7 @@ struct learner {
     struct trainer trainer; /* open once training began */
     bool training;
     bool resuming; /* from a folder of another run: nothing of it is in the store yet */
+    struct buffer pinned; /* pinned.c: as it is in the store */
     struct evaluation *evaluation; /* NULL: nothing to evaluate on */
     struct model *initial; /* the reference, while it may be needed */
     struct schedule schedule;
@@ -182,6 +186,12 @@ int data_soften(struct learner *l, int64_t i, struct sample *s, struct error *e)
 /* ERROR_topology: what the objective needs and no later rollout could mend. */
 int data_check(struct learner *l, struct error *e);
 int data_lacks_behaviour(struct learner *l, struct error *e); /* that error */
+
+/* pinned.c: the device and the algorithms that the bits depend on. */
+/* Gives the trainer its device, and that the algorithms of before; one warning where it was another. */
+int pinned_open(struct learner *l, struct error *e);
+int pinned_keep(struct learner *l, struct error *e); /* into the store, where it changed */
+int pinned_text(struct learner *l, struct buffer *out, struct error *e); /* as it is now */
 
 /* nonfinite.c: a step that a number which is not finite has spoilt. */
 /* At start: has training stopped at one, and may it go on? */

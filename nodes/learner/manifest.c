@@ -98,17 +98,24 @@ put_topology(json_t *root, const char *run_dir)
     free(path);
 }
 
-/* What computed it: the program, and the libraries whose version can change a number. The number of
- * threads cannot. */
+/* What computed it: the program, the libraries whose version can change a number, the device and
+ * what is pinned there (pinned.c; the text is cut up). The number of threads can change nothing. */
 static json_t *
-made_by(void)
+made_by(char *pinned)
 {
-    char pcre[64] = "";
+    char pcre[64] = "", *next = NULL, *device = strtok_r(pinned, "\n", &next);
+    json_t *made, *lines = json_array();
 
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "sluice", SLUICE_VERSION, "compiler",
+    made = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "sluice", SLUICE_VERSION, "compiler",
                      __VERSION__, "libc", gnu_get_libc_version(), "pcre2", pcre, "utf8proc",
-                     utf8proc_version(), "device", "cpu", "kernels", isa_now()->name);
+                     utf8proc_version(), "device", device, "kernels", isa_now()->name);
+    for (char *line; (line = strtok_r(NULL, "\n", &next));)
+        json_array_append_new(lines, json_string(line));
+    if (json_array_size(lines) > 0)
+        json_object_set(made, "products", lines);
+    json_decref(lines);
+    return made;
 }
 
 static json_t *
@@ -120,12 +127,31 @@ progress_value(const struct progress *p)
                      (json_int_t)p->evaluated);
 }
 
-void
-manifest_write(struct learner *l, struct buffer *out)
+static json_t *
+computed_on(struct learner *l, struct error *e)
+{
+    struct buffer pinned = {0};
+    json_t *made = NULL;
+
+    if (pinned_text(l, &pinned, e) == 0) {
+        buffer_add(&pinned, "", 1);
+        made = made_by(pinned.at);
+    }
+    buffer_free(&pinned);
+    return made;
+}
+
+int
+manifest_write(struct learner *l, struct buffer *out, struct error *e)
 {
     const struct progress *p = &l->progress;
-    json_t *root = json_object(), *options = json_object();
+    json_t *root, *options, *made = computed_on(l, e);
     char *text;
+
+    if (!made)
+        return e->code;
+    root = json_object();
+    options = json_object();
 
     for (const struct option *row = learner_option_table; row->kind != OPTION_end; row++) {
         json_t *value = option_value(row, l->options);
@@ -138,7 +164,7 @@ manifest_write(struct learner *l, struct buffer *out)
     put_topology(root, node_run_dir(l->node));
     json_object_set_new(root, "seed", json_integer((json_int_t)node_seed(l->node)));
     json_object_set_new(root, "options", options);
-    json_object_set_new(root, "made_by", made_by());
+    json_object_set_new(root, "made_by", made);
     json_object_set_new(root, "progress", progress_value(p));
     json_object_set_new(root, "parameters", json_integer(l->trainer.model.count));
     json_object_set_new(root, "initial_xxh3", hash_text(p->initial_hash));
@@ -154,6 +180,7 @@ manifest_write(struct learner *l, struct buffer *out)
     buffer_text(out, "\n");
     free(text);
     json_decref(root);
+    return 0;
 }
 
 /* ---- reading ---- */
@@ -224,8 +251,26 @@ check_order(const struct learner *l, const json_t *root, struct error *e)
     return 0;
 }
 
+/* What made_by() said of the device, as pinned.c has it; nothing where it did not. */
+static void
+read_pinned(const json_t *root, struct buffer *out)
+{
+    const json_t *made = json_object_get(root, "made_by"), *lines = json_object_get(made, "products");
+    const char *device = json_string_value(json_object_get(made, "device"));
+
+    buffer_clear(out);
+    if (!device)
+        return;
+    buffer_print(out, "%s\n", device);
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        const char *line = json_string_value(json_array_get(lines, i));
+
+        buffer_print(out, "%s\n", line ? line : "");
+    }
+}
+
 int
-manifest_read(const struct learner *l, const char *dir, struct progress *p, struct error *e)
+manifest_read(struct learner *l, const char *dir, struct progress *p, struct error *e)
 {
     char *path = xprint("%s/%s", dir, CHECKPOINT_MANIFEST);
     char *optimiser = xprint("%s/%s", dir, CHECKPOINT_OPTIMISER);
@@ -240,6 +285,8 @@ manifest_read(const struct learner *l, const char *dir, struct progress *p, stru
         rc = error_set(e, ERROR_topology, "%s: %s", CHECKPOINT_MANIFEST, why.text);
     else if ((rc = check_order(l, root, e)) == 0)
         rc = read_fields(root, p, e);
+    if (rc == 0)
+        read_pinned(root, &l->pinned);
     json_decref(root);
     if (rc < 0)
         error_wrap(e, "'%s' is no checkpoint to go on from", dir);

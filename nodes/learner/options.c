@@ -22,7 +22,10 @@ static const char *const nonfinite_names[] = {"stop", "skip", NULL};
 const char *const learner_prompt_formats[] = {
     "raw", "qwen2", "qwen3", "r1", "llama3", "llama31", "auto", NULL,
 };
-static const char *const device_names[] = {"auto", "cpu", NULL};
+static const char *const logits_names[] = { /* enum sluice_logits */
+    "auto", "float32", "bfloat16", "fused", NULL,
+};
+static const char *const rounding_names[] = {"nearest", "stochastic", NULL}; /* enum sluice_rounding */
 
 const struct option learner_option_table[] = {
     OPT_GROUP("model and tokenizer"),
@@ -62,10 +65,33 @@ const struct option learner_option_table[] = {
             "longest sequence of a fresh model, tokens"),
     OPT_INT(struct learner_options, num_labels, FIXED, "2", 2, 3,
             "classes of token_class when the model has no class head"),
-    OPT_CHOICE(struct learner_options, device, FIXED, "auto", device_names, "where to compute"),
     OPT_INT(struct learner_options, threads, LIVE, "1", 0, THREADS_MAX,
             "threads that compute, the same bytes for every number; 0: one for each core, where this"
             " node has the machine to itself"),
+    OPT_GROUP("device"),
+    OPT_TEXT(struct learner_options, device, FIXED, "auto",
+             "where the head, the loss and the optimiser compute: cpu, cuda:N (the N-th CUDA device, "
+             "from 0), auto: cuda:0 where there is one, else cpu. The decoder computes on the cpu. On "
+             "a device the head's products take bfloat16 factors and float32 sums: numbers differ "
+             "from those of cpu in the third digit, and are the same at each run on the same device, "
+             "driver and cuBLASLt"),
+    OPT_SIZE(struct learner_options, head_memory, FIXED, "1280MB", 1 << 20, 1LL << 40,
+             "memory of the device for the logits of one chunk of rows; lower it where the device is "
+             "short of memory, at the cost of speed below some 1000 rows (4 bytes x vocabulary x rows)"),
+    OPT_CHOICE(struct learner_options, logits, FIXED, "auto", logits_names,
+               "how logits are made on a device. float32: exact enough for ratios; bfloat16: half the "
+               "memory and traffic, log p is off by up to 2^-9 of the largest logit, not for ratios; "
+               "fused: statistics out of the product itself (compute capability 9.0 alone); auto: "
+               "float32 where the objective compares log p with a reference or a recorded policy, "
+               "else bfloat16"),
+    OPT_BOOL(struct learner_options, keep_logits, FIXED, "false",
+             "on a device, where one unit of the objective (an answer, a group, a step) is longer than "
+             "a chunk of rows: keep its logits in bfloat16, 2 bytes x vocabulary x batch_tokens more "
+             "memory, in place of computing them twice"),
+    OPT_CHOICE(struct learner_options, rounding, FIXED, "nearest", rounding_names,
+               "of the head's float32 weights to the bfloat16 that a device multiplies with; "
+               "stochastic: up or down by chance (of the seed and the step), so that updates too small "
+               "for bfloat16 count on average. Then equal weights of different steps differ a little"),
     OPT_GROUP("objective"),
     OPT_CHOICE(struct learner_options, objective, FIXED, "bcpg_nsa", objective_names,
                "what is minimised: the list of objectives (under this table) says what each does, "

@@ -195,7 +195,8 @@ open_trainer(struct learner *l, struct error *e)
                               .weight_decay = o->weight_decay,
                               .clip = o->clip};
     trainer_init(t, &start);
-    return trainer_take(l, &kept, e);
+    rc = trainer_take(l, &kept, e);
+    return rc == 0 ? pinned_open(l, e) : rc;
 }
 
 /* ---- checkpoints ---- */
@@ -229,10 +230,12 @@ save_folder(struct learner *l, struct error *e)
 {
     struct weights now = round_weights(l);
     struct buffer manifest = {0};
-    int rc;
+    int rc = trainer_moments(&l->trainer, e);
 
-    manifest_write(l, &manifest);
-    rc = output_save(&l->output, l->progress.step, &now, buffer_span(&manifest), e);
+    if (rc == 0)
+        rc = manifest_write(l, &manifest, e);
+    if (rc == 0)
+        rc = output_save(&l->output, l->progress.step, &now, buffer_span(&manifest), e);
     buffer_free(&manifest);
     return rc;
 }
@@ -257,6 +260,8 @@ round_save(struct learner *l, struct error *e)
     }
     if (rc == 0)
         rc = output_sync(&l->output, e);
+    if (rc == 0)
+        rc = pinned_keep(l, e);
     if (rc < 0)
         return rc;
     put_progress(l);
@@ -466,8 +471,10 @@ finish(struct learner *l, struct error *e)
 {
     struct buffer manifest = {0};
     struct weights now;
-    int rc;
+    int rc = trainer_moments(&l->trainer, e);
 
+    if (rc < 0)
+        return rc;
     if (l->progress.input_samples == 0)
         node_log(l->node, LOG_warning,
                  "the input ended without a sample: the final model is the initial one");
@@ -477,8 +484,9 @@ finish(struct learner *l, struct error *e)
                  "final model has learnt nothing");
     node_why(l->node, "writing the final checkpoint");
     now = round_weights(l);
-    manifest_write(l, &manifest);
-    rc = output_final(&l->output, &now, buffer_span(&manifest), e);
+    rc = manifest_write(l, &manifest, e);
+    if (rc == 0)
+        rc = output_final(&l->output, &now, buffer_span(&manifest), e);
     buffer_free(&manifest);
     if (rc == 0)
         rc = output_sync(&l->output, e);
@@ -567,6 +575,7 @@ round_free(struct learner *l)
     baselines_free(&l->baselines);
     noise_free(&l->noise);
     buffer_free(&l->vectors);
+    buffer_free(&l->pinned);
     arena_free(&l->arena);
     entries_free(&l->entries);
 }

@@ -75,6 +75,7 @@ step_reference(struct learner *l, struct error *e)
     int64_t values, count = reference_load(l, samples, &values, e);
     char room[LEARNER_KEY_MAX];
     float *logp;
+    int rc;
 
     if (count < 0)
         return (int)count;
@@ -84,6 +85,11 @@ step_reference(struct learner *l, struct error *e)
     if (count > 0) {
         logp = arena_take(&l->arena, (size_t)values * sizeof(float));
         trainer_reference(&l->trainer, model, samples, count, logp);
+        rc = trainer_failed(&l->trainer, e);
+        if (rc == 0)
+            rc = pinned_keep(l, e);
+        if (rc < 0)
+            return rc;
         for (int64_t i = 0; i < count; i++) {
             int64_t learnt = samples[i].count - samples[i].context;
 
@@ -205,8 +211,8 @@ open_step(struct learner *l, struct error *e)
 }
 
 /* The next batch of the step: forward, or forward and backward. */
-static void
-step_batch(struct learner *l)
+static int
+step_batch(struct learner *l, struct error *e)
 {
     int64_t from = l->starts[l->batch_at], to = l->starts[l->batch_at + 1];
     struct sample *samples = xarray((size_t)(to - from) + 1, sizeof(*samples));
@@ -225,6 +231,7 @@ step_batch(struct learner *l)
         l->gathering = false;
         l->batch_at = 0;
     }
+    return trainer_failed(&l->trainer, e);
 }
 
 /* The means of what the objective reports, over its tokens or samples. */
@@ -298,7 +305,10 @@ close_step(struct learner *l, struct error *e)
     struct progress *p = &l->progress;
     double lr = schedule_lr(&l->schedule, p->step + 1);
     double norm = trainer_end(&l->trainer, p->step + 1, lr);
-    int rc = isfinite(norm) ? 0 : nonfinite_step(l, e);
+    int rc = trainer_failed(&l->trainer, e);
+
+    if (rc == 0 && !isfinite(norm))
+        rc = nonfinite_step(l, e);
 
     if (rc < 0)
         return rc;
@@ -348,6 +358,6 @@ step_train(struct learner *l, struct error *e)
         tell(l);
     }
     if (rc == 0 && l->batch_at < l->batches)
-        step_batch(l);
+        rc = step_batch(l, e);
     return rc == 0 && l->batch_at == l->batches ? close_step(l, e) : rc;
 }

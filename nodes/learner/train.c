@@ -41,38 +41,61 @@ trainer_threads(struct trainer *t, int count)
     threads_free(before);
 }
 
-static void
-rows_free(struct rows *r)
+/* ---- the device ---- */
+
+int
+trainer_device(struct trainer *t, const char *choice, struct head_device_options *o,
+               struct error *e)
 {
-    free(r->logp);
-    free(r->lse);
-    free(r->entropy);
-    free(r->c);
-    free(r->e);
-    free(r->h);
-    free(r->entries);
-    memset(r, 0, sizeof(*r));
+    o->objective = t->objective;
+    o->needs = objective_needs(t->objective, &t->settings);
+    return head_device_open(&t->device, choice, o, &t->model, t->m, t->v, e);
 }
 
-/* Room for so many rows and named logits; what was there is gone. */
-static void
-rows_reserve(struct rows *r, int64_t rows, int64_t entries)
+int
+trainer_failed(const struct trainer *t, struct error *e)
 {
-    float **const arrays[] = {&r->logp, &r->lse, &r->entropy, &r->c, &r->e, &r->h};
+    if (t->failure.code)
+        *e = t->failure;
+    return t->failure.code;
+}
 
-    if (rows > r->room || !r->logp) {
-        r->room = rows + rows / 8 + 1;
-        for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
-            free(*arrays[i]);
-            *arrays[i] = xaligned((size_t)r->room * sizeof(float));
-        }
-    }
-    if (entries > r->entry_room) {
-        free(r->entries);
-        r->entry_room = entries;
-        r->entries = xarray((size_t)entries, sizeof(*r->entries));
+int
+trainer_moments(struct trainer *t, struct error *e)
+{
+    return t->device ? head_device_moments(t->device, t->m, t->v, e) : 0;
+}
+
+/* Which rollout the device's row is of, and which of its tokens. */
+static void
+blame_row(struct trainer *t, const struct sample *samples, const struct error *why)
+{
+    int64_t row = head_device_row(t->device);
+
+    t->fault = *why;
+    for (int64_t i = 0; i < t->pack.rows.samples; i++) {
+        const struct objective_sample *s = &t->pack.samples[i];
+
+        if (row >= s->first && row < s->first + s->count)
+            error_wrap(&t->fault, "rollout %llu, token %lld",
+                       (unsigned long long)samples[i].ordinal, (long long)(row - s->first));
     }
 }
+
+/* What a call of the device came to, for the batch of these samples: a number that is not finite
+ * spoils the step, everything else is the end. */
+static void
+told(struct trainer *t, int rc, const struct error *why, const struct sample *samples)
+{
+    if (rc == ERROR_nonfinite && !t->broken) {
+        t->broken = 1;
+        blame_row(t, samples, why);
+    } else if (rc < 0 && rc != ERROR_nonfinite && !t->failure.code) {
+        t->failure = *why;
+    }
+}
+
+/* ---- room ---- */
 
 void
 trainer_free(struct trainer *t)
@@ -86,6 +109,7 @@ trainer_free(struct trainer *t)
     free(t->groups);
     decoder_free(t->decoder);
     head_work_free(t->work);
+    head_device_close(t->device);
     threads_free(t->threads);
     rows_free(&t->rows);
     rows_free(&t->whole_rows);
@@ -129,16 +153,26 @@ reserve(struct trainer *t)
     t->named = named_reserve(t->named, &t->named_room, names);
 }
 
+/* ---- statistics ---- */
+
 /* Raw logits of the names at each sample's named row. */
 static void
-named_logits(struct trainer *t, const struct head *head, const float *hidden)
+named_logits(struct trainer *t, const struct head *head, const float *hidden,
+             const struct sample *samples)
 {
     const struct objective_batch *b = &t->pack.rows;
     int64_t *rows = xarray((size_t)b->samples + 1, sizeof(*rows));
+    struct error e = {0};
 
     for (int64_t i = 0; i < b->samples; i++)
         rows[i] = b->sample[i].named_row;
-    head_named(t->work, head, b->samples, hidden, rows, b->named, b->named_columns, t->named);
+    if (!t->device)
+        head_named(t->work, head, b->samples, hidden, rows, b->named, b->named_columns, t->named);
+    else if (!t->failure.code)
+        told(t,
+             head_device_named(t->device, b->samples, rows, b->named, b->named_columns, t->named,
+                               &e),
+             &e, samples);
     free(rows);
 }
 
@@ -152,18 +186,26 @@ show(const struct trainer *t, struct objective_batch *b, const struct rows *r, c
     b->named_logits = b->named > 0 ? named : NULL;
 }
 
-/* Fills the statistics of the packed batch under `model`; returns its hidden states. */
+/* Fills the statistics of the packed batch of `samples` under `model`; returns its hidden states. */
 static const float *
-statistics(struct trainer *t, const struct model *model, struct head *head)
+statistics(struct trainer *t, const struct model *model, const struct sample *samples)
 {
     const struct pack *p = &t->pack;
     const float *hidden = decoder_forward(t->decoder, model, &p->batch);
+    const struct head head = head_of(model);
+    float *entropy = t->needs & OBJECTIVE_needs_entropy ? t->rows.entropy : NULL;
+    struct error e = {0};
 
-    *head = head_of(model);
-    head_statistics(t->work, head, p->batch.tokens, hidden, p->targets, t->rows.logp, t->rows.lse,
-                    t->needs & OBJECTIVE_needs_entropy ? t->rows.entropy : NULL);
+    if (!t->device)
+        head_statistics(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.logp,
+                        t->rows.lse, entropy);
+    else if (!t->failure.code)
+        told(t,
+             head_device_statistics(t->device, model, p->batch.tokens, hidden, p->targets,
+                                    t->rows.logp, t->rows.lse, entropy, &e),
+             &e, samples);
     if (p->rows.named > 0)
-        named_logits(t, head, hidden);
+        named_logits(t, &head, hidden, samples);
     show(t, &t->pack.rows, &t->rows, t->named);
     return hidden;
 }
@@ -173,14 +215,17 @@ trainer_score(struct trainer *t, const struct model *model, const struct sample 
               int64_t count, float *logp, float *entropy)
 {
     struct pack_rules rules = {.classes = t->rules.classes};
-    unsigned needs = t->needs; /* of the step, which may be under way */
-    struct head head;
+    unsigned needs = t->needs; /* of the step, which may be under way, with its fault */
+    struct error fault = t->fault;
+    int broken = t->broken;
 
     pack_fill(&t->pack, &rules, samples, count);
     reserve(t);
     t->needs = entropy ? OBJECTIVE_needs_entropy : 0;
-    statistics(t, model, &head);
+    statistics(t, model, samples);
     t->needs = needs;
+    t->broken = broken;
+    t->fault = fault;
     for (int64_t i = 0; i < count; i++) {
         const struct objective_sample *s = &t->pack.samples[i];
 
@@ -244,6 +289,7 @@ has_target(const struct pack *p, int64_t i)
 int64_t
 trainer_begin(struct trainer *t, struct sample *samples, int64_t count)
 {
+    struct error e = {0};
     int64_t kept = 0;
 
     memset(&t->step, 0, sizeof(t->step));
@@ -252,6 +298,8 @@ trainer_begin(struct trainer *t, struct sample *samples, int64_t count)
     t->gem_tokens = t->learnt = t->gathered = 0;
     t->broken = 0;
     t->needs = objective_needs(t->objective, &t->settings);
+    if (t->device && !t->failure.code)
+        told(t, head_device_begin(t->device, &e), &e, samples);
     pack_rows(&t->whole, &t->rules, samples, count);
     objective_measure(t->objective, &t->whole.rows, &t->settings, &t->step);
     t->step.groups = count_groups(samples, count);
@@ -282,12 +330,11 @@ void
 trainer_statistics(struct trainer *t, const struct sample *samples, const int64_t *place,
                    int64_t count)
 {
-    struct head head;
     int64_t named;
 
     pack_fill(&t->pack, &t->rules, samples, count);
     reserve(t);
-    statistics(t, &t->model, &head);
+    statistics(t, &t->model, samples);
     named = t->pack.rows.named;
     for (int64_t i = 0; i < count; i++) {
         int64_t from = t->pack.samples[i].first, to = t->whole.samples[place[i]].first;
@@ -323,7 +370,7 @@ solve(struct trainer *t, const struct objective_batch *b, struct rows *r)
         t->broken = 1;
 }
 
-/* The batch's share of the whole step's coefficients. */
+/* The batch's share of the whole step's coefficients, and of the statistics they were made from. */
 static void
 copy_solution(struct trainer *t, const int64_t *place)
 {
@@ -343,7 +390,10 @@ copy_solution(struct trainer *t, const int64_t *place)
                                       *to = &t->pack.samples[i];
         size_t bytes = (size_t)to->count * sizeof(float);
 
+        memcpy(r->lse + to->first, whole->lse + from->first, bytes);
         memcpy(r->c + to->first, whole->c + from->first, bytes);
+        if (t->needs & OBJECTIVE_needs_entropy)
+            memcpy(r->entropy + to->first, whole->entropy + from->first, bytes);
         if (r->out.e)
             memcpy(r->e + to->first, whole->e + from->first, bytes);
         if (r->out.h)
@@ -359,42 +409,99 @@ copy_solution(struct trainer *t, const int64_t *place)
     }
 }
 
-void
-trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *place, int64_t count)
+/* Coefficients known here: back through the head. same: the statistics were those of this batch. */
+static void
+head_slopes(struct trainer *t, const float *hidden, int same, const struct sample *samples)
 {
-    struct pack *p = &t->pack;
-    struct head head;
-    const float *hidden;
-    float *bias;
-
-    if (t->gathered > 0 && t->gathered == t->whole.rows.samples) {
-        solve(t, &t->whole.rows, &t->whole_rows);
-        t->gathered = -1; /* done */
-    }
-    pack_fill(p, &t->rules, samples, count);
-    reserve(t);
-    hidden = statistics(t, &t->model, &head);
-    if (t->gathered < 0 && !t->broken)
-        copy_solution(t, place);
-    else if (!t->broken)
-        solve(t, &p->rows, &t->rows);
-    if (t->broken)
-        return;
-    t->gem_tokens += p->gem_tokens;
-    t->learnt += p->learnt;
-
+    const struct pack *p = &t->pack;
+    const struct head head = head_of(&t->model);
+    const float *entropy = t->rows.out.h ? t->rows.entropy : NULL;
+    float *bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
+    struct error e = {0};
     struct head_gradient gradient = {
         .c = t->rows.c,
         .e = t->rows.out.e,
         .h = t->rows.out.h,
         .entries = (const struct head_entry *)(const void *)t->rows.out.entries,
         .entry_count = t->rows.out.entry_count,
-        .same = p->rows.named == 0}; /* else head_named came after the statistics */
+        .same = same};
 
-    bias = t->model.head_bias >= 0 ? t->grads + t->model.head_bias : NULL;
-    head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.lse,
-                  t->rows.out.h ? t->rows.entropy : NULL, &gradient, t->dhidden,
-                  t->grads + t->model.head, bias);
+    if (!t->device) {
+        gradient.same = same && p->rows.named == 0; /* else head_named came after them */
+        head_backward(t->work, &head, p->batch.tokens, hidden, p->targets, t->rows.lse, entropy,
+                      &gradient, t->dhidden, t->grads + t->model.head, bias);
+    } else if (!t->failure.code) {
+        told(t,
+             head_device_backward(t->device, &t->model, p->batch.tokens, hidden, p->targets,
+                                  t->rows.lse, entropy, &gradient, t->dhidden, &e),
+             &e, samples);
+    }
+}
+
+/* Statistics, objective and slopes one after the other. Of a gathered step the device needs no
+ * statistics again. */
+static void
+learn_apart(struct trainer *t, const struct sample *samples, const int64_t *place)
+{
+    int known = t->device && t->gathered < 0;
+    const float *hidden = known ? decoder_forward(t->decoder, &t->model, &t->pack.batch)
+                                : statistics(t, &t->model, samples);
+
+    if (t->broken || t->failure.code)
+        return;
+    if (t->gathered < 0)
+        copy_solution(t, place);
+    else
+        solve(t, &t->pack.rows, &t->rows);
+    if (!t->broken)
+        head_slopes(t, hidden, !known, samples);
+}
+
+/* The same as one call of the device. */
+static void
+learn_at_once(struct trainer *t, const struct sample *samples)
+{
+    struct pack *p = &t->pack;
+    const float *hidden = decoder_forward(t->decoder, &t->model, &p->batch);
+    size_t bytes = (size_t)p->batch.tokens * sizeof(float);
+    struct error e = {0};
+
+    memset(t->rows.logp, 0, bytes); /* the check is of what is known before */
+    memset(t->rows.lse, 0, bytes);
+    memset(t->rows.entropy, 0, bytes);
+    if (p->rows.named > 0)
+        memset(t->named, 0, (size_t)(p->rows.named * p->rows.samples) * sizeof(float));
+    show(t, &p->rows, &t->rows, t->named);
+    if (objective_check(t->objective, &p->rows, &t->settings, &t->fault) < 0)
+        t->broken = 1;
+    else if (!t->failure.code)
+        told(t,
+             head_device_loss(t->device, &t->model, hidden, p->targets, t->objective, &t->settings,
+                              &t->step, &p->rows, &t->report, t->dhidden, &e),
+             &e, samples);
+}
+
+void
+trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *place, int64_t count)
+{
+    struct pack *p = &t->pack;
+
+    if (t->gathered > 0 && t->gathered == t->whole.rows.samples && !t->broken) {
+        solve(t, &t->whole.rows, &t->whole_rows);
+        t->gathered = -1; /* done */
+    }
+    if (t->broken)
+        return;
+    pack_fill(p, &t->rules, samples, count);
+    reserve(t);
+    if (t->device && t->gathered == 0 && head_device_knows(t->objective))
+        learn_at_once(t, samples);
+    else
+        learn_apart(t, samples, place);
+    if (t->broken || t->failure.code)
+        return;
+    t->gem_tokens += p->gem_tokens;
+    t->learnt += p->learnt;
     decoder_backward(t->decoder, &t->model, t->dhidden, t->grads);
 }
 
@@ -402,6 +509,8 @@ trainer_batch(struct trainer *t, const struct sample *samples, const int64_t *pl
 static void
 blame_gradient(struct trainer *t)
 {
+    const char *there;
+
     for (int i = 0; i < t->model.tensor_count; i++) {
         const struct model_tensor *tensor = &t->model.tensors[i];
 
@@ -412,26 +521,53 @@ blame_gradient(struct trainer *t)
             return;
         }
     }
-    error_set(&t->fault, ERROR_model, "the norm of the gradient is not finite");
+    there = t->device ? head_device_blame(t->device, &t->adamw) : NULL;
+    error_set(&t->fault, ERROR_model, "the %s%s is not finite",
+              there ? "gradient of " : "norm of the gradient", there ? there : "");
+}
+
+/* The optimiser. */
+static double
+update(struct trainer *t, int64_t step)
+{
+    struct error e = {0};
+    double norm = NAN;
+
+    if (!t->device)
+        return adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
+    if (!t->failure.code)
+        told(t, head_device_end(t->device, &t->adamw, &t->model, step, t->grads, &norm, &e), &e,
+             NULL);
+    return t->failure.code ? NAN : norm;
+}
+
+/* Of a step whose numbers are all finite so far. */
+static double
+apply(struct trainer *t, int64_t step, double lr)
+{
+    double norm;
+
+    t->adamw.lr = lr;
+    t->adamw.groups = t->groups;
+    norm = update(t, step);
+    if (!isfinite(norm) && !t->failure.code)
+        blame_gradient(t);
+    else if (t->ema && !t->failure.code)
+        adamw_average(t->model.count, t->ema_decay, t->model.params, t->ema);
+    return norm;
 }
 
 double
 trainer_end(struct trainer *t, int64_t step, double lr)
 {
-    double norm;
+    struct error e = {0};
+    double norm = NAN;
 
-    if (t->broken)
-        return NAN;
-    if (!isfinite(t->report.loss)) {
+    if (!t->broken && isfinite(t->report.loss))
+        norm = apply(t, step, lr);
+    else if (!t->broken)
         error_set(&t->fault, ERROR_model, "the loss is not finite");
-        return NAN;
-    }
-    t->adamw.lr = lr;
-    t->adamw.groups = t->groups;
-    norm = adamw_step(&t->adamw, &t->model, step, t->grads, t->m, t->v);
-    if (!isfinite(norm))
-        blame_gradient(t);
-    else if (t->ema)
-        adamw_average(t->model.count, t->ema_decay, t->model.params, t->ema);
+    if (!isfinite(norm) && t->device && !t->failure.code)
+        told(t, head_device_skip(t->device, step, &e), &e, NULL);
     return norm;
 }

@@ -11,25 +11,23 @@
  * for their gradients, and the second forward pass gives the bits of the first.
  *
  * The same path gives reference log-probabilities (trainer_reference), so that with an unchanged
- * model the log-ratio of every token is exactly zero. */
+ * model the log-ratio of every token is exactly zero.
+ *
+ * With a device (trainer_device) the decoder computes here, the head, the loss and the optimiser
+ * there (kernels/head_device.h). A device can fail: trainer_failed says so after every call that
+ * computes, and what was computed is then void. */
 #ifndef NODES_LEARNER_TRAIN_H
 #define NODES_LEARNER_TRAIN_H
 
 #include "kernels/adamw.h"
 #include "kernels/decoder.h"
 #include "kernels/head.h"
+#include "kernels/head_device.h"
 #include "kernels/model.h"
 #include "kernels/objective.h"
 #include "kernels/threads.h"
 #include "nodes/learner/pack.h"
-
-/* Per-row numbers of the head and the objective. */
-struct rows {
-    float *logp, *lse, *entropy, *c, *e, *h; /* (room) */
-    struct objective_entry *entries;         /* (entry_room) */
-    int64_t room, entry_room;
-    struct objective_output out; /* of the last run: what of it the objective wrote */
-};
+#include "nodes/learner/rows.h"
 
 #define TRAINER_LOGITS_KEPT (16 << 20) /* floats of a batch's logits held between its two passes */
 
@@ -46,6 +44,8 @@ struct trainer {
     struct decoder *decoder;
     int64_t decoder_tokens;
     struct head_work *work;
+    struct head_device *device; /* owned; NULL: all is computed here */
+    struct error failure;       /* why it failed; code 0: it has not */
     struct threads *threads; /* that compute; owned; NULL: one */
     struct rows rows; /* of the batch */
     float *dhidden;   /* (rows.room, hidden) */
@@ -68,6 +68,16 @@ struct trainer {
 /* Takes the model (which must be complete); moments are zero. */
 void trainer_init(struct trainer *t, struct model **model);
 void trainer_free(struct trainer *t);
+
+/* From now on the head, the loss and the optimiser compute on the device that `choice` names
+ * (head_device_open; where it is the processor nothing changes). After everything else of the
+ * trainer is set, moments too; before the first step. */
+int trainer_device(struct trainer *t, const char *choice, struct head_device_options *o,
+                   struct error *e);
+/* 0, or the error that the device failed with. */
+int trainer_failed(const struct trainer *t, struct error *e);
+/* Brings t->m and t->v up to date, for a checkpoint. */
+int trainer_moments(struct trainer *t, struct error *e);
 
 /* From now on so many threads compute (threads.h; 0: one for each core): no bit changes. After
  * trainer_init; cheap where nothing changes. */

@@ -1,9 +1,7 @@
-/* The context, and the simulated device itself: what it must get right, and what it must find. */
+/* The context, and what every kernel stands on: clusters, shared memory, shuffles. */
 #include "tests/cuda/check.h"
 
 #include <cooperative_groups.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace cg = cooperative_groups;
 

@@ -1,0 +1,345 @@
+/* The loss: statistics, objective and gradients of a batch. Four ways, by what the objective's
+ * coefficient of a row waits for:
+ *
+ *      rows       nothing but the row: one kernel from logits to slopes
+ *      units      the statistics of the row's sample or group, which a chunk holds: chunks end where
+ *                 units do
+ *      kept       the same, where a unit is longer than a chunk: bfloat16(log p_v) of all rows stays
+ *      two passes the same without the memory: the logits are computed again, for the rows whose
+ *                 coefficients are not zero */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/head.cuh"
+#include "kernels/cuda/objective.cuh"
+
+struct loss {
+    struct head_call call;
+    const struct sluice_options   *options;
+    const struct sluice_objective *objective;
+    struct objective_shape  kind;
+    struct objective_view  *view;
+    uint8_t                *wanted;     /* the device's: rows with a part in the loss */
+    int64_t                *ends;       /* (samples): placed rows up to the end of the sample */
+};
+
+/* ---- units ---- */
+
+/* The sample after the unit that begins with sample i. */
+static int64_t
+unit_end(const struct loss *l, int64_t i)
+{
+    const struct objective_batch *b = l->objective->batch;
+    int64_t end = i + 1;
+
+    if (l->kind.scope == OBJECTIVE_step)
+        return b->samples;
+    while (l->kind.scope == OBJECTIVE_group && end < b->samples
+           && b->sample[end].group == b->sample[i].group)
+        end++;
+    return end;
+}
+
+/* Placed rows before sample i. */
+static int64_t
+placed_before(const struct loss *l, int64_t i)
+{
+    return i == 0 ? 0 : l->ends[i - 1];
+}
+
+/* Counts the placed rows of samples on the host. Waits. */
+static int
+find_ends(struct loss *l)
+{
+    const struct objective_batch *b = l->objective->batch;
+    int64_t count = l->call.count, at = 0, *place;
+    int rc;
+
+    l->ends = (int64_t *)malloc((size_t)(b->samples + 1) * sizeof *l->ends);
+    place = (int64_t *)malloc((size_t)(count + 1) * sizeof *place);
+    if (l->ends == NULL || place == NULL) {
+        free(place);
+        return fail(SLUICE_memory, "out of memory");
+    }
+    rc = fail_cuda(cudaMemcpyAsync(place, l->call.place, (size_t)count * sizeof *place,
+                                   cudaMemcpyDeviceToHost, l->call.s->stream),
+                   "copying from the device");
+    if (rc == 0)
+        rc = fail_cuda(cudaStreamSynchronize(l->call.s->stream), "waiting for the device");
+    for (int64_t i = 0; i < b->samples && rc == 0; i++) {
+        while (at < count && place[at] < b->sample[i].first + b->sample[i].count)
+            at++;
+        l->ends[i] = at;
+    }
+    free(place);
+    return rc;
+}
+
+static int
+units_fit(const struct loss *l)
+{
+    int64_t samples = l->objective->batch->samples, end;
+
+    for (int64_t i = 0; i < samples; i = end) {
+        end = unit_end(l, i);
+        if (placed_before(l, end) - placed_before(l, i) > l->call.shape.capacity)
+            return 0;
+    }
+    return 1;
+}
+
+/* ---- the four ways ---- */
+
+static int
+run_rows(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    int64_t step = call->shape.capacity;
+    int rc = 0;
+
+    for (int64_t at = 0; at < call->count && rc == 0; at += step) {
+        int64_t count = call->count - at < step ? call->count - at : step;
+        struct row_logits z;
+
+        rc = head_logits(call, at, count, &z);
+        if (rc == 0)
+            rc = rows_loss(call->s, &z, call->place + at, &call->a, l->view);
+        if (rc == 0 && head_wants_slopes(call))
+            rc = head_back(call, at, count, &z);
+    }
+    return rc;
+}
+
+static int
+run_chunk(struct loss *l, int64_t from, int64_t to)
+{
+    int64_t at = placed_before(l, from), count = placed_before(l, to) - at;
+    struct head_call *call = &l->call;
+    struct row_logits z;
+    int rc = 0;
+
+    if (count > 0)
+        rc = head_read(call, at, count, &z);
+    if (rc == 0)
+        rc = objective_solve(call->s, l->view, from, to);
+    if (rc != 0 || count == 0 || !head_wants_slopes(call))
+        return rc;
+    rc = rows_slopes(call->s, &z, call->place + at, &call->a);
+    return rc == 0 ? head_back(call, at, count, &z) : rc;
+}
+
+static int
+run_units(struct loss *l)
+{
+    int64_t samples = l->objective->batch->samples, to;
+    int rc = 0;
+
+    for (int64_t from = 0; from < samples && rc == 0; from = to) {
+        to = unit_end(l, from);
+        while (to < samples && placed_before(l, unit_end(l, to)) - placed_before(l, from)
+                                   <= l->call.shape.capacity)
+            to = unit_end(l, to);
+        rc = run_chunk(l, from, to);
+    }
+    return rc;
+}
+
+/* Statistics of all placed rows, which stay as bfloat16(log p_v) where there is room for them. */
+static int
+read_all(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    int64_t step = call->shape.capacity, stride = call->logits_stride;
+    int rc = 0;
+
+    for (int64_t at = 0; at < call->count && rc == 0; at += step) {
+        int64_t count = call->count - at < step ? call->count - at : step;
+        struct row_logits z;
+
+        if (call->kept == NULL) {
+            rc = head_read(call, at, count, &z);
+            continue;
+        }
+        rc = head_logits(call, at, count, &z);
+        if (rc == 0)
+            rc = rows_keep(call->s, &z, call->place + at, &call->a, call->kept + 2 * at * stride,
+                           stride);
+    }
+    return rc;
+}
+
+static int
+back_kept(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    int64_t step = call->shape.capacity, stride = call->logits_stride;
+    int rc = 0;
+
+    for (int64_t at = 0; at < call->count && rc == 0; at += step) {
+        struct row_logits z = {};
+
+        z.at = call->kept + 2 * at * stride;
+        z.rows = call->count - at < step ? call->count - at : step;
+        z.vocab = call->shape.vocab;
+        z.stride = stride;
+        z.form = ROW_kept;
+        rc = rows_slopes(call->s, &z, call->place + at, &call->a);
+        if (rc == 0)
+            rc = head_back(call, at, z.rows, &z);
+    }
+    return rc;
+}
+
+static int
+run_whole(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    int keeps = l->options != NULL && l->options->keep && head_wants_slopes(call), rc = 0;
+    struct head_shape shape;
+
+    if (keeps)
+        rc = head_shape_float32(call->s, call->shape.rows, call->shape.hidden, call->shape.vocab,
+                                l->options, &shape);
+    if (rc == 0 && keeps)
+        rc = head_take(call, &shape, l->options, call->count);
+    if (rc == 0)
+        rc = read_all(l);
+    if (rc == 0)
+        rc = objective_solve(call->s, l->view, 0, l->objective->batch->samples);
+    if (rc != 0 || !head_wants_slopes(call))
+        return rc;
+    return keeps ? back_kept(l) : head_back_live(call);
+}
+
+static int
+run(struct loss *l)
+{
+    int rc;
+
+    if (l->kind.scope == OBJECTIVE_token && !(l->kind.needs & OBJECTIVE_needs_named)
+        && l->call.shape.form != SLUICE_logits_fused)
+        return run_rows(l);
+    rc = find_ends(l);
+    if (rc != 0)
+        return rc;
+    return units_fit(l) ? run_units(l) : run_whole(l);
+}
+
+/* ---- the call ---- */
+
+static int
+check(const struct sluice_rows *rows, const struct sluice_objective *o)
+{
+    if (o->batch->rows != rows->rows)
+        return fail(SLUICE_argument, "the batch has %lld rows, x %lld",
+                    (long long)o->batch->rows, (long long)rows->rows);
+    if (o->batch->samples < 0 || (o->batch->samples > 0 && o->batch->sample == NULL))
+        return fail(SLUICE_argument, "the batch has %lld samples and no array of them",
+                    (long long)o->batch->samples);
+    if (o->batch->named < 0 || o->batch->named > OBJECTIVE_NAMED_MAX)
+        return fail(SLUICE_argument, "the batch has %lld named logits: at most %d can be had",
+                    (long long)o->batch->named, OBJECTIVE_NAMED_MAX);
+    return 0;
+}
+
+/* Statistics and coefficients go where the caller wants them, else to our own. e and h are there
+ * where the objective has them. */
+static int
+set_arrays(struct loss *l, const struct sluice_outcome *out)
+{
+    unsigned entropy = l->kind.needs & OBJECTIVE_needs_entropy;
+    unsigned first = l->kind.needs & (OBJECTIVE_needs_lse | OBJECTIVE_needs_named);
+    struct row_arrays *a = &l->call.a;
+    struct head_space *own = &l->call.space;
+    int rc;
+
+    a->logp = out->logp != NULL ? out->logp : own->logp;
+    a->lse = out->lse != NULL ? out->lse : own->lse;
+    a->entropy = out->entropy != NULL ? out->entropy : own->entropy;
+    a->c = out->c != NULL ? out->c : own->c;
+    a->e = out->e != NULL ? out->e : own->e;
+    a->h = out->h != NULL ? out->h : own->h;
+    rc = head_zero(&l->call);
+    a->entropy = entropy ? a->entropy : NULL;
+    a->h = entropy ? a->h : NULL;
+    a->e = first ? a->e : NULL;
+    return rc;
+}
+
+static int
+name_logits(struct loss *l, float **named)
+{
+    const struct objective_batch *b = l->objective->batch;
+    int64_t *row;
+    int rc;
+
+    *named = NULL;
+    if (!(l->kind.needs & OBJECTIVE_needs_named) || b->samples == 0 || b->named == 0)
+        return 0;
+    row = (int64_t *)malloc((size_t)b->samples * sizeof *row);
+    if (row == NULL)
+        return fail(SLUICE_memory, "out of memory");
+    for (int64_t i = 0; i < b->samples; i++)
+        row[i] = b->sample[i].named_row;
+    rc = head_named_into(l->call.s, l->call.head, l->call.rows, b->samples, row, b->named,
+                         b->named_columns, NULL, named);
+    free(row);
+    return rc;
+}
+
+static int
+open_objective(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    const struct row_arrays *a = &call->a;
+    float  *named;
+    int64_t entries;
+    int rc = name_logits(l, &named);
+
+    if (rc == 0)
+        rc = objective_open(call->s, l->objective, call->rows->rows, a->logp, a->lse, a->entropy,
+                            named, a->c, a->e, a->h, &l->view, &l->wanted);
+    if (rc == 0 && (l->kind.needs & OBJECTIVE_needs_named))
+        objective_view_entries(l->view, &call->a.entries, &call->a.entry_first, &entries);
+    return rc == 0 ? head_place(call, l->wanted, call->space.place) : rc;
+}
+
+SLUICE_API int
+sluice_head_loss(struct sluice_cuda *s, const struct sluice_head *head,
+                 const struct sluice_rows *rows, const struct sluice_options *o,
+                 const struct sluice_objective *objective, const struct sluice_outcome *out,
+                 const struct sluice_slopes *slopes)
+{
+    static const struct sluice_outcome nothing = {};
+    struct objective_report report = {};
+    struct loss l = {};
+    enum fault what;
+    int rc;
+
+    fail_clear();
+    out = out == NULL ? &nothing : out;
+    l.options = o;
+    l.objective = objective;
+    rc = check(rows, objective);
+    if (rc == 0)
+        rc = objective_shape(objective, &l.kind);
+    if (rc == 0)
+        rc = head_open(&l.call, s, head, rows, o, (l.kind.needs & (OBJECTIVE_needs_reference
+                       | OBJECTIVE_needs_behaviour)) != 0, slopes);
+    if (rc == 0)
+        rc = set_arrays(&l, out);
+    if (rc == 0)
+        rc = open_objective(&l);
+    if (rc == 0)
+        rc = run(&l);
+    if (rc == 0)
+        rc = head_back_end(&l.call);
+    rc = head_done(s, rc, &what);
+    if (rc == SLUICE_nonfinite && what == FAULT_coefficient)
+        rc = objective_fail(s, l.view, sluice_cuda_error_row());
+    if (rc == 0)                    /* the report only where all went well */
+        rc = objective_close(s, l.view, NULL, NULL, out->report == NULL ? &report : out->report);
+    objective_view_free(l.view);
+    free(l.ends);
+    return rc;
+}
