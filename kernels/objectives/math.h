@@ -31,7 +31,7 @@ objective_exp(double x)
 
     if (!(x >= -708.0 && x <= 709.0))
         return x < 0 ? 0.0 : x > 0 ? INFINITY : x;
-    n = floor(x / OBJECTIVE_LN2 + 0.5);
+    n = floor(OBJECTIVE_DIVIDE(x, OBJECTIVE_LN2) + 0.5);
     r = (x - n * OBJECTIVE_LN2_HIGH) - n * OBJECTIVE_LN2_LOW;
     for (int k = 13; k > 1; k--)
         sum = 1.0 + OBJECTIVE_DIVIDE(sum * r, k);
