@@ -58,6 +58,8 @@ simt_on_device(const void *at, size_t bytes)
         recent = *a;
     inside = a != NULL && bytes <= a->bytes - (size_t)((const unsigned char *)at - a->at);
     pthread_mutex_unlock(&lock);
+    if (a == NULL && bytes > 0)     /* a caller's own memory: tensors of PyTorch */
+        return simt_number("SLUICE_SIMT_HOST", 0) != 0;
     return inside;
 }
 
