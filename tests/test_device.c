@@ -319,7 +319,7 @@ what_is_too_old_is_told(void **state)
     becomes_the_processor("auto");
     unsetenv("SLUICE_SIMT_COMPUTE");
     setenv("SLUICE_SIMT_DRIVER", "old", 1);
-    refused("cuda:0", ERROR_device, "the driver is too old: ");
+    refused("cuda:0", ERROR_device, "the driver is too old or missing: ");
     refused("cuda:0", ERROR_device, "older than this library's CUDA 1");
     becomes_the_processor("auto");
     unsetenv("SLUICE_SIMT_DRIVER");
