@@ -88,8 +88,9 @@ $(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objectiv
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OWNFLAGS) -o $@ $<
 
-$(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
-$(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
+OWNERS   := $(patsubst %,$(BUILD)/tests/test_%,objective_load learner_device)
+$(OWNERS): | $(OWN:%=$(BUILD)/objective/%.so)
+$(OWNERS:=.o): STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
 
 # Libraries that a device's loader refuses, and one that goes by the driver's name.
 FAKES    := wrong_abi another half driver
@@ -161,6 +162,11 @@ SIMTTESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_simt_%,$(CUTEST
 CUDATESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_cuda_%,$(CUTEST))
 CUTESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/cuda/*.c)))
 
+# Of the C files these tests take those that a bare GPU host can compile (tools/gpu_check): no libraries but C's.
+BARE     := $(patsubst %.c,$(BUILD)/%.o,$(shell cat tools/gpu_sources))
+$(BUILD)/libbare.a: $(BARE)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 # Archives: a test takes the objects it calls.
 $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -168,18 +174,28 @@ $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 $(BUILD)/cuda/kernels.a: $(CUOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
 
-$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(NVCC) -cudart static -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
 
-simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
-cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)
+# tools/cuda/bench_gpu.cu likewise: for a device, and on fibers to see that it works.
+$(BUILD)/tools/bench_gpu: $(BUILD)/cuda/tools/cuda/bench_gpu.o $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
+	@mkdir -p $(@D)
+	$(SAY) "  LINK $@"
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
+
+$(BUILD)/simt/bench_gpu: $(BUILD)/simt/tools/cuda/bench_gpu.o $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
+
+simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
+cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
 tests: $(TESTS) $(SIMTTESTS) tools
 tools: $(TOOLS)
@@ -243,9 +259,12 @@ fuzz-verifier: setup
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
+	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
+	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
 clean:
 	rm -rf build
 
 -include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d) \
-         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d)
+         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d) \
+         $(BUILD)/cuda/tools/cuda/bench_gpu.d $(BUILD)/simt/tools/cuda/bench_gpu.d

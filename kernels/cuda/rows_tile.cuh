@@ -70,6 +70,9 @@ struct row_scratch {                /* behind the tile in shared memory */
     float  largest[WARPS_MAX], s[WARPS_MAX], t[WARPS_MAX];
     float  chosen[2];               /* z_y, by parity of the row */
     struct row_slope slope[2];
+    int64_t  row;                   /* where rows_loss is, and its steps: here so that they take no */
+    unsigned step;                  /* registers while an objective answers */
+    int      rank, parity;
 };
 
 /* ---- clusters: of one block where there are none ---- */
@@ -231,6 +234,32 @@ part_of(const struct row_work *w, int64_t row, int segment)
     return p;
 }
 
+static __device__ inline struct part
+part_none(void)
+{
+    return (struct part){NULL, 0, 0};
+}
+
+/* What a block that goes from segment to segment, and then to the row that is gridDim.x further,
+ * takes next. */
+template <int SIZE>
+static __device__ inline struct part
+part_after(const struct row_work *w, int64_t row, int segment)
+{
+    if (segment + 1 < w->segments)
+        return part_of<SIZE>(w, row, segment + 1);
+    return row + gridDim.x < w->z.rows ? part_of<SIZE>(w, row + gridDim.x, 0) : part_none();
+}
+
+/* The class y as a column of the segment; -1: it lies in another. */
+static __device__ inline int
+part_column(const struct row_work *w, int segment, int64_t y)
+{
+    int64_t column = y - (int64_t)segment * w->segment * GROUP;
+
+    return y >= 0 && column >= 0 && column < w->segment * GROUP ? (int)column : -1;
+}
+
 /* Begins to copy a group; chunks behind the last class become -inf. No chunk is read that holds no
  * class, for there may be no memory. */
 template <int SIZE>
@@ -285,10 +314,10 @@ unit_end(unsigned char *tile, int at, int columns)
 /* ---- sums ---- */
 
 /* The largest logit of a part, in every thread; NaNs are passed over. y: the target's column in it,
- * or none of its columns; its logit goes to *chosen, for whoever passes a later barrier. */
+ * or -1; its logit goes to *chosen, for whoever passes a later barrier. */
 template <int SIZE>
 static __device__ inline float
-part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part *p, int64_t y,
+part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part *p, int y,
              float *chosen)
 {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
@@ -303,7 +332,7 @@ part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part
         largest = fmaxf(largest, fmaxf(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])),
                                        fmaxf(fmaxf(v[4], v[5]), fmaxf(v[6], v[7]))));
         if (y >= at && y < at + UNIT)
-            *chosen = column_get<SIZE>(tile, (int)y);
+            *chosen = column_get<SIZE>(tile, y);
     }
     largest = warp_largest(largest);
     if (lane == 0)
@@ -426,10 +455,11 @@ moments_swap(struct moments a, float rounded, float chosen)
     return (struct moments){a.largest, rest.s + term, fmaf(term, x, rest.t)};
 }
 
-/* From the sums of row i, whose target has the logit `chosen`. One thread; tells of a fault. */
+/* From the sums of row i, whose target y has the logit `chosen`. One thread; tells of a fault. */
 template <int FORM>
 static __device__ inline struct row_statistics
-row_finish(const struct row_work *w, int64_t i, int64_t place, struct moments a, float chosen)
+row_finish(const struct row_work *w, int64_t i, int64_t place, int64_t y, struct moments a,
+           float chosen)
 {
     struct row_statistics r;
     float rest;
@@ -446,7 +476,9 @@ row_finish(const struct row_work *w, int64_t i, int64_t place, struct moments a,
     r.logp = (chosen - a.largest) - rest;
     r.lse = a.largest + rest;
     r.entropy = fmaxf(rest - a.t / a.s, 0.0f);
-    if (bad || !is_finite(r.logp))
+    if (y < 0)
+        fault_tell(w->fault, FAULT_target, place);
+    else if (bad || !is_finite(r.logp))
         fault_tell(w->fault, FAULT_logits, place);
     return r;
 }
@@ -460,7 +492,7 @@ row_write(const struct row_work *w, int64_t place, const struct row_statistics *
         w->a.entropy[place] = r->entropy;
 }
 
-/* The target of a row, -1 (and a fault) where it is no class. */
+/* The target of a row; negative where it is no class. */
 static __device__ inline int64_t
 row_target(const struct row_work *w, int64_t place)
 {
@@ -537,41 +569,43 @@ unit_put(float *v, int64_t at, float value, int add)
             v[k] = add ? v[k] + value : value;
 }
 
-/* What differs from column to column: the target, named logits, zeros behind the last class. first:
- * the class of v[0]. */
+/* What differs from column to column: the target and named logits. first: the class of v[0]. */
 static __device__ inline void
 unit_marks(const struct row_work *w, const struct row_slope *r, int64_t first, float *v)
 {
     if (r->y >= first && r->y < first + UNIT)
-        unit_put(v, r->y - first, r->target, 0);
+        unit_put(v, (int)(r->y - first), r->target, 0);
     for (int64_t j = r->entry; j < r->entry_end; j++)
         unit_put(v, w->a.entries[j].column - first, w->a.entries[j].value, 1);
-    if (first + UNIT > w->z.vocab)
-        for (int64_t at = w->z.vocab - first; at < UNIT; at++)
-            unit_put(v, at, 0.0f, 0);
 }
 
 /* The largest logit of the unit's tile, less lse. */
 static __device__ inline float
 unit_shift(const struct row_work *w, const struct row_slope *r, int64_t row, int64_t first)
 {
-    int64_t tile = first / w->z.tile_columns;
-
-    return tile < w->z.tiles ? w->z.tile_largest[row * w->z.tiles + tile] - r->lse : 0.0f;
+    return w->z.tile_largest[row * w->z.tiles + first / w->z.tile_columns] - r->lse;
 }
 
-/* Writes the columns of a part, which begins at class `first` of row i, and fetches `next`. Columns
- * from the last class up to a multiple of eight are written, as zeros. */
+static __device__ inline void
+unit_store(__nv_bfloat16 *out, const float *v)
+{
+    *(uint4 *)out = make_uint4(pair_of(v[0], v[1]), pair_of(v[2], v[3]), pair_of(v[4], v[5]),
+                               pair_of(v[6], v[7]));
+}
+
+/* Writes the columns of a part, and fetches `next`. Columns from the last class up to a multiple of
+ * eight are written too: zeros. */
 template <int FORM, int OUTPUT>
 static __device__ inline void
 part_write(const struct row_work *w, unsigned char *tile, const struct row_slope *slope,
-           const struct part *p, int64_t i, int64_t first, const struct part *next)
+           const struct part *p, int64_t i, int segment, const struct part *next)
 {
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     int groups = p->groups > next->groups ? p->groups : next->groups;
-    struct row_slope r = *slope;
+    int64_t first = (int64_t)segment * w->segment * GROUP;
     __nv_bfloat16 *out = w->out + i * w->out_stride + first;
+    struct row_slope r = *slope;
     float v[UNIT], shift = 0;
 
     for (int group = warp; group < groups; group += warps) {
@@ -590,8 +624,10 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
         unit_slopes<FORM, OUTPUT>(&r, shift, v);
         if (OUTPUT == OUTPUT_slopes)
             unit_marks(w, &r, first + at, v);
-        *(uint4 *)(out + at) = make_uint4(pair_of(v[0], v[1]), pair_of(v[2], v[3]),
-                                          pair_of(v[4], v[5]), pair_of(v[6], v[7]));
+        if (at + UNIT > p->columns)
+            for (int k = p->columns - at; k < UNIT; k++)
+                unit_put(v, k, 0.0f, 0);
+        unit_store(out + at, v);
     }
     __pipeline_commit();
 }
