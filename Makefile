@@ -125,7 +125,7 @@ CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
 # Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
 CUDA_TARGETS ?= $(if $(NVCC),$(filter $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)),80 90 100))
 GENCODE   = $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$(t)$(comma)code=sm_$(t)) -gencode arch=compute_90$(comma)code=compute_90
-$(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/kernels/cuda/fused.o $(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
 CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
             --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
 SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \
@@ -162,6 +162,11 @@ SIMTTESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_simt_%,$(CUTEST
 CUDATESTS := $(patsubst tests/cuda/test_%.cu,$(BUILD)/tests/test_cuda_%,$(CUTEST))
 CUTESTLIB := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/cuda/*.c)))
 
+# Of the C files these tests take those that a bare GPU host can compile (tools/gpu_check): no libraries but C's.
+BARE     := $(patsubst %.c,$(BUILD)/%.o,$(shell cat tools/gpu_sources))
+$(BUILD)/libbare.a: $(BARE)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 # Archives: a test takes the objects it calls.
 $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -169,18 +174,28 @@ $(BUILD)/simt/kernels.a: $(SIMTOBJ)
 $(BUILD)/cuda/kernels.a: $(CUOBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_simt_%: $(BUILD)/simt/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
 
-$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libsluice.a
+$(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
-	$(Q)$(NVCC) -cudart static -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
 
-simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS)
-cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS)
+# tools/cuda/bench_gpu.cu likewise: for a device, and on fibers to see that it works.
+$(BUILD)/tools/bench_gpu: $(BUILD)/cuda/tools/cuda/bench_gpu.o $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
+	@mkdir -p $(@D)
+	$(SAY) "  LINK $@"
+	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
+
+$(BUILD)/simt/bench_gpu: $(BUILD)/simt/tools/cuda/bench_gpu.o $(BUILD)/simt/kernels.a $(BUILD)/libbare.a
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
+
+simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
+cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
 tests: $(TESTS) $(SIMTTESTS) tools
 tools: $(TOOLS)
@@ -244,9 +259,12 @@ fuzz-verifier: setup
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
+	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
+	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
 clean:
 	rm -rf build
 
 -include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d) \
-         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d)
+         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d) \
+         $(BUILD)/cuda/tools/cuda/bench_gpu.d $(BUILD)/simt/tools/cuda/bench_gpu.d

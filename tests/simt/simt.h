@@ -19,7 +19,7 @@
  *      Faults on demand, read at each call: SLUICE_SIMT_MEMORY=bytes of the device,
  * SLUICE_SIMT_LOSE=n (launch n, counted from when the variable was set, and everything after it
  * fails: the device is lost), SLUICE_SIMT_DEVICES=n, SLUICE_SIMT_COMPUTE=75|80|90|100,
- * SLUICE_SIMT_DRIVER=old.
+ * SLUICE_SIMT_DRIVER=old. SLUICE_SIMT_HOST=1: memory that the device did not give is taken for its own.
  *
  * What it does not model. Time and anything about speed: occupancy, bank conflicts, coalescing,
  * registers. A memory model weaker than the order in which fibers run: a missing __threadfence is
@@ -108,7 +108,7 @@ void simt_run(const struct simt_launch *l);
 /* cuBLASLt by name, in place of dlsym: gemm.cu's loader asks here under SLUICE_SIMT. */
 void *simt_cublaslt(const char *name);
 
-/* runtime.cc, for cublaslt.cc: 0, or the error of the n-th launch (SLUICE_SIMT_LOSE). */
+/* 0, or the error of the n-th launch (SLUICE_SIMT_LOSE). */
 int simt_launch_fault(void);
 /* Is [at, at + bytes) within one allocation of the device? */
 int simt_on_device(const void *at, size_t bytes);
