@@ -88,8 +88,9 @@ $(BUILD)/objective/%.so: examples/objective/%.c $(BUILD)/include/sluice/objectiv
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OWNFLAGS) -o $@ $<
 
-$(BUILD)/tests/test_objective_load: | $(OWN:%=$(BUILD)/objective/%.so)
-$(BUILD)/tests/test_objective_load.o: STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
+OWNERS   := $(patsubst %,$(BUILD)/tests/test_%,objective_load learner_device)
+$(OWNERS): | $(OWN:%=$(BUILD)/objective/%.so)
+$(OWNERS:=.o): STD += -DOBJECTIVE_FILES='"$(BUILD)/objective"'
 
 # Libraries that a device's loader refuses, and one that goes by the driver's name.
 FAKES    := wrong_abi another half driver
@@ -124,7 +125,7 @@ CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
 # Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
 CUDA_TARGETS ?= $(if $(NVCC),$(filter $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)),80 90 100))
 GENCODE   = $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$(t)$(comma)code=sm_$(t)) -gencode arch=compute_90$(comma)code=compute_90
-$(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/kernels/cuda/fused.o $(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
 CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
             --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
 SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \
@@ -258,6 +259,8 @@ fuzz-verifier: setup
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
+	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
+	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
 clean:
 	rm -rf build

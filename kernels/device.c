@@ -182,6 +182,13 @@ tell_old_driver(const struct device *d, struct error *e)
                      d->calls.sluice_cuda_error());
 }
 
+/* What hides devices from every program. */
+static const char *
+hidden(void)
+{
+    return getenv("CUDA_VISIBLE_DEVICES") != NULL ? " (CUDA_VISIBLE_DEVICES hides others)" : "";
+}
+
 static int
 find_device(struct device *d, struct error *e)
 {
@@ -192,10 +199,10 @@ find_device(struct device *d, struct error *e)
     if (status != SLUICE_ok)
         return device_fail(d, status, "CUDA", e);
     if (count == 0)
-        return error_set(e, ERROR_device, "there is a driver and no CUDA device");
+        return error_set(e, ERROR_device, "there is a driver and no CUDA device%s", hidden());
     if (d->index >= count)
         return error_set(e, ERROR_device, "there is no such device: %d CUDA device%s, the last is "
-                         "cuda:%d", count, count == 1 ? "" : "s", count - 1);
+                         "cuda:%d%s", count, count == 1 ? "" : "s", count - 1, hidden());
     status = d->calls.sluice_cuda_describe(d->index, &d->about);
     if (status != SLUICE_ok)
         return device_fail(d, status, "CUDA", e);
@@ -257,7 +264,7 @@ device_open(const char *choice, struct device **out, struct error *e)
         return 0;
     }
     device_close(d);
-    if (kind == CHOICE_auto && rc == ERROR_device)
+    if (kind == CHOICE_auto && rc != ERROR_memory)
         return 0;
     return error_set(e, rc, "device cuda:%d: %s", index, why.text);
 }

@@ -31,7 +31,8 @@ int device_choice_check(const char *choice, struct error *e);
 /* choice: "cpu": *out is NULL; "cuda:N": that device; "auto": cuda:0, or NULL where there is none
  * that can be used (what kept it is what "cuda:0" says). ERROR_device: no driver, no library, one
  * of another version, a driver or device that is too old, no such device, no cuBLASLt; one line
- * each. ERROR_memory and ERROR_lost: for "auto" too. */
+ * each. ERROR_lost: it fails at once, which may pass. ERROR_memory: others left nothing of it; for
+ * "auto" too. */
 int  device_open(const char *choice, struct device **out, struct error *e);
 void device_close(struct device *d);        /* NULL: nothing */
 

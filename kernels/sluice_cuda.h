@@ -217,7 +217,8 @@ int sluice_cuda_algorithms_set(struct sluice_cuda *s, const char *text);
 
 enum sluice_rounding { SLUICE_nearest, SLUICE_stochastic };
 
-/* sqrt of the sum of squares of n numbers, in double, in one fixed order. Waits. */
+/* sqrt of the sum of squares of n numbers, in double, in one order that n alone fixes. Infinite or
+ * NaN where one of them is: no failure. Waits. */
 int sluice_norm(struct sluice_cuda *s, int64_t n, const float *grads, double *norm);
 
 struct sluice_adamw {
@@ -226,7 +227,8 @@ struct sluice_adamw {
     double  scale;                  /* of the gradient: clipping */
 };
 
-/* params, m, v (n) are updated from grads (n). */
+/* params, m, v (n) are updated from grads (n): the bits are those of kernels/adamw.h. Whether they
+ * are finite is not looked at: the norm has said it. */
 int sluice_adamw_update(struct sluice_cuda *s, const struct sluice_adamw *a, int64_t n,
                         float *params, const float *grads, float *m, float *v);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,17 +35,57 @@ name_library(const char *path)
     free(whole);
 }
 
-/* Every test begins without a word of the environment. */
+/* The folder of this program. */
+static char *
+own_folder(void)
+{
+    char *folder = whole_path("/proc/self/exe");
+
+    *strrchr(folder, '/') = '\0';
+    return folder;
+}
+
+/* A link to the file as the library where the loader looks first, or second. */
+static void
+put_beside(const char *way, const char *file)
+{
+    char *own = own_folder(), *folder = xprint("%s%s", own, way);
+    char *beside = xprint("%s/libsluice-cuda.so", folder), *target = whole_path(file);
+
+    mkdir(folder, 0777);
+    assert_int_equal(symlink(target, beside), 0);
+    free(own);
+    free(folder);
+    free(beside);
+    free(target);
+}
+
+/* Links alone: a library that is there stays. */
+static void
+remove_beside(const char *way)
+{
+    char *own = own_folder(), *beside = xprint("%s%s/libsluice-cuda.so", own, way), target[8];
+
+    if (readlink(beside, target, sizeof target) >= 0)
+        unlink(beside);
+    free(own);
+    free(beside);
+}
+
+/* Every test begins without a word of the environment and without a library beside it. */
 static int
 forget(void **state)
 {
     static const char *const names[] = {"SLUICE_CUDA", "SLUICE_SIMT_MEMORY", "SLUICE_SIMT_LOSE",
                                         "SLUICE_SIMT_DEVICES", "SLUICE_SIMT_COMPUTE",
-                                        "SLUICE_SIMT_DRIVER"};
+                                        "SLUICE_SIMT_DRIVER",
+                                        "CUDA_VISIBLE_DEVICES"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]);
+    remove_beside("");
+    remove_beside("/../lib");
     return 0;
 }
 
@@ -125,7 +166,6 @@ nothing_is_loaded_without_a_driver(void **state)
     becomes_the_processor("cpu");
     refused("cuda:0", ERROR_device, "libcuda.so.1 not found: no NVIDIA driver");
     assert_false(is_mapped("cuda"));
-    assert_false(is_mapped("libstdc++"));
 }
 
 static void
@@ -171,16 +211,6 @@ fake_driver(void)
     return driver;
 }
 
-/* The folder of this program. */
-static char *
-own_folder(void)
-{
-    char *folder = whole_path("/proc/self/exe");
-
-    *strrchr(folder, '/') = '\0';
-    return folder;
-}
-
 static void
 a_missing_library_is_told_with_where_it_was_sought(void **state)
 {
@@ -188,7 +218,7 @@ a_missing_library_is_told_with_where_it_was_sought(void **state)
     void *driver;
 
     (void)state;
-    if (has_driver() || access(DEVICE_FILES "/../lib/libsluice-cuda.so", F_OK) == 0)
+    if (has_driver())
         skip();
     driver = fake_driver();
     refused("cuda:0", ERROR_device, "libsluice-cuda.so was not found: not in");
@@ -202,24 +232,18 @@ a_missing_library_is_told_with_where_it_was_sought(void **state)
 static void
 the_library_beside_the_program_is_found(void **state)
 {
-    char *folder = own_folder(), *beside = xprint("%s/libsluice-cuda.so", folder);
-    char *target = whole_path(DEVICE_FILES "/wrong_abi.so");
     void *driver;
 
     (void)state;
     if (has_driver())
         skip();
     driver = fake_driver();
-    assert_int_equal(symlink(target, beside), 0);
+    put_beside("/../lib", DEVICE_FILES "/wrong_abi.so");
     refused("cuda:0", ERROR_device, "has ABI");
-    unlink(beside);
-    assert_int_equal(symlink("/proc/self/status", beside), 0);
-    refused("cuda:0", ERROR_device, "does not load");
-    unlink(beside);
+    put_beside("", "Makefile");
+    refused("cuda:0", ERROR_device, "/libsluice-cuda.so' does not load: ");
+    becomes_the_processor("auto");
     dlclose(driver);
-    free(folder);
-    free(beside);
-    free(target);
 }
 
 static void
@@ -280,14 +304,14 @@ numbers_beyond_the_last_device_are_refused(void **state)
     refused("cuda:3", ERROR_device, "3 CUDA devices, the last is cuda:2");
     setenv("SLUICE_SIMT_DEVICES", "0", 1);
     refused("cuda:0", ERROR_device, "no CUDA device");
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+    refused("cuda:0", ERROR_device, "(CUDA_VISIBLE_DEVICES hides others)");
     becomes_the_processor("auto");
 }
 
 static void
 what_is_too_old_is_told(void **state)
 {
-    void *driver;
-
     (void)state;
     name_library(DEVICE_SIMULATED);
     setenv("SLUICE_SIMT_COMPUTE", "75", 1);
@@ -298,20 +322,23 @@ what_is_too_old_is_told(void **state)
     refused("cuda:0", ERROR_device, "the driver is too old: ");
     refused("cuda:0", ERROR_device, "older than this library's CUDA 1");
     becomes_the_processor("auto");
+    unsetenv("SLUICE_SIMT_DRIVER");
+}
+
+/* What an old driver has is asked of the driver itself. */
+static void
+an_old_driver_says_what_it_has(void **state)
+{
+    void *driver;
+
+    (void)state;
     if (has_driver())
-        return;
-    /* by the driver's own words, which the loader asks where it is not told of a library */
+        skip();
     driver = fake_driver();
-    char *folder = own_folder(), *beside = xprint("%s/libsluice-cuda.so", folder);
-    char *target = whole_path(DEVICE_SIMULATED);
-    assert_int_equal(symlink(target, beside), 0);
-    unsetenv("SLUICE_CUDA");
+    setenv("SLUICE_SIMT_DRIVER", "old", 1);
+    put_beside("", DEVICE_SIMULATED);
     refused("cuda:0", ERROR_device, "the driver is too old: it has CUDA 11.4; ");
-    unlink(beside);
     dlclose(driver);
-    free(folder);
-    free(beside);
-    free(target);
 }
 
 static void
@@ -340,6 +367,17 @@ memory_comes_and_goes(void **state)
     assert_non_null(strstr(e.text, "the big one: "));
     assert_non_null(strstr(e.text, "2000000 bytes wanted"));
     device_close(d);
+}
+
+/* A device that fails as soon as it is asked: whoever named it tries again, others go on. */
+static void
+a_device_that_does_not_start_is_told(void **state)
+{
+    (void)state;
+    name_library(DEVICE_SIMULATED);
+    setenv("SLUICE_SIMT_LOSE", "0", 1);
+    refused("cuda:0", ERROR_lost, "the device failed");
+    becomes_the_processor("auto");
 }
 
 /* Nothing on it can be trusted any more: the code that the learner ends with. */
@@ -391,18 +429,20 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(nothing_is_loaded_without_a_driver, forget),
-        cmocka_unit_test_setup(other_words_are_refused, forget),
-        cmocka_unit_test_setup(the_processor_has_a_name, forget),
-        cmocka_unit_test_setup(a_missing_library_is_told_with_where_it_was_sought, forget),
-        cmocka_unit_test_setup(the_library_beside_the_program_is_found, forget),
-        cmocka_unit_test_setup(other_libraries_are_refused, forget),
-        cmocka_unit_test_setup(a_device_says_what_it_is, forget),
-        cmocka_unit_test_setup(numbers_beyond_the_last_device_are_refused, forget),
-        cmocka_unit_test_setup(what_is_too_old_is_told, forget),
-        cmocka_unit_test_setup(memory_comes_and_goes, forget),
-        cmocka_unit_test_setup(a_lost_device_has_a_code_of_its_own, forget),
-        cmocka_unit_test_setup(each_status_has_a_code, forget),
+        cmocka_unit_test_setup_teardown(nothing_is_loaded_without_a_driver, forget, forget),
+        cmocka_unit_test_setup_teardown(other_words_are_refused, forget, forget),
+        cmocka_unit_test_setup_teardown(the_processor_has_a_name, forget, forget),
+        cmocka_unit_test_setup_teardown(a_missing_library_is_told_with_where_it_was_sought, forget, forget),
+        cmocka_unit_test_setup_teardown(the_library_beside_the_program_is_found, forget, forget),
+        cmocka_unit_test_setup_teardown(other_libraries_are_refused, forget, forget),
+        cmocka_unit_test_setup_teardown(a_device_says_what_it_is, forget, forget),
+        cmocka_unit_test_setup_teardown(numbers_beyond_the_last_device_are_refused, forget, forget),
+        cmocka_unit_test_setup_teardown(what_is_too_old_is_told, forget, forget),
+        cmocka_unit_test_setup_teardown(an_old_driver_says_what_it_has, forget, forget),
+        cmocka_unit_test_setup_teardown(memory_comes_and_goes, forget, forget),
+        cmocka_unit_test_setup_teardown(a_device_that_does_not_start_is_told, forget, forget),
+        cmocka_unit_test_setup_teardown(a_lost_device_has_a_code_of_its_own, forget, forget),
+        cmocka_unit_test_setup_teardown(each_status_has_a_code, forget, forget),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,9 +14,13 @@
 #include <cmocka.h>
 
 #include "kernels/device.h"
+#include "kernels/model_file.h"
 #include "tests/lessons.h"
+#include "tests/tiny_model.h"
 
 #define COUNT 16
+
+static int simulated; /* the device is made of fibers: its memory can be made small */
 
 static int
 has_device(void)
@@ -29,6 +33,7 @@ has_device(void)
         skip();
         return 0;
     }
+    simulated = strstr(device_about(device)->name, "simulated") != NULL;
     device_close(device);
     return 1;
 }
@@ -62,11 +67,12 @@ near(const char *objective, const char *name, double value, double wanted, doubl
 }
 
 static void
-same_as_the_processor(const char *objective)
+same_as_the_processor(const char *objective, const char *file)
 {
-    static const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", NULL};
-    static const char *const cuda[] = {"device", "cuda:0", "batch_tokens", "64",
-                                       "epochs", "2",      NULL};
+    const char *const own = file ? "objective_file" : NULL;
+    const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", own, file, NULL};
+    const char *const cuda[] = {"device", "cuda:0", "batch_tokens", "64", "epochs", "2", own, file,
+                                NULL};
     static const char *const first[] = {"loss", "grad_norm", "logp/mean", NULL};
     struct harness *h[2];
 
@@ -88,12 +94,17 @@ objectives_of_every_scope_are_those_of_the_processor(void **state)
 {
     static const char *const names[] = {"sft", "grpo", "bcpg_nsa", "opmd", "dpo", "kto",
                                         "token_class"};
+    char *file;
 
     (void)state;
     if (!has_device())
         return;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        same_as_the_processor(names[i]);
+        same_as_the_processor(names[i], NULL);
+    file = realpath(OBJECTIVE_FILES "/clip_free.so", NULL);
+    assert_non_null(file);
+    same_as_the_processor("bcpg", file);
+    free(file);
 }
 
 static void
@@ -157,42 +168,54 @@ same_file(struct harness *a, struct harness *b, const char *name)
     free(y.at);
 }
 
+/* One run, the same again, and one that is killed; returns how often it was. */
+static int
+same_bytes(const char *objective, const char *const *options)
+{
+    struct harness *one, *two = fed(objective, options), *three;
+    int crashes;
+
+    free(lesson_trained(objective, options, COUNT, &one).at);
+    lesson_run(two);
+    three = killed(objective, options, &crashes);
+    same_file(one, two, "model.safetensors");
+    same_file(one, three, "model.safetensors");
+    same_file(one, three, "manifest.json");
+    if (lesson_measures(one, "s/largest"))
+        assert_true(lesson_metric(one, "s/largest") == 0);
+    harness_close(one);
+    harness_close(two);
+    harness_close(three);
+    return crashes;
+}
+
 static void
 bytes_are_the_same_again_and_after_kills(void **state)
 {
-    static const char *const apart[] = {"device",   "cuda:0", "batch_tokens", "32", "checkpoint_steps", "1",
-                                        "rounding", "stochastic", NULL};
-    static const char *const joined[] = {"device", "cuda:0", "checkpoint_steps", "1", "epochs", "2", NULL};
-    static const struct {
-        const char *objective, *const *options;
-    } cases[] = {{"bcpg_nsa", joined}, {"dpo", apart}};
-    int crashes, all = 0;
+    static const char *const plain[] = {"device", "cuda:0", "checkpoint_steps", "1", "epochs", "2",
+                                        NULL};
+    static const char *const apart[] = {"device",           "cuda:0", "batch_tokens", "32",
+                                        "checkpoint_steps", "1",      "rounding",     "stochastic",
+                                        NULL};
+    static const char *const stream[] = {"device", "cuda:0", "checkpoint_steps", "1", "follow",
+                                         "true",   "window", "8",                "passes", "2",
+                                         "rounding", "stochastic", NULL};
+    int crashes = 0;
 
     (void)state;
     if (!has_device())
         return;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct harness *one, *two = fed(cases[i].objective, cases[i].options), *three;
-
-        free(lesson_trained(cases[i].objective, cases[i].options, COUNT, &one).at);
-        lesson_run(two);
-        three = killed(cases[i].objective, cases[i].options, &crashes);
-        same_file(one, two, "model.safetensors");
-        same_file(one, three, "model.safetensors");
-        same_file(one, three, "manifest.json");
-        all += crashes;
-        harness_close(one);
-        harness_close(two);
-        harness_close(three);
-    }
-    assert_true(all > 2);
+    crashes += same_bytes("bcpg_nsa", plain);
+    crashes += same_bytes("dpo", apart);
+    crashes += same_bytes("bcpg", stream); /* whose reference is another model than the trained one */
+    assert_true(crashes > 3);
 }
 
 /* What the manifest says of the device, and whether a life on another one is told of. */
 static void
 the_manifest_names_device_and_products(void **state)
 {
-    static const char *const options[] = {"device", "cuda:0", NULL};
+    static const char *const options[] = {"device", "auto", NULL};
     struct harness *h;
     size_t length;
     char *text;
@@ -257,9 +280,54 @@ a_device_that_is_not_there_or_too_small_ends_it_at_once(void **state)
     if (!has_device())
         return;
     fails(absent, ERROR_device, "63");
+    if (!simulated)
+        return;
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
     fails(small, ERROR_topology, "head_memory");
     unsetenv("SLUICE_SIMT_MEMORY");
+}
+
+/* The base model with an embedding of 2 that is no number: rollouts 4 to 7 alone (1+1=2) have it. */
+static char *
+broken_model(void)
+{
+    char *path = xprint("%s-broken", lesson_base);
+    int64_t two = 1 + (strchr(LESSON_CHARACTERS, '2') - LESSON_CHARACTERS);
+    struct error e = {0};
+    struct model m;
+
+    if (model_open(&m, lesson_base, &e) < 0)
+        fail_msg("%s", e.text);
+    m.params[m.embed + two * m.config.hidden_size] = NAN;
+    if (model_save(&m, path, lesson_base, &e) < 0)
+        fail_msg("%s", e.text);
+    model_free(&m);
+    return path;
+}
+
+/* The step is not applied, and the error names the rollout; skipped, kills still change nothing. */
+static void
+a_number_that_is_not_finite_names_the_rollout(void **state)
+{
+    char *path;
+    struct error e = {0};
+    struct harness *h;
+
+    (void)state;
+    if (!has_device())
+        return;
+    path = broken_model();
+    h = fed("sft", (const char *const[]){"device", "cuda:0", "model", path, "shuffle", "false", NULL});
+    assert_true(harness_run(h, LESSON_SECONDS, &e) < 0);
+    if (!strstr(e.text, "step 1 was not applied: rollout 4, token ") ||
+        !strstr(e.text, "a logit is NaN or infinite, first in rollout 4"))
+        fail_msg("'%s'", e.text);
+    harness_close(h);
+    same_bytes("sft", (const char *const[]){"device", "cuda:0", "model", path, "epochs", "3",
+                                            "batch_rollouts", "4", "checkpoint_steps", "1",
+                                            "rounding", "stochastic", "on_nonfinite", "skip", NULL});
+    tiny_model_remove(path);
+    free(path);
 }
 
 int
@@ -271,12 +339,13 @@ main(void)
         cmocka_unit_test(bytes_are_the_same_again_and_after_kills),
         cmocka_unit_test(the_manifest_names_device_and_products),
         cmocka_unit_test(check_reads_the_device),
+        cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
         cmocka_unit_test(a_device_that_is_not_there_or_too_small_ends_it_at_once),
     };
-    char *simulated = realpath(DEVICE_SIMULATED, NULL);
+    char *fibers = realpath(DEVICE_SIMULATED, NULL);
 
-    if (simulated)
-        setenv("SLUICE_CUDA", simulated, 0);
-    free(simulated);
+    if (fibers)
+        setenv("SLUICE_CUDA", fibers, 0);
+    free(fibers);
     return cmocka_run_group_tests(tests, lesson_begin, lesson_end);
 }

@@ -77,6 +77,9 @@ same "doctor finds nothing here that fails" 0 $?
 for name in cpu memory disk sync files sockets clock isolation libzmq lmdb libcurl pcre2 cuda device; do
     check "doctor looks at: $name" grep -q "^{\"check\":\"$name\",\"state\":\"\(ok\|warn\)\"" doctor.jsonl
 done
+SLUICE_CUDA=$(dirname "$SLUICE")/simt/libsluice-cuda.so "$SLUICE" doctor "$work" --json >doctor.jsonl
+check "doctor says what \`device: auto\` is, where there is a device" \
+    grep -q '"check":"device","state":"ok","text":"`device: auto` is cuda:0 .*, compute .* GiB free"' doctor.jsonl
 "$SLUICE" doctor "$work/nowhere" >doctor.jsonl 2>&1
 same "a folder that is not there fails" 1 $?
 check "... with what to do" grep -q '"check":"disk","state":"fail".*"do":"name a folder that exists"' doctor.jsonl

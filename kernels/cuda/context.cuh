@@ -11,6 +11,7 @@
  *      of integers; cooperative_groups::this_cluster() (block_rank, num_blocks, sync,
  *      map_shared_rank); __nv_bfloat16 and its conversions; float4, uint4, uint2; __ldg, __ldcs,
  *      __stcs; expf, exp2f, logf, log1pf, fmaf, fmaxf, sqrtf, __double2float_rn;
+ *      __pipeline_memcpy_async, __pipeline_commit, __pipeline_wait_prior;
  *      dynamic shared memory alone, through shared_memory(); no static __shared__.
  *
  * Products are never contracted (-fmad=false): fmaf is written where it is meant, as in C. */

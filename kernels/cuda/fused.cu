@@ -23,13 +23,20 @@
 #define MULTIPLIERS   2             /* warpgroups */
 #define GROUP_ROWS    (TILE_ROWS / MULTIPLIERS)
 #define THREADS       ((1 + MULTIPLIERS) * WARPGROUP)
-#define SHARED_BYTES  (SWIZZLE + STAGES * STAGE_BYTES + 2 * STAGES * (int)sizeof(uint64_t))
+#define WARP_BYTES    (16 * FUSED_COLUMNS * 2)  /* a warp's part of a tile of statistics, bfloat16 */
+#define STAGING_BYTES (MULTIPLIERS * WARPGROUP / WARP * WARP_BYTES)
+#define SHARED_BYTES  (SWIZZLE + STAGES * STAGE_BYTES + STAGING_BYTES + \
+                       2 * STAGES * (int)sizeof(uint64_t))
 #define SUMS          (GROUP_ROWS * TILE_CLASSES / WARPGROUP)   /* of a thread */
 #define COMBINE_ROWS  4             /* warps of a block of combine() */
 
 /* 65536 registers: 128 (40) + 256 (232) = 384 (168). */
 #define REGISTERS_LOADER      40
 #define REGISTERS_MULTIPLIER 232
+
+/* The second warpgroup begins when this stage comes for the first time: it stays behind by about as
+ * many steps, so that each one's statistics fall into the other's products. */
+#define LEAD          2
 
 /* Row tiles of a group: x of a group (12.6 MB at hidden 1536) stays in the L2 cache while W passes
  * once, and the blocks that run at a time share few tiles of W. */
@@ -52,7 +59,7 @@ struct fused_work {
 /* ---- the ring ---- */
 
 struct ring {
-    unsigned char *stages;
+    unsigned char *stages, *staging;
     uint64_t      *full, *empty;            /* (STAGES) */
     int            stage, phase;            /* phase: parity of the stage's turn */
 };
@@ -64,7 +71,8 @@ ring_of(unsigned char *shared)
     struct ring r;
 
     r.stages = shared + (past == 0 ? 0 : SWIZZLE - past);
-    r.full = (uint64_t *)(r.stages + STAGES * STAGE_BYTES);
+    r.staging = r.stages + STAGES * STAGE_BYTES;
+    r.full = (uint64_t *)(r.staging + STAGING_BYTES);
     r.empty = r.full + STAGES;
     r.stage = r.phase = 0;
     return r;
@@ -163,6 +171,7 @@ multiply(int64_t hidden, struct ring *r, int group, float (&sums)[SUMS])
 
 /* The two rows that a thread has a quarter of: row[1] = row[0] + 8. */
 struct pair {
+    int64_t first;                  /* of the warp's 16 */
     int64_t row[2];                 /* -1: beyond the last */
     int64_t target[2];              /* -1: the same */
 };
@@ -171,9 +180,11 @@ static __device__ inline struct pair
 pair_of(const struct fused_work *k, int64_t tile_row, int group)
 {
     int thread = threadIdx.x % WARPGROUP;
-    int64_t row = tile_row + group * GROUP_ROWS + thread / WARP * 16 + thread % WARP / 4;
+    int64_t first = tile_row + group * GROUP_ROWS + thread / WARP * 16;
+    int64_t row = first + thread % WARP / 4;
     struct pair p;
 
+    p.first = first;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         p.row[i] = row + 8 * i < k->count ? row + 8 * i : -1;
@@ -208,14 +219,15 @@ choose(const struct fused_work *k, const float (&z)[SUMS], int half, const struc
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         int64_t within = p->target[i] - column;
+        float chosen = 0.0f;
 
         if (p->target[i] < 0 || within < 0 || within >= limit ||
             within % 8 / 2 != threadIdx.x % 4)
             continue;
 #pragma unroll
-        for (int e = 0; e < HALF; e++)
-            if (e / 2 % 2 == i && element_class(e) == within)
-                k->chosen[p->row[i]] = z[half * HALF + e];
+        for (int e = 2 * i; e < HALF; e += e % 2 == 0 ? 1 : 3)  /* the row's */
+            chosen = element_class(e) == within ? z[half * HALF + e] : chosen;
+        k->chosen[p->row[i]] = chosen;
     }
 }
 
@@ -233,49 +245,40 @@ quad_sum(float value)
     return value + __shfl_xor_sync(FULL, value, 2);
 }
 
-/* The four threads exchange words so that word[c] of thread t becomes word[t] of thread c. */
-static __device__ __forceinline__ void
-quad_transpose(uint32_t (&word)[4])
+/* Place of 8 classes of one of a warp's rows: what 8 threads write or read at a time lies in
+ * different banks. */
+static __device__ __forceinline__ int
+staged(int row, int chunk)
 {
-    int thread = threadIdx.x % 4;
-
-#pragma unroll
-    for (int step = 1; step <= 2; step *= 2)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int upper = (thread & step) != 0;
-            uint32_t given;
-
-            if (i & step)
-                continue;
-            given = __shfl_xor_sync(FULL, upper ? word[i] : word[i + step], step);
-            word[i] = upper ? given : word[i];
-            word[i + step] = upper ? word[i + step] : given;
-        }
+    return row * FUSED_COLUMNS * 2 + ((chunk ^ row % 8) << 4);
 }
 
-/* z - largest of one row's half, 16 bytes to a thread. Four blocks of 8 classes at a time: after
- * the exchange each thread has one of them whole. */
+/* z - largest of the warp's 16 rows, by way of shared memory: a thread then has 8 classes of a row,
+ * half a warp the whole tile of it. A chunk of logits is more than the L2 cache: x and W stay. */
 static __device__ __forceinline__ void
-store(const struct fused_work *k, const float (&z)[SUMS], int half, int i, int64_t row, int64_t column)
+store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned char *staging,
+      int64_t row, int64_t column)
 {
-    int thread = threadIdx.x % 4;
+    int lane = threadIdx.x % WARP;
+    int64_t at = column + lane % 16 * 8;
 
+    __syncwarp();                   /* the half before has been read */
 #pragma unroll
-    for (int block = 0; block < FUSED_COLUMNS / 8; block += 4) {
-        int64_t at = column + (block + thread) * 8;
-        uint32_t word[4];
+    for (int block = 0; block < FUSED_COLUMNS / 8; block += 2) {
+        const int e = half * HALF + block * 4;
 
+        matrix_store(staging + staged(lane % 16, block + lane / 16),
+                     bfloat16_pair(z[e], z[e + 1]), bfloat16_pair(z[e + 2], z[e + 3]),
+                     bfloat16_pair(z[e + 4], z[e + 5]), bfloat16_pair(z[e + 6], z[e + 7]));
+    }
+    __syncwarp();
 #pragma unroll
-        for (int b = 0; b < 4; b++) {
-            int e = half * HALF + (block + b) * 4 + 2 * i;
+    for (int i = 0; i < 16; i += 2) {
+        int r = i + lane / 16;
 
-            word[b] = bfloat16_pair(z[e], z[e + 1]);
-        }
-        quad_transpose(word);
-        if (row >= 0 && at < k->vocab)
-            *(uint4 *)(k->at + row * k->stride + at) =
-                make_uint4(word[0], word[1], word[2], word[3]);
+        if (row + r < k->count && at < k->vocab)
+            __stcs((uint4 *)(k->at + (row + r) * k->stride + at),
+                   *(const uint4 *)(staging + staged(r, lane % 16)));
     }
 }
 
@@ -294,7 +297,8 @@ tell(const struct fused_work *k, int64_t row, int64_t tile, float largest, float
 /* One tile of statistics: half of the sums. A logit that is NaN or infinite makes sum or moment
  * NaN: the largest is not subtracted from itself then, or 0 is multiplied by infinity. */
 static __device__ __forceinline__ void
-finish(const struct fused_work *k, float (&z)[SUMS], int half, const struct pair *p, int64_t column)
+finish(const struct fused_work *k, float (&z)[SUMS], int half, unsigned char *staging,
+       const struct pair *p, int64_t column)
 {
     int64_t limit = k->vocab - column;
     float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f}, moment[2] = {0.0f, 0.0f};
@@ -322,27 +326,30 @@ finish(const struct fused_work *k, float (&z)[SUMS], int half, const struct pair
         moment[e / 2 % 2] = fmaf(term, z[half * HALF + e], moment[e / 2 % 2]);
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         tell(k, p->row[i], column / FUSED_COLUMNS, largest[i], quad_sum(sum[i]),
              quad_sum(moment[i]));
-        if (k->at != NULL)
-            store(k, z, half, i, p->row[i], column);
-    }
+    if (k->at != NULL)
+        store(k, z, half, staging, p->first, column);
 }
 
 static __device__ __forceinline__ void
 multiply_all(const struct fused_work *k, struct ring r, int group)
 {
     int64_t all = k->row_tiles * k->class_tiles;
+    unsigned char *staging = r.staging + (group * WARPGROUP + threadIdx.x % WARPGROUP) / WARP *
+                                             WARP_BYTES;
 
+    if (group > 0)
+        barrier_wait(&r.full[k->hidden > LEAD * TILE_INNER ? LEAD : 0], 0);
     for (int64_t i = blockIdx.x; i < all; i += gridDim.x) {
         struct tile t = tile_at(k, i);
         struct pair p = pair_of(k, t.row, group);
         float sums[SUMS];
 
         multiply(k->hidden, &r, group, sums);
-        finish(k, sums, 0, &p, t.column);
-        finish(k, sums, 1, &p, t.column + FUSED_COLUMNS);
+        finish(k, sums, 0, staging, &p, t.column);
+        finish(k, sums, 1, staging, &p, t.column + FUSED_COLUMNS);
     }
 }
 
@@ -422,23 +429,21 @@ parts(int64_t all, int64_t one)
 int64_t
 fused_tiles_bytes(int64_t rows, int64_t vocab)
 {
-    return 3 * rows * parts(vocab, FUSED_COLUMNS) * (int64_t)sizeof(float);
+    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 1) * (int64_t)sizeof(float);
 }
 
 static int
 take_tiles(struct sluice_cuda *s, struct fused_work *k)
 {
-    void *tiles = NULL, *chosen = NULL;
+    void *tiles = NULL;
     int rc = scratch_take(s, SCRATCH_tiles, fused_tiles_bytes(k->count, k->vocab), &tiles);
 
-    if (rc == 0)
-        rc = scratch_take(s, SCRATCH_chosen, k->count * (int64_t)sizeof(float), &chosen);
     if (rc != 0)
         return rc;
     k->largest = (float *)tiles;
     k->sum = k->largest + k->count * k->tiles;
     k->moment = k->sum + k->count * k->tiles;
-    k->chosen = (float *)chosen;
+    k->chosen = k->moment + k->count * k->tiles;
     return 0;
 }
 

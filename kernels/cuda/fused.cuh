@@ -35,7 +35,7 @@ int64_t fused_tiles_bytes(int64_t rows, int64_t vocab);
 /* x (count, x_stride): gathered, 16-byte aligned, x_stride a multiple of 8. Before: z->at (NULL:
  * statistics alone) and z->stride, a multiple of 8, at least vocab. Writes z->at in ROW_shifted
  * form (columns from vocab to the next multiple of 8 get numbers that mean nothing), the tiles'
- * statistics (SCRATCH_tiles, SCRATCH_chosen), then logp, lse and, unless NULL, entropy at place[i].
+ * statistics and z_y (SCRATCH_tiles), then logp, lse and, unless NULL, entropy at place[i].
  * Fills in the rest of z. A row with a logit that is NaN or infinite is told to s->fault, by place.
  * fused_fits() has said yes. */
 int fused_logits(struct sluice_cuda *s, const struct sluice_head *head, int64_t count,

@@ -54,8 +54,9 @@ take(struct check *c)
 
     for (int i = 0; i < ARRAYS && rc == 0; i++) {
         c->host[i] = calloc(1, array_bytes[i]);
-        rc = c->host[i] == NULL ? fail(SLUICE_memory, "out of memory")
-                                : fail_cuda(cudaMalloc(&c->device[i], array_bytes[i]), "taking memory");
+        if (c->host[i] == NULL)
+            return fail(SLUICE_memory, "out of memory");
+        rc = fail_cuda(cudaMalloc(&c->device[i], array_bytes[i]), "taking memory");
     }
     c->context.fault = (unsigned long long *)c->device[FAULT];
     return rc;
@@ -118,7 +119,8 @@ both(struct check *c)
     if (rc == 0)
         rc = gemm_run(&c->context, &product);
     if (rc == 0)
-        rc = fused_logits(&c->context, &head, ROWS, (const int64_t *)d[PLACE], d[X], HIDDEN, &z, &a);
+        rc = fused_logits(&c->context, &head, ROWS, (const int64_t *)d[PLACE], d[X], HIDDEN, &z,
+                          &a);
     if (rc == 0)
         rc = fail_cuda(cudaMemcpyAsync(c->largest, z.tile_largest, sizeof c->largest,
                                        cudaMemcpyDeviceToHost, c->context.stream),

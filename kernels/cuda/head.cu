@@ -18,15 +18,9 @@ head_done(struct sluice_cuda *s, int rc, enum fault *what)
     int64_t row = -1;
 
     *what = FAULT_target;
-    if (rc != 0) {
-        fault_reset(s);             /* the next call has faults of its own */
-        return rc;
-    }
-    rc = fault_read(s, what, &row);
+    if (rc == 0)
+        rc = fault_read(s, what, &row);
     if (rc != 0 || row < 0)
-        return rc;
-    rc = fault_reset(s);
-    if (rc != 0)
         return rc;
     return fail_row(*what == FAULT_target ? SLUICE_argument : SLUICE_nonfinite, row,
                     "row %lld: %s", (long long)row, words[*what]);
@@ -77,6 +71,8 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0)
         rc = context_enter(s);
     if (rc == 0)
+        rc = fault_reset(s);
+    if (rc == 0)
         rc = head_shape_of(s, rows->rows, head->hidden, head->vocab, o, exact, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
@@ -122,6 +118,8 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
     int rc;
 
     fail_clear();
+    if (rows->rows > 0 && (logp == NULL || lse == NULL))
+        return fail(SLUICE_argument, "logp and lse are written: neither is NULL");
     rc = head_open(&call, s, head, rows, o, 1, NULL);
     if (rc != 0)
         return rc;
@@ -210,8 +208,9 @@ sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
     int rc, own;
 
     fail_clear();
-    if (g->h != NULL && entropy == NULL)
-        return fail(SLUICE_argument, "h is given and entropy is not");
+    if (rows->rows > 0 && (lse == NULL || g->c == NULL || (g->h != NULL && entropy == NULL)))
+        return fail(SLUICE_argument, "lse and c are read, and entropy where h is given: none of "
+                    "them is NULL");
     rc = head_open(&call, s, head, rows, o, 1, slopes);
     if (rc != 0 || !head_wants_slopes(&call))
         return rc;

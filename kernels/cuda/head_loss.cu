@@ -304,25 +304,6 @@ open_objective(struct loss *l)
     return rc == 0 ? head_place(call, l->wanted, call->space.place) : rc;
 }
 
-static int
-close_objective(struct loss *l, struct objective_report *report)
-{
-    const struct objective_batch *b = l->objective->batch;
-    struct objective_report unwanted = {};
-    struct objective_entry *entries;
-    int64_t count = 0;
-    int rc;
-
-    entries = (struct objective_entry *)malloc((size_t)(b->samples * b->named + 1)
-                                               * sizeof *entries);
-    if (entries == NULL)
-        return fail(SLUICE_memory, "out of memory");
-    rc = objective_close(l->call.s, l->view, entries, &count,
-                         report == NULL ? &unwanted : report);
-    free(entries);
-    return rc;
-}
-
 SLUICE_API int
 sluice_head_loss(struct sluice_cuda *s, const struct sluice_head *head,
                  const struct sluice_rows *rows, const struct sluice_options *o,
@@ -330,6 +311,7 @@ sluice_head_loss(struct sluice_cuda *s, const struct sluice_head *head,
                  const struct sluice_slopes *slopes)
 {
     static const struct sluice_outcome nothing = {};
+    struct objective_report report = {};
     struct loss l = {};
     enum fault what;
     int rc;
@@ -356,7 +338,7 @@ sluice_head_loss(struct sluice_cuda *s, const struct sluice_head *head,
     if (rc == SLUICE_nonfinite && what == FAULT_coefficient)
         rc = objective_fail(s, l.view, sluice_cuda_error_row());
     if (rc == 0)                    /* the report only where all went well */
-        rc = close_objective(&l, out->report);
+        rc = objective_close(s, l.view, NULL, NULL, out->report == NULL ? &report : out->report);
     objective_view_free(l.view);
     free(l.ends);
     return rc;

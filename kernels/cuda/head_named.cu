@@ -160,6 +160,8 @@ sluice_head_named(struct sluice_cuda *s, const struct sluice_head *head,
                   (long long)named);
     if (rc == 0)
         rc = context_enter(s);
+    if (rc == 0)
+        rc = fault_reset(s);
     if (rc != 0 || count == 0 || named == 0)
         return rc;
     rc = head_named_into(s, head, rows, count, row, named, column, out, &result);

@@ -226,6 +226,17 @@ registers_more(void)
     PTX("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(registers));
 }
 
+/* ---- matrices of 8 by 8 (9.7.14.5.16 stmatrix) ---- */
+
+/* Stores four of them, of bfloat16, from a warp. Thread t has of each, in one word: row t / 4,
+ * columns 2 (t % 4) and + 1; and gives in `row` where row t % 8 of matrix t / 8 goes, 16 bytes. */
+static __device__ inline void
+matrix_store(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+    PTX("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+        :: "r"(shared_address(row)), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
 /* ---- arithmetic ---- */
 
 /* 2^x to 2 units in the last place; 1 of 0; results below 2^-126 are 0 (9.7.3.21 ex2). */

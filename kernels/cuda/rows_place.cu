@@ -270,7 +270,7 @@ scatter_body(const struct move_work *w)
         i = place_find(w->place, w->count, row);
     else
         row = w->place[i];
-    from = (const float *)w->from + i * w->from_stride;
+    from = i < 0 ? NULL : (const float *)w->from + i * w->from_stride;
     out = (unsigned char *)w->out + row * w->out_stride * SIZE;
 #pragma unroll 4
     for (int64_t k = lane; k < four; k += WARP)

@@ -305,6 +305,60 @@ CHECK(copies_to_what_is_not_the_devices_end_the_process)
     must_die(copy_to_the_host_body, "not within one allocation");
 }
 
+__attribute__((unused)) static void
+host_reads_body(void)
+{
+    const volatile float *at = (const float *)device_room(4096);
+
+    printf("%g", at[5]);
+}
+
+static __global__ void
+beyond_kernel(float *out)
+{
+    out[1024 + threadIdx.x] = 1;
+}
+
+static __global__ void
+just_beyond_kernel(float *out)
+{
+    out[threadIdx.x] = 1;
+}
+
+static __global__ void
+deep_kernel(float *out)
+{
+    volatile float held[1 << 20];
+
+    held[threadIdx.x] = 1;
+    out[0] = held[(1 << 20) - 1 - threadIdx.x];
+}
+
+BODY(beyond, 1, 32, 0, 0)
+BODY(deep, 1, 32, 0, 0)
+
+static void
+just_beyond_body(void)
+{
+    run(1, 7, 0, 0, just_beyond_kernel, (float *)device_room(6 * sizeof(float)));
+    sluice_close();
+}
+
+CHECK(memory_that_is_not_the_kernels_or_the_hosts_ends_the_process)
+{
+#ifdef __SANITIZE_ADDRESS__
+    must_die(beyond_body, "AddressSanitizer");
+    must_die(just_beyond_body, "AddressSanitizer");
+    must_die(deep_body, "AddressSanitizer");
+#else
+    must_die(host_reads_body, "the host touches memory of the device: byte 20 of an allocation of 4096");
+    must_die(beyond_body, "kernel beyond_kernel, block (0,0,0)");
+    must_die(beyond_body, " of an allocation of 4096 bytes");
+    must_die(just_beyond_body, "byte 24 of an allocation of 24 bytes was written");
+    must_die(deep_body, "kernel deep_kernel");
+#endif
+}
+
 /* ---- what warps do ---- */
 
 static __global__ void

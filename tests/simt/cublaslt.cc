@@ -6,6 +6,7 @@
 
 #include "cuda_bf16.h"
 #include "product.h"
+#include "runtime.h"
 
 #define MAGIC 0x736c7569ull         /* of an algorithm: memory that is none is refused */
 #define WORKSPACE 4096              /* what every second algorithm asks for */
@@ -504,6 +505,7 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *a
     for (int i = 0; i < 4; i++)
         if (i != 2 || *(const float *)beta != 0.0f)
             check_memory(names[i], at[i], &s.l[i]);
+    simt_memory_open();
     sums = (float *)malloc(s.m * s.n * sizeof *sums);
     if (sums == NULL)
         return CUBLAS_STATUS_ALLOC_FAILED;

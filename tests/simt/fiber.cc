@@ -11,15 +11,13 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#define GUARD ((size_t)4096)
-
 static unsigned char *stacks;
 static int            stacks_made;
 
 static unsigned char *
 stack_at(int i)
 {
-    const size_t each = FIBER_STACK + GUARD;
+    const size_t each = FIBER_STACK + FIBER_GUARD;
 
     if (stacks == NULL) {
         void *at = mmap(NULL, each * FIBERS_MAX, PROT_NONE,
@@ -31,13 +29,13 @@ stack_at(int i)
         stacks = (unsigned char *)at;
     }
     for (; stacks_made <= i; stacks_made++) {
-        if (mprotect(stacks + stacks_made * each + GUARD, FIBER_STACK,
+        if (mprotect(stacks + stacks_made * each + FIBER_GUARD, FIBER_STACK,
                      PROT_READ | PROT_WRITE) != 0) {
             perror("simt: making a stack");
             abort();
         }
     }
-    return stacks + i * each + GUARD;
+    return stacks + i * each + FIBER_GUARD;
 }
 
 #ifdef __x86_64__

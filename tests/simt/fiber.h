@@ -25,6 +25,7 @@ struct fiber {
 #else
 #define FIBER_STACK ((size_t)64 << 10)
 #endif
+#define FIBER_GUARD ((size_t)4096)
 #define FIBERS_MAX (16 * 1024)      /* a cluster of 16 blocks of 1024 */
 
 /* f, on the stack of place i, will call entry(), which must not return. */

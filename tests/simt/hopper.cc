@@ -435,3 +435,19 @@ simt_registers(int count, const char *file, int line)
     if (count < 24 || count > 256 || count % 8 != 0)
         simt_die(file, line, "%d registers", count);
 }
+
+/* A matrix's rows go where eight threads of the warp say. */
+void
+simt_matrix_store(void *row, const uint32_t *word, const char *file, int line)
+{
+    int lane = simt_self->lane;
+
+    for (int m = 0; m < 4; m++) {
+        uint64_t at = simt_meet(SIMT_index, 0xffffffffu, (uint64_t)(uintptr_t)row, m * 8 + lane / 4,
+                                32, file, line);
+
+        if (shared_address((void *)(uintptr_t)at) % 16 != 0)
+            simt_die(file, line, "a matrix's row begins at no multiple of 16 bytes");
+        memcpy((unsigned char *)(uintptr_t)at + lane % 4 * 4, word + m, sizeof *word);
+    }
+}

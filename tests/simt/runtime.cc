@@ -1,23 +1,16 @@
-/* The runtime API: devices, memory, faults on demand, launches. */
-#include "cuda_runtime.h"
+/* The runtime API: devices, faults on demand, streams, launches. Memory is memory.cc's. */
+#include "runtime.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MEMORY_DEFAULT ((size_t)4 << 30)
-#define ALIGN 256
 #define CLUSTER_PORTABLE 8
 #define CLUSTER_MAX 16
 #define SHARED_DEFAULT ((size_t)48 << 10)
 
 struct simt_stream { int device; };
 struct simt_event { struct timespec at; };
-
-struct allocation {                 /* of the device */
-    unsigned char *at;
-    size_t         bytes;
-};
 
 struct function {                   /* what cudaFuncSetAttribute said of a kernel */
     const void *kernel;
@@ -26,8 +19,6 @@ struct function {                   /* what cudaFuncSetAttribute said of a kerne
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct allocation *allocations;
-static size_t allocation_count, allocation_room, allocated;
 static struct function   *functions;
 static size_t function_count, function_room;
 static thread_local cudaError_t last = cudaSuccess;
@@ -75,8 +66,8 @@ cudaGetErrorString(cudaError_t error)
 
 /* ---- faults on demand ---- */
 
-static size_t
-number(const char *name, size_t otherwise)
+size_t
+simt_number(const char *name, size_t otherwise)
 {
     const char *text = getenv(name);
 
@@ -102,24 +93,23 @@ lost(size_t more)
     return lose[0] != '\0' && launches >= strtoull(lose, NULL, 10);
 }
 
-static cudaError_t
-keep(cudaError_t error)
+cudaError_t
+simt_keep(cudaError_t error)
 {
     if (error != cudaSuccess)
         last = error;
     return error;
 }
 
-/* What any call that reaches the device gives first. */
-static cudaError_t
-device_state(size_t more)
+cudaError_t
+simt_state(size_t more)
 {
     const char *driver = getenv("SLUICE_SIMT_DRIVER");
     int gone;
 
     if (driver != NULL && strcmp(driver, "old") == 0)
         return cudaErrorInsufficientDriver;
-    if (number("SLUICE_SIMT_DEVICES", 1) == 0)
+    if (simt_number("SLUICE_SIMT_DEVICES", 1) == 0)
         return cudaErrorNoDevice;
     pthread_mutex_lock(&lock);
     gone = lost(more);
@@ -130,13 +120,13 @@ device_state(size_t more)
 int
 simt_launch_fault(void)
 {
-    return keep(device_state(1));
+    return simt_keep(simt_state(1));
 }
 
 cudaError_t
 cudaGetLastError(void)
 {
-    cudaError_t error = last, state = device_state(0);
+    cudaError_t error = last, state = simt_state(0);
 
     last = cudaSuccess;
     return state == cudaErrorLaunchFailure ? state : error;
@@ -153,7 +143,7 @@ cudaPeekAtLastError(void)
 static int
 compute(void)
 {
-    return (int)number("SLUICE_SIMT_COMPUTE", 90);
+    return (int)simt_number("SLUICE_SIMT_COMPUTE", 90);
 }
 
 static size_t
@@ -165,24 +155,24 @@ shared_most(void)                   /* CUDA programming guide, table of compute 
 cudaError_t
 cudaGetDeviceCount(int *count)
 {
-    cudaError_t state = device_state(0);
+    cudaError_t state = simt_state(0);
 
     *count = 0;
     if (state == cudaErrorInsufficientDriver || state == cudaErrorNoDevice)
-        return keep(state);
-    *count = (int)number("SLUICE_SIMT_DEVICES", 1);
+        return simt_keep(state);
+    *count = (int)simt_number("SLUICE_SIMT_DEVICES", 1);
     return cudaSuccess;
 }
 
 static cudaError_t
 check_device(int device)
 {
-    cudaError_t state = device_state(0);
+    cudaError_t state = simt_state(0);
 
     if (state != cudaSuccess && state != cudaErrorLaunchFailure)
-        return keep(state);
-    if (device < 0 || device >= (int)number("SLUICE_SIMT_DEVICES", 1))
-        return keep(cudaErrorInvalidDevice);
+        return simt_keep(state);
+    if (device < 0 || device >= (int)simt_number("SLUICE_SIMT_DEVICES", 1))
+        return simt_keep(cudaErrorInvalidDevice);
     return cudaSuccess;
 }
 
@@ -195,7 +185,7 @@ cudaGetDeviceProperties(cudaDeviceProp *out, int device)
         return state;
     memset((void *)out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "simulated CUDA device %d", device);
-    out->totalGlobalMem = number("SLUICE_SIMT_MEMORY", MEMORY_DEFAULT);
+    out->totalGlobalMem = simt_memory();
     out->sharedMemPerBlock = SHARED_DEFAULT;
     out->sharedMemPerBlockOptin = shared_most();
     out->sharedMemPerMultiprocessor = shared_most() + 1024;
@@ -230,7 +220,7 @@ cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device)
     case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)p.sharedMemPerBlockOptin; break;
     case cudaDevAttrClusterLaunch: *value = p.clusterLaunch; break;
-    default: return keep(cudaErrorInvalidValue);
+    default: return simt_keep(cudaErrorInvalidValue);
     }
     return cudaSuccess;
 }
@@ -249,13 +239,14 @@ cudaError_t
 cudaGetDevice(int *device)
 {
     *device = current;
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaDeviceSynchronize(void)
 {
-    return keep(device_state(0));
+    simt_memory_close();
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
@@ -280,198 +271,17 @@ cudaRuntimeGetVersion(int *version)
     return cudaSuccess;
 }
 
-/* ---- memory ---- */
-
-static struct allocation *
-allocation_of(const void *at)
-{
-    for (size_t i = 0; i < allocation_count; i++) {
-        struct allocation *a = &allocations[i];
-
-        if ((const unsigned char *)at >= a->at && (const unsigned char *)at < a->at + a->bytes)
-            return a;
-    }
-    return NULL;
-}
-
-int
-simt_on_device(const void *at, size_t bytes)
-{
-    const struct allocation *a;
-    int inside;
-
-    pthread_mutex_lock(&lock);
-    a = allocation_of(at);
-    inside = a != NULL && bytes <= a->bytes - (size_t)((const unsigned char *)at - a->at);
-    pthread_mutex_unlock(&lock);
-    if (a == NULL && bytes > 0)     /* a caller's own memory: tensors of PyTorch */
-        return number("SLUICE_SIMT_HOST", 0) != 0;
-    return inside;
-}
-
-static cudaError_t
-take(size_t bytes, void **out)
-{
-    void *at = NULL;
-
-    if (bytes > number("SLUICE_SIMT_MEMORY", MEMORY_DEFAULT) - allocated)
-        return cudaErrorMemoryAllocation;
-    if (allocation_count == allocation_room) {
-        size_t more = allocation_room * 2 + 64;
-        void *grown = realloc((void *)allocations, more * sizeof *allocations);
-
-        if (grown == NULL)
-            return cudaErrorMemoryAllocation;
-        allocations = (struct allocation *)grown;
-        allocation_room = more;
-    }
-    if (posix_memalign(&at, ALIGN, bytes) != 0)
-        return cudaErrorMemoryAllocation;
-    memset(at, 0xff, bytes);
-    allocations[allocation_count++] = { (unsigned char *)at, bytes };
-    allocated += bytes;
-    *out = at;
-    return cudaSuccess;
-}
-
-cudaError_t
-cudaMalloc(void **out, size_t bytes)
-{
-    cudaError_t error = device_state(0);
-
-    *out = NULL;
-    if (error != cudaSuccess || bytes == 0)
-        return keep(error);
-    pthread_mutex_lock(&lock);
-    error = allocated > number("SLUICE_SIMT_MEMORY", MEMORY_DEFAULT) ? cudaErrorMemoryAllocation
-                                                                     : take(bytes, out);
-    pthread_mutex_unlock(&lock);
-    return keep(error);
-}
-
-cudaError_t
-cudaFree(void *at)
-{
-    struct allocation *a;
-
-    if (at == NULL)
-        return cudaSuccess;
-    pthread_mutex_lock(&lock);
-    a = allocation_of(at);
-    if (a == NULL || a->at != at)
-        simt_die(NULL, 0, "cudaFree of %p, which cudaMalloc did not give", at);
-    allocated -= a->bytes;
-    *a = allocations[--allocation_count];
-    if (allocation_count == 0) {
-        free((void *)allocations);
-        allocations = NULL;
-        allocation_room = 0;
-    }
-    pthread_mutex_unlock(&lock);
-    free(at);
-    return keep(device_state(0));
-}
-
-cudaError_t
-cudaMemGetInfo(size_t *free_bytes, size_t *all)
-{
-    *all = number("SLUICE_SIMT_MEMORY", MEMORY_DEFAULT);
-    pthread_mutex_lock(&lock);
-    *free_bytes = *all > allocated ? *all - allocated : 0;
-    pthread_mutex_unlock(&lock);
-    return keep(device_state(0));
-}
-
-cudaError_t
-cudaHostAlloc(void **out, size_t bytes, unsigned)
-{
-    cudaError_t error = device_state(0);
-
-    *out = NULL;
-    if (error == cudaSuccess && posix_memalign(out, 4096, bytes > 0 ? bytes : 1) != 0)
-        error = cudaErrorMemoryAllocation;
-    return keep(error);
-}
-
-cudaError_t
-cudaMallocHost(void **out, size_t bytes)
-{
-    return cudaHostAlloc(out, bytes, cudaHostAllocDefault);
-}
-
-cudaError_t
-cudaFreeHost(void *at)
-{
-    free(at);
-    return keep(device_state(0));
-}
-
-/* A device faults at an address that is not its own, sooner or later; here at once. */
-static void
-check_side(const char *call, const char *which, const void *at, size_t bytes, int device)
-{
-    int begins = simt_on_device(at, 0), inside = simt_on_device(at, bytes);
-
-    if (device && !inside)
-        simt_die(NULL, 0, "%s: %zu bytes at the %s are not within one allocation of the device",
-                 call, bytes, which);
-    if (!device && begins)
-        simt_die(NULL, 0, "%s: the %s is the device's memory, but the host's was said", call,
-                 which);
-}
-
-cudaError_t
-cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
-{
-    cudaError_t error = device_state(0);
-
-    if (error != cudaSuccess || bytes == 0)
-        return keep(error);
-    if (kind != cudaMemcpyDefault) {
-        check_side("cudaMemcpy", "target", to, bytes,
-                   kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice);
-        check_side("cudaMemcpy", "source", from, bytes,
-                   kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice);
-    }
-    memmove(to, from, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t
-cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
-{
-    return cudaMemcpyAsync(to, from, bytes, kind, 0);
-}
-
-cudaError_t
-cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t)
-{
-    cudaError_t error = device_state(0);
-
-    if (error != cudaSuccess || bytes == 0)
-        return keep(error);
-    check_side("cudaMemset", "target", at, bytes, 1);
-    memset(at, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t
-cudaMemset(void *at, int value, size_t bytes)
-{
-    return cudaMemsetAsync(at, value, bytes, 0);
-}
-
 /* ---- streams and events ---- */
 
 cudaError_t
 cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
 {
-    cudaError_t error = device_state(0);
+    cudaError_t error = simt_state(0);
 
     *out = NULL;
     if (error == cudaSuccess)
         *out = (cudaStream_t)calloc(1, sizeof **out);
-    return keep(error == cudaSuccess && *out == NULL ? cudaErrorMemoryAllocation : error);
+    return simt_keep(error == cudaSuccess && *out == NULL ? cudaErrorMemoryAllocation : error);
 }
 
 cudaError_t
@@ -484,36 +294,37 @@ cudaError_t
 cudaStreamDestroy(cudaStream_t stream)
 {
     free((void *)stream);
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaStreamSynchronize(cudaStream_t)
 {
-    return keep(device_state(0));
+    simt_memory_close();
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaStreamQuery(cudaStream_t)
 {
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
 {
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
 {
-    cudaError_t error = device_state(0);
+    cudaError_t error = simt_state(0);
 
     *out = NULL;
     if (error == cudaSuccess)
         *out = (cudaEvent_t)calloc(1, sizeof **out);
-    return keep(error == cudaSuccess && *out == NULL ? cudaErrorMemoryAllocation : error);
+    return simt_keep(error == cudaSuccess && *out == NULL ? cudaErrorMemoryAllocation : error);
 }
 
 cudaError_t
@@ -526,26 +337,27 @@ cudaError_t
 cudaEventDestroy(cudaEvent_t event)
 {
     free((void *)event);
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaEventRecord(cudaEvent_t event, cudaStream_t)
 {
     clock_gettime(CLOCK_MONOTONIC, &event->at);
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaEventSynchronize(cudaEvent_t)
 {
-    return keep(device_state(0));
+    simt_memory_close();
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
 cudaEventQuery(cudaEvent_t)
 {
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 cudaError_t
@@ -553,7 +365,7 @@ cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end)
 {
     *ms = (float)((double)(end->at.tv_sec - begin->at.tv_sec) * 1e3 +
                   (double)(end->at.tv_nsec - begin->at.tv_nsec) * 1e-6);
-    return keep(device_state(0));
+    return simt_keep(simt_state(0));
 }
 
 /* ---- launches ---- */
@@ -581,16 +393,16 @@ function_of(const void *kernel, int make)
 cudaError_t
 cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value)
 {
-    cudaError_t error = device_state(0);
+    cudaError_t error = simt_state(0);
     struct function *f;
 
     if (error != cudaSuccess)
-        return keep(error);
+        return simt_keep(error);
     if (which == cudaFuncAttributeMaxDynamicSharedMemorySize &&
         (value < 0 || (size_t)value > shared_most()))
-        return keep(cudaErrorInvalidValue);
+        return simt_keep(cudaErrorInvalidValue);
     if (which == cudaFuncAttributeNonPortableClusterSizeAllowed && compute() < 90)
-        return keep(cudaErrorNotSupported);
+        return simt_keep(cudaErrorNotSupported);
     pthread_mutex_lock(&lock);
     f = function_of(kernel, 1);
     if (which == cudaFuncAttributeMaxDynamicSharedMemorySize)
@@ -664,7 +476,9 @@ simt_launch_kernel(const cudaLaunchConfig_t *config, const void *kernel, void (*
 
     if (error == cudaSuccess)
         error = (cudaError_t)simt_launch_fault();
-    if (error == cudaSuccess)
+    if (error == cudaSuccess) {
+        simt_memory_open();
         simt_run(&l);
-    return keep(error);
+    }
+    return simt_keep(error);
 }

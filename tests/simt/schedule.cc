@@ -1,15 +1,9 @@
-/* A grid on fibers: who runs next, barriers, and what warps do together. */
-#include "simt.h"
+/* A grid on fibers: who runs next, and a launch from its first block to its last. */
+#include "grid.h"
 
-#include <dlfcn.h>
-#include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "fiber.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -18,159 +12,14 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-#define LANES 32
-#define BEYOND 1024                 /* bytes after a block's shared memory that nobody may write */
-#define NAME_ROOM 256
 #define YIELDS_MAX 20000            /* and 100 for each thread: all of them only spin */
 
-enum state { READY, MEETING, BARRIER, CLUSTER, EXITED };
-
-struct thread {
-    struct simt_thread seen;        /* first: simt_self points at it */
-    struct fiber fiber;
-    struct warp *warp;
-    enum state   state;
-    int          barrier;           /* BARRIER: which */
-    int          phase;             /* of the cluster's barrier: the last it arrived in, or -1 */
-    enum simt_meeting kind;         /* MEETING: */
-    uint32_t     mask;
-    int          argument, width;
-    uint64_t     value;             /* what it gives; when it goes on: what it gets */
-    const char  *file;              /* where it waits */
-    int          line;
-};
-
-struct warp {
-    struct block  *block;
-    struct thread *threads;         /* lane 0 */
-    uint32_t ready, alive, waiting; /* lanes; waiting: at a meeting */
-    int      mixed;                 /* those who wait came for different things */
-    int      listed;                /* place in the list of warps with ready lanes, or -1 */
-};
-
-struct barrier {
-    unsigned    arrived, threads, sum;
-    const char *file;
-    int         line;
-};
-
-struct block {
-    struct thread *threads;
-    unsigned       alive, count;
-    struct barrier barriers[SIMT_BARRIERS];
-};
-
 struct simt_thread *simt_self;
-dim3     simt_block_dim, simt_grid_dim;
-unsigned simt_cluster_blocks;
+dim3        simt_block_dim, simt_grid_dim;
+unsigned    simt_cluster_blocks;
+struct grid grid;
 
 static pthread_mutex_t one_grid = PTHREAD_MUTEX_INITIALIZER;
-
-static struct {
-    const struct simt_launch *launch;
-    uint64_t       ordinal, random;
-    unsigned       stay;            /* of 256: how often the same warp goes on */
-    struct thread *threads;         /* of the cluster */
-    struct warp   *warps, **ready;
-    struct block  *blocks;
-    size_t         room_threads, room_warps, room_blocks;
-    unsigned       count, alive, ready_count, warps_of_block;
-    unsigned char *shared;          /* slot bytes for each block */
-    size_t         slot, room_shared;
-    unsigned       cluster_arrived;
-    int            cluster_phase;
-    uint64_t       yields;          /* since something else happened */
-    struct fiber   host;
-    struct fiber  *previous;        /* who switched last */
-} grid;
-
-static struct thread *
-self(void)
-{
-    return (struct thread *)simt_self;
-}
-
-static uint32_t
-bit(const struct thread *t)
-{
-    return 1u << t->seen.lane;
-}
-
-/* ---- words ---- */
-
-/* The kernel's name: from the dynamic symbols, or, as kernels are static, from addr2line. */
-static void
-kernel_name(char out[NAME_ROOM])
-{
-    const unsigned char *at = (const unsigned char *)grid.launch->kernel;
-    char command[600];
-    Dl_info info;
-    FILE *pipe;
-
-    snprintf(out, NAME_ROOM, "at %p", (const void *)at);
-    if (dladdr(at, &info) == 0)
-        return;
-    if (info.dli_sname != NULL && info.dli_saddr == at) {
-        snprintf(out, NAME_ROOM, "%.200s", info.dli_sname);
-        return;
-    }
-    snprintf(command, sizeof command, "addr2line -f -s -C -e '%s' 0x%zx 2>/dev/null",
-             info.dli_fname, (size_t)(at - (const unsigned char *)info.dli_fbase));
-    pipe = popen(command, "r");
-    if (pipe == NULL)
-        return;
-    if (fgets(command, sizeof command, pipe) != NULL && command[0] != '?') {
-        command[strcspn(command, "(\n")] = '\0';
-        snprintf(out, NAME_ROOM, "%.200s", command);
-    }
-    pclose(pipe);
-}
-
-static void
-tell_waiting(void)
-{
-    static const char *const words[] = { "could run", "at a function of its warp", "at a barrier",
-                                         "at the cluster's barrier", "has exited" };
-    int told = 0;
-
-    for (unsigned i = 0; i < grid.count && told < 8; i++) {
-        const struct thread *t = &grid.threads[i], *before = i > 0 ? t - 1 : NULL;
-
-        if (t->state == EXITED || (before != NULL && before->state == t->state &&
-                                   before->file == t->file && before->line == t->line))
-            continue;
-        fprintf(stderr, "simt:     block %u thread %u and on: %s", t->seen.block.x,
-                t->seen.index.x, words[t->state]);
-        fprintf(stderr, t->file != NULL ? ", %s:%d\n" : "\n", t->file, t->line);
-        told++;
-    }
-}
-
-void
-simt_die(const char *file, int line, const char *format, ...)
-{
-    char name[NAME_ROOM];
-    va_list list;
-
-    fflush(stdout);
-    if (simt_self != NULL) {
-        const struct simt_thread *t = simt_self;
-
-        kernel_name(name);
-        fprintf(stderr, "simt: kernel %s, block (%u,%u,%u), thread (%u,%u,%u)", name, t->block.x,
-                t->block.y, t->block.z, t->index.x, t->index.y, t->index.z);
-        fprintf(stderr, file != NULL ? ", %s:%d: " : ": ", file, line);
-    } else {
-        fprintf(stderr, "simt: ");
-    }
-    va_start(list, format);
-    vfprintf(stderr, format, list);
-    va_end(list);
-    fputc('\n', stderr);
-    if (simt_self != NULL)
-        tell_waiting();
-    abort();
-}
 
 /* ---- who runs next ---- */
 
@@ -193,16 +42,6 @@ mix(uint64_t x)                     /* splitmix64's finaliser */
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
     x = (x ^ x >> 27) * 0x94d049bb133111ebull;
     return x ^ x >> 31;
-}
-
-static inline void
-make_ready(struct warp *w, uint32_t lanes)
-{
-    if (w->ready == 0 && lanes != 0) {
-        w->listed = (int)grid.ready_count;
-        grid.ready[grid.ready_count++] = w;
-    }
-    w->ready |= lanes;
 }
 
 static inline struct thread *
@@ -237,8 +76,7 @@ pick(struct warp *current)
     return take(w, r & (LANES - 1));
 }
 
-/* Somebody else runs; returns when this thread's turn has come again. */
-static inline void
+void
 switch_away(struct thread *me, struct warp *current)
 {
     struct thread *to = pick(current);
@@ -248,21 +86,6 @@ switch_away(struct thread *me, struct warp *current)
     grid.previous = &me->fiber;
     simt_self = &to->seen;
     fiber_switch(&me->fiber, &to->fiber);
-}
-
-static inline void
-wait_as(struct thread *me, enum state state)
-{
-    me->state = state;
-    grid.yields = 0;
-    switch_away(me, me->warp);
-}
-
-static inline void
-release(struct thread *t)
-{
-    t->state = READY;
-    make_ready(t->warp, bit(t));
 }
 
 void
@@ -280,276 +103,6 @@ simt_yield(void)
         simt_die(NULL, 0, "deadlock: nothing happens but waiting in loops");
     make_ready(me->warp, bit(me));
     switch_away(me, NULL);
-}
-
-/* ---- barriers ---- */
-
-static void
-barrier_open(struct block *b, int id)
-{
-    struct barrier *r = &b->barriers[id];
-
-    r->arrived = 0;
-    for (unsigned i = 0; i < b->count; i++) {
-        struct thread *t = &b->threads[i];
-
-        if (t->state == BARRIER && t->barrier == id) {
-            t->value = r->sum;
-            release(t);
-        }
-    }
-}
-
-unsigned
-simt_barrier(int id, unsigned threads, unsigned value, const char *file, int line)
-{
-    struct thread *me = self();
-    struct block *b = me->warp->block;
-    struct barrier *r = &b->barriers[id];
-
-    if (id == 0)
-        threads = b->count;
-    if (id == 0 && b->alive < b->count)
-        simt_die(file, line, "__syncthreads, but %u threads of the block have exited",
-                 b->count - b->alive);
-    if (r->arrived == 0) {
-        r->threads = threads;
-        r->sum = 0;
-        r->file = file;
-        r->line = line;
-    }
-    if (id == 0 && (r->line != line || r->file != file))
-        simt_die(file, line, "__syncthreads, but other threads of the block are at that of %s:%d",
-                 r->file, r->line);
-    if (r->threads != threads)
-        simt_die(file, line, "barrier %d of %u threads, but others said %u", id, threads,
-                 r->threads);
-    me->file = file;
-    me->line = line;
-    me->barrier = id;
-    me->state = BARRIER;
-    r->sum += value;
-    grid.yields = 0;
-    if (++r->arrived == threads)
-        barrier_open(b, id);        /* this thread too: it need not be the first to go on */
-    switch_away(me, me->warp);
-    return (unsigned)me->value;
-}
-
-static void
-cluster_open(void)
-{
-    int phase = grid.cluster_phase++;
-
-    grid.cluster_arrived = 0;
-    for (unsigned i = 0; i < grid.count; i++) {
-        if (grid.threads[i].state == CLUSTER && grid.threads[i].phase == phase)
-            release(&grid.threads[i]);
-    }
-}
-
-void
-simt_cluster_arrive(const char *file, int line)
-{
-    struct thread *me = self();
-
-    me->file = file;
-    me->line = line;
-    me->phase = grid.cluster_phase;
-    grid.yields = 0;
-    if (++grid.cluster_arrived == grid.alive)
-        cluster_open();
-}
-
-void
-simt_cluster_wait(const char *file, int line)
-{
-    struct thread *me = self();
-
-    me->file = file;
-    me->line = line;
-    if (me->phase == grid.cluster_phase) {
-        wait_as(me, CLUSTER);
-        return;
-    }
-    make_ready(me->warp, bit(me));
-    switch_away(me, me->warp);
-}
-
-unsigned char *
-simt_cluster_shared(const void *at, unsigned rank, const char *file, int line)
-{
-    size_t offset = (size_t)((const unsigned char *)at - simt_self->shared);
-
-    if (offset >= grid.launch->shared)
-        simt_die(file, line, "map_shared_rank of what is not the block's shared memory");
-    if (rank >= simt_cluster_blocks)
-        simt_die(file, line, "map_shared_rank: rank %u of a cluster of %u", rank,
-                 simt_cluster_blocks);
-    return grid.shared + rank * grid.slot + offset;
-}
-
-/* ---- what the lanes of a warp do together ---- */
-
-/* PTX ISA, shfl.sync: which lane's value lane i gets. */
-static int
-source(enum simt_meeting kind, int i, int argument, int width)
-{
-    int segment = ~(width - 1) & (LANES - 1);
-    int least = i & segment, most = least | (~segment & (LANES - 1));
-    int from = i;
-
-    switch (kind) {
-    case SIMT_up:    from = i - argument; return from >= least ? from : i;
-    case SIMT_down:  from = i + argument; return from <= most ? from : i;
-    case SIMT_xor:   from = i ^ argument; return from <= most ? from : i;
-    case SIMT_index: return least | (argument & ~segment & (LANES - 1));
-    default:         return i;
-    }
-}
-
-static void
-shuffle(struct warp *w, uint32_t mask, const char *file, int line)
-{
-    uint64_t given[LANES];
-
-    for (uint32_t m = mask; m != 0; m &= m - 1)
-        given[__builtin_ctz(m)] = w->threads[__builtin_ctz(m)].value;
-    for (uint32_t m = mask; m != 0; m &= m - 1) {
-        int i = __builtin_ctz(m);
-        struct thread *t = &w->threads[i];
-        int from = source(t->kind, i, t->argument, t->width);
-
-        if ((mask >> from & 1) == 0)
-            simt_die(file, line, "shuffle: lane %d reads lane %d, which is not in the mask %08x",
-                     i, from, mask);
-        t->value = given[from];
-    }
-}
-
-static void
-vote(struct warp *w, uint32_t mask, enum simt_meeting kind)
-{
-    uint32_t ballot = 0, total = 0, least = UINT32_MAX, most = 0, either = 0, answer = 0;
-
-    for (uint32_t m = mask; m != 0; m &= m - 1) {
-        uint32_t v = (uint32_t)w->threads[__builtin_ctz(m)].value;
-
-        ballot |= v != 0 ? m & -m : 0;
-        total += v;
-        least = v < least ? v : least;
-        most = v > most ? v : most;
-        either |= v;
-    }
-    switch (kind) {
-    case SIMT_ballot:  answer = ballot; break;
-    case SIMT_any:     answer = ballot != 0; break;
-    case SIMT_all:     answer = ballot == mask; break;
-    case SIMT_sum:     answer = total; break;
-    case SIMT_least:   answer = least; break;
-    case SIMT_largest: answer = most; break;
-    default:           answer = either; break;
-    }
-    for (uint32_t m = mask; m != 0; m &= m - 1)
-        w->threads[__builtin_ctz(m)].value = answer;
-}
-
-static void
-match(struct warp *w, uint32_t mask)
-{
-    uint64_t given[LANES];
-
-    for (uint32_t m = mask; m != 0; m &= m - 1)
-        given[__builtin_ctz(m)] = w->threads[__builtin_ctz(m)].value;
-    for (uint32_t m = mask; m != 0; m &= m - 1) {
-        int i = __builtin_ctz(m);
-        uint32_t same = 0;
-
-        for (uint32_t o = mask; o != 0; o &= o - 1)
-            same |= given[__builtin_ctz(o)] == given[i] ? o & -o : 0;
-        w->threads[i].value = same;
-    }
-}
-
-/* Lanes that have come for this one's meeting, itself too. One that waits for others, without it,
- * may still come; one that waits for it must have come for the same. */
-static uint32_t
-come(const struct thread *me)
-{
-    struct warp *w = me->warp;
-    uint32_t lanes = bit(me);
-
-    if (w->waiting == 0) {
-        w->mixed = 0;
-    } else if (!w->mixed) {         /* the usual case: one comparison for all */
-        const struct thread *t = &w->threads[__builtin_ctz(w->waiting)];
-
-        if (t->mask == me->mask && t->kind == me->kind && t->line == me->line &&
-            t->file == me->file)
-            return lanes | w->waiting;
-        w->mixed = 1;
-    }
-    for (uint32_t m = w->waiting & me->mask; m != 0; m &= m - 1) {
-        const struct thread *t = &w->threads[__builtin_ctz(m)];
-
-        if ((t->mask & bit(me)) == 0)
-            continue;
-        if (t->mask != me->mask)
-            simt_die(me->file, me->line, "mask %08x, but lane %d waits with %08x at %s:%d",
-                     me->mask, t->seen.lane, t->mask, t->file, t->line);
-        if (t->kind != me->kind ||
-            (me->kind != SIMT_sync && (t->line != me->line || t->file != me->file)))
-            simt_die(me->file, me->line, "lane %d of the mask %08x is at another function: %s:%d",
-                     t->seen.lane, me->mask, t->file, t->line);
-        lanes |= bit(t);
-    }
-    return lanes;
-}
-
-uint64_t
-simt_meet(enum simt_meeting kind, unsigned mask, uint64_t value, int argument, int width,
-          const char *file, int line)
-{
-    struct thread *me = self();
-    struct warp *w = me->warp;
-
-    me->kind = kind;
-    me->mask = mask;
-    me->argument = argument;
-    me->width = width;
-    me->value = value;
-    me->file = file;
-    me->line = line;
-    if ((mask & bit(me)) == 0)
-        simt_die(file, line, "lane %d calls with a mask without it: %08x", me->seen.lane, mask);
-    if ((mask & ~w->alive) != 0)
-        simt_die(file, line, "the mask %08x names lanes that have exited or do not exist: %08x",
-                 mask, mask & ~w->alive);
-    if (come(me) != mask) {
-        w->waiting |= bit(me);
-        wait_as(me, MEETING);
-        return me->value;
-    }
-    w->waiting &= ~mask;
-    if (kind == SIMT_match)
-        match(w, mask);
-    else if (kind >= SIMT_index && kind <= SIMT_xor)
-        shuffle(w, mask, file, line);
-    else if (kind != SIMT_sync)
-        vote(w, mask, kind);
-    for (uint32_t m = mask & ~bit(me); m != 0; m &= m - 1)
-        w->threads[__builtin_ctz(m)].state = READY;
-    make_ready(w, mask);
-    me->state = READY;
-    grid.yields = 0;
-    switch_away(me, w);
-    return me->value;
-}
-
-unsigned
-simt_active(void)
-{
-    return self()->warp->alive;
 }
 
 /* ---- a launch ---- */

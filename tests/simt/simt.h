@@ -108,7 +108,7 @@ void simt_run(const struct simt_launch *l);
 /* cuBLASLt by name, in place of dlsym: gemm.cu's loader asks here under SLUICE_SIMT. */
 void *simt_cublaslt(const char *name);
 
-/* runtime.cc, for cublaslt.cc: 0, or the error of the n-th launch (SLUICE_SIMT_LOSE). */
+/* 0, or the error of the n-th launch (SLUICE_SIMT_LOSE). */
 int simt_launch_fault(void);
 /* Is [at, at + bytes) within one allocation of the device? */
 int simt_on_device(const void *at, size_t bytes);

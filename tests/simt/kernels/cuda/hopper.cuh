@@ -69,6 +69,16 @@ registers_more(SIMT_PLACE)
     simt_registers(registers, file, line);
 }
 
+void simt_matrix_store(void *row, const uint32_t *word, const char *file, int line);
+
+static inline void
+matrix_store(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d, SIMT_PLACE)
+{
+    uint32_t word[4] = {a, b, c, d};
+
+    simt_matrix_store(row, word, file, line);
+}
+
 static inline float
 exp2_fast(float x)
 {

@@ -1,0 +1,599 @@
+/* The loss in one call: statistics are those of sluice_head_statistics, coefficients and report
+ * those of objective_run() on them, slopes those of the definition, for every objective and in every
+ * way of going through the rows; the whole is the slope of the whole. */
+#include "tests/cuda/head_case.h"
+
+extern "C" {
+#include "kernels/objective.h"
+}
+
+enum { SAMPLES = 9, NAMED = 4, ROWS = 48, HIDDEN = 12, VOCAB = 60 };
+
+struct loss_case {
+    struct head_case k;
+    const struct objective *objective;
+    struct objective_settings settings;
+    struct objective_step step;
+    struct objective_sample sample[SAMPLES];
+    float   reference[ROWS], behaviour[ROWS], weight[ROWS];
+    uint8_t mask[ROWS], begins[ROWS];
+    int32_t columns[NAMED];
+    double  values[NAMED];
+    struct objective_batch host, device;
+    struct sluice_objective call;
+};
+
+/* Three groups of samples, one of them a single rollout, prompts between them, one empty response,
+ * one of a row alone, a long one of 14. */
+static void
+make_samples(struct loss_case *l)
+{
+    static const int64_t counts[SAMPLES] = {4, 0, 5, 14, 1, 3, 4, 2, 6};
+    static const int64_t groups[SAMPLES] = {0, 0, 0, 1, 1, 1, 1, 2, 2};
+    static const double  rewards[SAMPLES] = {1, -1, -1, 1, 0.5, -1, 1, 1, -1};
+    int64_t at = 1;
+
+    for (int i = 0; i < SAMPLES; i++) {
+        struct objective_sample *s = &l->sample[i];
+
+        memset(s, 0, sizeof *s);
+        s->first = at;
+        s->count = counts[i];
+        s->group = groups[i];
+        s->group_size = groups[i] == 0 ? 3 : groups[i] == 1 ? 4 : 2;
+        s->reward = rewards[i];
+        s->mean = groups[i] == 0 ? -1.0 / 3 : groups[i] == 1 ? 0.375 : 0;
+        s->std = 0.9;
+        s->weight = i == 5 ? 1.5 : 1;
+        s->correct = rewards[i] > 0;
+        s->injected = i == 6;
+        s->named_row = counts[i] > 1 && i != 2 ? at + 1 : -1;
+        s->score = 3;
+        for (int n = 0; n < NAMED; n++)
+            s->rank[n] = n + 1;
+        at += counts[i] + i % 2;
+    }
+    MUST(at <= ROWS);
+}
+
+static void
+make_rows(struct loss_case *l, int masked)
+{
+    uint64_t seed = 31;
+
+    for (int64_t row = 0; row < ROWS; row++) {
+        double near = l->k.targets[row] < 0 ? -2 : l->k.logp[row];
+
+        l->reference[row] = (float)(near + 0.3 * check_normal(&seed));
+        l->behaviour[row] = (float)(near + 0.2 * check_normal(&seed));
+        l->weight[row] = (float)check_uniform(&seed, 0.2, 1);
+        l->mask[row] = masked == 0 || check_below(&seed, 4) >= masked;
+        l->begins[row] = row % 3 == 0;
+    }
+    for (int n = 0; n < NAMED; n++) {
+        l->columns[n] = 5 + 7 * n;
+        l->values[n] = n + 1;
+    }
+}
+
+static void
+make_batches(struct loss_case *l)
+{
+    struct objective_batch *b = &l->host;
+
+    memset(b, 0, sizeof *b);
+    b->rows = ROWS;
+    b->reference = l->reference;
+    b->behaviour = l->behaviour;
+    b->weight = l->weight;
+    b->mask = l->mask;
+    b->begins = l->begins;
+    b->named = l->objective->needs & OBJECTIVE_needs_named ? NAMED : 0;
+    b->named_columns = l->columns;
+    b->named_values = l->values;
+    b->samples = SAMPLES;
+    b->sample = l->sample;
+    l->device = *b;
+    l->device.reference = (const float *)device(l->reference, sizeof l->reference);
+    l->device.behaviour = (const float *)device(l->behaviour, sizeof l->behaviour);
+    l->device.weight = (const float *)device(l->weight, sizeof l->weight);
+    l->device.mask = (const uint8_t *)device(l->mask, sizeof l->mask);
+    l->device.begins = (const uint8_t *)device(l->begins, sizeof l->begins);
+}
+
+/* masked: quarters of the rows. */
+static void
+loss_begin(struct loss_case *l, const char *name, int masked, double kl, double entropy)
+{
+    struct error e = {};
+
+    memset(l, 0, sizeof *l);
+    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 0, 0.6);
+    case_know(&l->k);
+    l->objective = objective_find(name);
+    MUST(l->objective != NULL);
+    make_samples(l);
+    make_rows(l, masked);
+    make_batches(l);
+    l->settings = objective_settings_none();
+    if (l->objective->standard.aggregation == OBJECTIVE_constant)
+        l->settings.constant = 8;
+    if (kl != 0) {
+        l->settings.kl = OBJECTIVE_k3;
+        l->settings.kl_weight = kl;
+    }
+    if (entropy != 0)
+        l->settings.entropy_weight = entropy;
+    if (objective_settings_fill(l->objective, &l->settings, &e) != 0)
+        check_fail(__FILE__, __LINE__, "%s: %s", name, e.text);
+    objective_advantages(&l->host, &l->settings, l->sample);
+    objective_measure(l->objective, &l->host, &l->settings, &l->step);
+    l->call.name = name;
+    l->call.settings = &l->settings;
+    l->call.step = &l->step;
+    l->call.batch = &l->device;
+}
+
+static void
+loss_end(struct loss_case *l)
+{
+    case_free(&l->k);
+    case_forget();
+}
+
+/* ---- one call ---- */
+
+struct answer {
+    float logp[ROWS], lse[ROWS], entropy[ROWS], c[ROWS], e[ROWS], h[ROWS];
+    struct objective_report report;
+    struct case_out out;
+};
+
+static void
+run(const struct loss_case *l, const struct sluice_options *o, enum sluice_type type,
+    struct answer *a)
+{
+    struct sluice_outcome d = {};
+    float *arrays[6], *const to[6] = {a->logp, a->lse, a->entropy, a->c, a->e, a->h};
+
+    memset(a, 0, sizeof *a);
+    case_out_begin(&l->k, &a->out, type, 0, 0);
+    for (int i = 0; i < 6; i++)
+        arrays[i] = (float *)device_room(ROWS * 4);
+    d.logp = arrays[0];
+    d.lse = arrays[1];
+    d.entropy = arrays[2];
+    d.c = arrays[3];
+    d.e = arrays[4];
+    d.h = arrays[5];
+    d.report = &a->report;
+    MUST_OK(sluice_head_loss(sluice(), &l->k.head, &l->k.in, o, &l->call, &d, &a->out.slopes));
+    for (int i = 0; i < 6; i++)
+        host(to[i], arrays[i], ROWS * 4);
+    case_fetch(&l->k, &a->out);
+}
+
+static void
+answer_free(struct answer *a)
+{
+    case_out_free(&a->out);
+}
+
+/* What the host makes of the device's statistics. */
+struct told {
+    float c[ROWS], e[ROWS], h[ROWS], named[SAMPLES * NAMED];
+    struct objective_entry entries[SAMPLES * NAMED];
+    int64_t entry_count;
+    struct objective_report report;
+};
+
+static void
+tell(const struct loss_case *l, const struct answer *a, struct told *t)
+{
+    unsigned needs = objective_needs(l->objective, &l->settings);
+    struct objective_output out = {t->c, t->e, t->h, t->entries, 0};
+    struct objective_batch b = l->host;
+
+    memset(t, 0, sizeof *t);
+    if (needs & OBJECTIVE_needs_named) {
+        float  *named = (float *)device_room(sizeof t->named);
+        int64_t rows[SAMPLES];
+
+        for (int i = 0; i < SAMPLES; i++)
+            rows[i] = l->sample[i].named_row;
+        MUST_OK(sluice_head_named(sluice(), &l->k.head, &l->k.in, SAMPLES, rows, NAMED, l->columns,
+                                  named));
+        host(t->named, named, sizeof t->named);
+        b.named_logits = t->named;
+    }
+    b.logp = a->logp;
+    b.lse = a->lse;
+    b.entropy = needs & OBJECTIVE_needs_entropy ? a->entropy : NULL;
+    objective_run(l->objective, &b, &l->settings, &l->step, &out, &t->report);
+    t->entry_count = out.entry_count;
+}
+
+static int
+is_named(const struct loss_case *l, int64_t row)
+{
+    for (int i = 0; i < SAMPLES && l->host.named > 0; i++)
+        if (l->sample[i].named_row == row)
+            return 1;
+    return 0;
+}
+
+/* Rows without a part are never computed. */
+static void
+compare_statistics(const struct loss_case *l, const struct answer *a, int same)
+{
+    float *logp = (float *)device_room(ROWS * 4), *lse = (float *)device_room(ROWS * 4);
+    float all[ROWS], sums[ROWS];
+    const struct sluice_options plain = {};
+    int64_t found = 0;
+
+    MUST_OK(sluice_head_statistics(sluice(), &l->k.head, &l->k.in, &plain, logp, lse, NULL));
+    host(all, logp, sizeof all);
+    host(sums, lse, sizeof sums);
+    for (int64_t row = 0; row < ROWS; row++) {
+        MUST(a->logp[row] <= 0);
+        if (a->lse[row] == 0)       /* left out */
+            continue;
+        found++;
+        MUST(l->k.targets[row] >= 0 && (l->mask[row] || is_named(l, row)));
+        if (same) {
+            MUST_SAME(a->logp + row, all + row, 1);
+            MUST_SAME(a->lse + row, sums + row, 1);
+        } else {
+            MUST_NEAR(a->logp[row], all[row], 0.05);
+        }
+    }
+    MUST(found > 0);
+}
+
+/* exact: logits in float32. */
+static void
+compare(const struct loss_case *l, const struct answer *a, int exact, double more)
+{
+    struct case_slopes s;
+    struct told t;
+
+    compare_statistics(l, a, exact);
+    tell(l, a, &t);
+    MUST_SAME(a->c, t.c, ROWS);
+    MUST_SAME(a->e, t.e, ROWS);
+    MUST_SAME(a->h, t.h, ROWS);
+    MUST_SAME((const double *)&a->report, (const double *)&t.report,
+              sizeof t.report / sizeof(double));
+    case_back(&l->k, a->c, a->e, a->h, t.entries, t.entry_count, &s);
+    case_compare(&l->k, &a->out, &s, more);
+    case_slopes_free(&s);
+}
+
+/* Rounded logits: p_v off by 2^-8 max|z| each, kept ones by 2^-8 |log p_v|. */
+static double
+rounded(const struct loss_case *l)
+{
+    double most = 1;
+
+    for (int64_t i = 0; i < ROWS * VOCAB; i++)
+        most = fmax(most, fabs(l->k.z[i]));
+    return 4 * 0x1p-8 * most;
+}
+
+/* ---- every objective, every way ---- */
+
+struct way {
+    const char *name;
+    struct sluice_options options;
+    enum sluice_type type;
+    int exact;
+};
+
+static const struct way ways[] = {
+    {"one chunk", {SLUICE_logits_float32, 0, 0, 0}, SLUICE_float32, 1},
+    {"rounded", {SLUICE_logits_bfloat16, 0, 0, 0}, SLUICE_float32, 0},
+    {"chunks that hold units", {SLUICE_logits_float32, 15, 0, 0}, SLUICE_bfloat16, 1},
+    {"two passes", {SLUICE_logits_float32, 5, 0, 0}, SLUICE_float32, 1},
+    {"kept", {SLUICE_logits_float32, 5, 0, 1}, SLUICE_float32, 1},
+    {"rounded, two passes", {SLUICE_logits_bfloat16, 5, 0, 0}, SLUICE_float32, 0},
+};
+#define WAYS (int)(sizeof ways / sizeof *ways)
+
+static void
+run_ways(const char *name, int masked, double kl, double entropy)
+{
+    struct loss_case l;
+
+    loss_begin(&l, name, masked, kl, entropy);
+    for (int i = 0; i < WAYS; i++) {
+        const struct way *w = &ways[i];
+        struct answer a;
+
+        run(&l, &w->options, w->type, &a);
+        compare(&l, &a, w->exact, w->options.keep || !w->exact ? rounded(&l) : 0x1p-14);
+        answer_free(&a);
+    }
+    loss_end(&l);
+}
+
+CHECK(every_objective_in_every_way)
+{
+    const struct objective *o;
+
+    for (int i = 0; (o = objective_at(i)) != NULL; i++) {
+        printf("# %s\n", o->name);
+        run_ways(o->name, i % 3, 0, 0);
+    }
+}
+
+CHECK(kl_terms_and_the_entropy_bonus)
+{
+    run_ways("grpo", 1, 0.02, 0.01);
+    run_ways("gspo", 0, 0.02, 0);
+    run_ways("bcpg_nsa", 1, 0, 0.01);
+    run_ways("sft", 1, 0, 0.05);
+}
+
+CHECK(half_the_rows_masked)
+{
+    run_ways("grpo", 2, 0, 0);
+    run_ways("bcpg_nsa", 2, 0, 0);
+    run_ways("kto", 2, 0, 0);
+}
+
+/* ---- the same bits ---- */
+
+static void
+same_again(const char *name)
+{
+    struct loss_case l;
+
+    loss_begin(&l, name, 1, 0, 0);
+    for (int i = 0; i < WAYS; i++) {
+        struct answer a, b;
+
+        run(&l, &ways[i].options, SLUICE_float32, &a);
+        run(&l, &ways[i].options, SLUICE_float32, &b);
+        MUST_SAME((const double *)&a.report, (const double *)&b.report, sizeof a.report / 8);
+        MUST_SAME((float *)a.out.dx, (float *)b.out.dx, ROWS * HIDDEN);
+        MUST_SAME(a.out.dweight, b.out.dweight, VOCAB * HIDDEN);
+        MUST_SAME(a.out.dbias, b.out.dbias, VOCAB);
+        answer_free(&a);
+        answer_free(&b);
+    }
+    loss_end(&l);
+}
+
+CHECK(the_same_call_gives_the_same_bits)
+{
+    same_again("grpo");
+    same_again("bcpg_nsa");
+    same_again("dpo");
+}
+
+/* log p, coefficients, report and dx of a row do not depend on the chunk: dX is a product of the
+ * row's slopes alone, by one algorithm for all chunks of a capacity. */
+CHECK(chunks_change_no_bits_of_the_loss)
+{
+    static const char *const names[] = {"grpo", "bcpg_nsa", "kto"};
+    static const int64_t chunks[] = {1, 7, 14, 20, 48, 1000};
+
+    for (size_t n = 0; n < 3; n++) {
+        struct loss_case l;
+        struct answer all;
+
+        loss_begin(&l, names[n], 1, 0, 0);
+        run(&l, &ways[0].options, SLUICE_float32, &all);
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+            struct sluice_options o = {};
+            struct answer a;
+
+            o.chunk_rows = chunks[i];
+            run(&l, &o, SLUICE_float32, &a);
+            MUST_SAME(a.logp, all.logp, ROWS);
+            MUST_SAME(a.lse, all.lse, ROWS);
+            MUST_SAME(a.c, all.c, ROWS);
+            MUST_SAME((const double *)&a.report, (const double *)&all.report,
+                      sizeof a.report / 8);
+            answer_free(&a);
+        }
+        answer_free(&all);
+        loss_end(&l);
+    }
+}
+
+/* Where policy and behaviour are the same weights, every ratio is 1 to the last bit. */
+CHECK(the_ratio_of_a_policy_to_itself_is_exactly_one)
+{
+    static const int64_t chunks[] = {0, 3, 15};
+    struct loss_case l;
+    float *logp, *lse;
+    const struct sluice_options plain = {};
+
+    loss_begin(&l, "grpo", 1, 0, 0);
+    logp = (float *)device_room(ROWS * 4);
+    lse = (float *)device_room(ROWS * 4);
+    MUST_OK(sluice_head_statistics(sluice(), &l.k.head, &l.k.in, &plain, logp, lse, NULL));
+    l.device.behaviour = l.device.reference = logp;
+    for (int i = 0; i < 3; i++) {
+        struct sluice_options o = {};
+        struct answer a;
+
+        o.chunk_rows = chunks[i];
+        run(&l, &o, SLUICE_float32, &a);
+        MUST(a.report.tokens > 10);
+        MUST(a.report.importance == a.report.tokens);
+        MUST(a.report.importance_largest == 1);
+        MUST(a.report.ratio == 0 && a.report.ratio_largest == 0 && a.report.kl == 0);
+        MUST(a.report.clipped == 0);
+        answer_free(&a);
+    }
+    loss_end(&l);
+}
+
+/* ---- the slope of the whole ---- */
+
+/* The loss of the host, from x in double. */
+static double
+whole_loss(const struct loss_case *l, const double *x)
+{
+    float logp[ROWS] = {0}, lse[ROWS] = {0}, entropy[ROWS] = {0}, c[ROWS], e[ROWS], h[ROWS];
+    struct objective_output out = {c, e, h, NULL, 0};
+    struct objective_report report = {};
+    struct objective_batch b = l->host;
+    const struct head_case *k = &l->k;
+    double z[VOCAB];
+
+    for (int64_t row = 0; row < ROWS; row++) {
+        double p, s, n;
+
+        if (k->targets[row] < 0)
+            continue;
+        for (int64_t v = 0; v < VOCAB; v++) {
+            z[v] = 0;
+            for (int64_t i = 0; i < HIDDEN; i++)
+                z[v] += x[row * HIDDEN + i] * case_weight(k, v, i);
+        }
+        case_softmax(z, VOCAB, k->targets[row], &p, &s, &n);
+        logp[row] = (float)p;
+        lse[row] = (float)s;
+        entropy[row] = (float)n;
+    }
+    b.logp = logp;
+    b.lse = lse;
+    b.entropy = entropy;
+    objective_run(l->objective, &b, &l->settings, &l->step, &out, &report);
+    return report.loss;
+}
+
+static void
+slope_of_whole(const char *name, double kl, double entropy)
+{
+    const double step = 0x1p-7;
+    double x[ROWS * HIDDEN];
+    const struct sluice_options o = {SLUICE_logits_float32, 0, 0, 0};
+    struct loss_case l;
+    struct answer a;
+    uint64_t seed = 4;
+    double moved = 0;
+
+    loss_begin(&l, name, 0, kl, entropy);
+    run(&l, &o, SLUICE_float32, &a);
+    for (int64_t i = 0; i < ROWS * HIDDEN; i++)
+        x[i] = case_x(&l.k, i / HIDDEN, i % HIDDEN);
+    for (int n = 0; n < 30; n++) {
+        int64_t at = check_below(&seed, ROWS * HIDDEN);
+        double old = x[at], up, down;
+
+        x[at] = old + step;
+        up = whole_loss(&l, x);
+        x[at] = old - step;
+        down = whole_loss(&l, x);
+        x[at] = old;
+        moved = fmax(moved, fabs(((float *)a.out.dx)[at]));
+        MUST_NEAR(((float *)a.out.dx)[at], (up - down) / (2 * step), 4e-4 + 0.02 * fabs(up - down)
+                                                                          / (2 * step));
+    }
+    MUST(moved > 1e-3);
+    answer_free(&a);
+    loss_end(&l);
+}
+
+CHECK(dx_is_the_slope_of_the_whole_loss)
+{
+    slope_of_whole("sft", 0, 0);
+    slope_of_whole("sft", 0, 0.1);
+    slope_of_whole("bcpg_nsa", 0, 0);
+    slope_of_whole("kimi", 0, 0);
+    slope_of_whole("dpo", 0, 0);
+    slope_of_whole("copg", 0, 0);
+}
+
+/* ---- the edges ---- */
+
+CHECK(a_batch_where_nothing_counts_gives_zeros)
+{
+    static const char *const names[] = {"grpo", "bcpg_nsa", "kto", "tract"};
+
+    for (size_t n = 0; n < 4; n++)
+        for (int i = 0; i < WAYS; i++) {
+            struct loss_case l;
+            struct answer a;
+
+            loss_begin(&l, names[n], 0, 0, 0);
+            memset(l.mask, 0, sizeof l.mask);
+            l.device.mask = (const uint8_t *)device(l.mask, sizeof l.mask);
+            for (int s = 0; s < SAMPLES; s++)
+                l.sample[s].named_row = -1;
+            run(&l, &ways[i].options, ways[i].type, &a);
+            for (int64_t at = 0; at < ROWS * HIDDEN; at++)
+                MUST(case_dx(&a.out, at / HIDDEN, at % HIDDEN) == 0);
+            MUST_SAME(a.out.dweight, a.out.before, VOCAB * HIDDEN);
+            MUST(a.report.tokens == 0 && a.report.policy == 0);
+            answer_free(&a);
+            loss_end(&l);
+        }
+}
+
+CHECK(a_batch_without_rows_or_samples_is_no_error)
+{
+    struct objective_report report = {};
+    struct sluice_outcome d = {};
+    struct sluice_slopes none = {};
+    const struct sluice_options plain = {};
+    struct loss_case l;
+
+    d.report = &report;
+    loss_begin(&l, "bcpg_nsa", 0, 0, 0);
+    l.device.samples = 0;
+    MUST_OK(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &none));
+    l.k.in.rows = l.device.rows = 0;
+    MUST_OK(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, NULL));
+    MUST_OK(sluice_head_loss(sluice(), &l.k.head, &l.k.in, NULL, &l.call, NULL, NULL));
+    MUST(report.samples == 0 && report.loss == 0);
+    loss_end(&l);
+}
+
+CHECK(bad_numbers_are_told_and_the_report_is_left_alone)
+{
+    const struct sluice_options plain = {};
+    struct loss_case l;
+    struct sluice_outcome d = {};
+    struct objective_report report = {};
+    struct case_out out;
+
+    loss_begin(&l, "grpo", 0, 0, 0);
+    report.loss = 7;
+    d.report = &report;
+    case_out_begin(&l.k, &out, SLUICE_float32, 0, 0);
+    l.behaviour[3] = NAN;
+    l.device.behaviour = (const float *)device(l.behaviour, sizeof l.behaviour);
+    MUST_FAIL(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes),
+              SLUICE_nonfinite, "row 3");
+    MUST_EQUAL(sluice_cuda_error_row(), 3);
+    MUST(report.loss == 7);
+    l.behaviour[3] = -1;
+    l.device.behaviour = (const float *)device(l.behaviour, sizeof l.behaviour);
+    l.k.weight[20 * l.k.weight_stride] = 0x7fc0;
+    case_upload(&l.k);
+    MUST_FAIL(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes),
+              SLUICE_nonfinite, "logit");
+    MUST_EQUAL(sluice_cuda_error_row(), 1);
+    l.k.weight[20 * l.k.weight_stride] = 0;
+    l.k.targets[2] = VOCAB;
+    case_upload(&l.k);
+    MUST_FAIL(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes),
+              SLUICE_argument, "row 2");
+    l.k.targets[2] = 0;
+    case_upload(&l.k);
+    MUST_OK(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes));
+    l.device.rows = ROWS - 1;
+    MUST_FAIL(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes),
+              SLUICE_argument, "47 rows");
+    l.device.rows = ROWS;
+    l.call.name = "no_such";
+    MUST_FAIL(sluice_head_loss(sluice(), &l.k.head, &l.k.in, &plain, &l.call, &d, &out.slopes),
+              SLUICE_argument, "no_such");
+    case_out_free(&out);
+    loss_end(&l);
+}
