@@ -61,10 +61,6 @@ simt_copy_wait(size_t prior)
         done++;
     }
     c->count -= done;
-<<<<<<< HEAD
     if (done > 0 && c->count > 0)
-=======
-    if (done > 0)                   /* else there may be no array yet */
->>>>>>> learner
         memmove(c->at, c->at + done, c->count * sizeof *c->at);
 }
