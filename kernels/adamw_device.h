@@ -1,6 +1,6 @@
 /* adamw_device: a model's weights, moments and gradients on a device (device.h), and the
- * optimiser's step there. For a learner whose decoder computes on the processor and whose head computes on the
- * device: the host keeps model.params for the decoder, the device keeps the truth.
+ * optimiser's step there. For a learner whose decoder computes on the processor and whose head
+ * computes on the device: the host keeps model.params for the decoder, the device keeps the truth.
  *
  *   adamw_device_begin   before a step: the head's gradients to zero
  *   ... the head's calls add to adamw_device_slopes(), decoder_backward to the host's grads
