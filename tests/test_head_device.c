@@ -435,6 +435,52 @@ another_model_can_be_asked(void **state)
     end(&f);
 }
 
+/* No rows, one row, rows without a part: right answers, and the head's gradient stays zero. */
+static void
+batches_of_nothing_and_of_one_row_are_right(void **state)
+{
+    const struct objective *o = objective_find("sft");
+    struct objective_settings s = settings_of("sft");
+    struct objective_step step = {.groups = 1, .tokens = 1, .samples = 1};
+    struct objective_sample sample = {.count = 1, .group_size = 1, .weight = 1, .named_row = -1};
+    uint8_t masked[ROWS] = {0};
+    struct objective_batch b = {.mask = masked, .sample = &sample};
+    struct objective_report report = {0};
+    float dx[ROWS * HIDDEN], *dweight;
+    int32_t none[ROWS];
+    struct error e = {0};
+    struct fixture f;
+
+    (void)state;
+    if (!has_device())
+        return;
+    begin(&f, "sft", &s, 0);
+    memset(none, -1, sizeof(none));
+    for (int64_t rows = 0; rows <= ROWS; rows += ROWS) { /* masked, then without a target */
+        b.rows = sample.count = rows;
+        b.samples = rows > 0;
+        for (int k = 0; k < 2; k++) {
+            memset(dx, 0xff, sizeof(dx));
+            b.mask = k == 0 ? masked : NULL;
+            if (head_device_loss(f.device, &f.model, f.x, k == 0 ? f.targets : none, o, &s, &step,
+                                 &b, &report, dx, &e) < 0)
+                fail_msg("%s", e.text);
+            for (int64_t i = 0; i < rows * HIDDEN; i++)
+                assert_true(dx[i] == 0);
+        }
+    }
+    assert_true(report.loss == 0);
+    dweight = head_gradient_of(&f);
+    assert_true(adamw_norm(dweight, VOCAB * HIDDEN) == 0);
+    free(dweight);
+    b.rows = sample.count = b.samples = 1;
+    report = (struct objective_report){0};
+    if (head_device_loss(f.device, &f.model, f.x, f.targets, o, &s, &step, &b, &report, dx, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_true(fabs(report.loss + f.logp[0]) < 1e-5 && report.tokens == 1);
+    end(&f);
+}
+
 /* ---- bad input ---- */
 
 static void
@@ -521,6 +567,7 @@ main(void)
         cmocka_unit_test(coefficients_from_here_go_back_through_the_head),
         cmocka_unit_test(statistics_do_not_depend_on_company),
         cmocka_unit_test(another_model_can_be_asked),
+        cmocka_unit_test(batches_of_nothing_and_of_one_row_are_right),
         cmocka_unit_test(a_number_that_is_not_finite_is_named),
         cmocka_unit_test(what_does_not_fit_is_said_before_the_first_step),
         cmocka_unit_test(the_processor_is_no_device),
