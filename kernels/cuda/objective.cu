@@ -33,8 +33,8 @@ objective_shape(const struct sluice_objective *o, struct objective_shape *out)
             out->needs = objective_needs_of(table[i].needs, o->settings);
         return 0;
     }
-    return fail(SLUICE_argument, "objective '%.64s' is not one of the device's: an objective of one's "
-                "own runs on the host", o->name != NULL ? o->name : "");
+    return fail(SLUICE_argument, "objective '%.64s' is not one of the device's: an objective of "
+                "one's own runs on the host", o->name != NULL ? o->name : "");
 }
 
 /* ---- what is refused ---- */
@@ -315,12 +315,18 @@ launch_of(const struct objective_view *view, int64_t from, int64_t to)
     const struct objective_view_device *v = &view->v;
     struct objective_launch l = {
         .view = view->device, .first = from, .samples = to - from, .row = 0, .rows = 0,
-        .ready = view->ready, .scope = v->scope, .pairs = objective_has_pairs(v->index),
-        .steps = v->step_mean != NULL,
+        .ready = view->ready, .scope = v->scope, .longest = 0, .largest = 0,
+        .pairs = objective_has_pairs(v->index), .steps = v->step_mean != NULL,
         .surprise = (v->own & OBJECTIVE_needs_entropy) && v->batch.entropy != NULL,
         .named = v->named_samples > 0,
     };
+    int64_t members = 0;
 
+    for (int64_t i = from; i < to; i++) {
+        members = i > from && view->sample[i].group == view->sample[i - 1].group ? members + 1 : 1;
+        l.largest = members > l.largest ? members : l.largest;
+        l.longest = view->sample[i].count > l.longest ? view->sample[i].count : l.longest;
+    }
     if (from < to) {
         l.row = view->sample[from].first;
         l.rows = view->sample[to - 1].first + view->sample[to - 1].count - l.row;
