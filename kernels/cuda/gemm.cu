@@ -7,7 +7,8 @@
 
 #include "kernels/cuda/gemm_kind.cuh"
 
-#define CANDIDATES 8                /* algorithms that the library is asked for */
+#define CANDIDATES 32               /* algorithms that the library is asked for: the first that
+                                     * serves every number of rows is taken */
 
 int64_t
 gemm_library_version(void)
@@ -384,7 +385,8 @@ multiply(struct sluice_cuda *s, struct gemm *g, const struct gemm_kind *k, const
     forget(l, &d);
     if (status == CUBLAS_STATUS_SUCCESS)
         return 0;
-    error = cudaGetLastError();
+    error = cudaStreamSynchronize(s->stream);   /* the library has a runtime of its own: its errors
+                                                 * are seen here only where the device is lost */
     return error != cudaSuccess ? fail_cuda(error, "a product") : refused(g, k, status);
 }
 

@@ -128,9 +128,14 @@ tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, 
     void *entry = NULL;
 
     /* Asked of the runtime, so that nothing links with the driver's library. */
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                         cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess || entry == NULL)
+#if CUDART_VERSION >= 12050
+    cudaError_t rc = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                                      cudaEnableDefault, &found);
+#else
+    cudaError_t rc = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault,
+                                             &found);
+#endif
+    if (rc != cudaSuccess || found != cudaDriverEntryPointSuccess || entry == NULL)
         return CUDA_ERROR_NOT_FOUND;
     return ((encode *)entry)(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)at, size, pitch,
                              box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
