@@ -329,9 +329,16 @@ access(const void *at, unsigned bytes, int write, const void *code)
     }
 }
 
-/* ---- what compiled kernels call ---- */
-
 #define HERE __builtin_return_address(0)
+
+void
+simt_touch(const void *at, unsigned bytes, int write)
+{
+    if (race_on)
+        access(at, bytes, write, HERE);
+}
+
+/* ---- what compiled kernels call ---- */
 
 #define HOOKS(BYTES)                                                                            \
     extern "C" void __tsan_read##BYTES(void *at) { access(at, BYTES, 0, HERE); }                \

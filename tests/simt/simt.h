@@ -96,6 +96,8 @@ simt_shared(void)
     return simt_self->shared;
 }
 
+/* An access of the running thread that race.cc does not see itself: one made here on its behalf. */
+void simt_touch(const void *at, unsigned bytes, int write);
 void simt_atomic(int on);           /* the accesses between are an atomic's: race.cc */
 
 /* ---- a launch ---- */
