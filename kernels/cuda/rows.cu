@@ -151,7 +151,7 @@ shape(const struct sluice_cuda *s, struct row_work *w)
 {
     int group_bytes = GROUP * form_bytes(w->z.form);
     int64_t groups = (w->z.vocab + GROUP - 1) / GROUP, most = SEGMENT_BYTES / group_bytes;
-    int64_t room = (s->shared_most - (int64_t)sizeof(struct row_scratch)) / group_bytes;
+    int64_t room = (s->shared_most - BESIDE_MOST) / group_bytes;
     int64_t segments = (groups + most - 1) / most, even = 1;
 
     while (even < segments && even < CLUSTER_MAX)

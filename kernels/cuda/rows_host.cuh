@@ -10,6 +10,9 @@
                                      * the next while it writes the last; more would leave some
                                      * idle at the end */
 
+#define BESIDE_MOST 4096            /* bytes of shared memory beside the tile: row_scratch and the
+                                     * objective */
+
 static inline int
 form_bytes(enum row_form form)
 {

@@ -18,6 +18,8 @@ struct loss_scratch {
     int64_t place, y;
 };
 
+static_assert(sizeof(struct row_scratch) + sizeof(struct loss_scratch) <= BESIDE_MOST);
+
 template <int CLUSTERED>
 static __device__ inline void
 meet(void)

@@ -121,18 +121,6 @@ chunk_at(int chunk)
 }
 
 template <int SIZE>
-static __device__ inline void
-column_set(unsigned char *tile, int column, float value)
-{
-    int chunk = column % GROUP / 4;
-
-    if (SIZE == 4)
-        ((float *)tile)[column / GROUP * GROUP + 4 * chunk_at(chunk) + column % 4] = value;
-    else
-        ((__nv_bfloat16 *)tile)[column] = __float2bfloat16(value);
-}
-
-template <int SIZE>
 static __device__ inline float
 column_get(const unsigned char *tile, int column)
 {
@@ -217,19 +205,30 @@ part_column(const struct row_work *w, int segment, int64_t y)
     return y >= 0 && column >= 0 && column < w->segment * GROUP ? (int)column : -1;
 }
 
-/* A chunk of a group, -inf where it is behind the last class: there may be no memory to read. */
+/* A chunk whose last classes are missing, -inf in their place: what lies there in memory may be
+ * anything, or not be there at all. */
 template <int SIZE>
 static __device__ inline void
-chunk_load(float4 *to, const unsigned char *from, int there)
+chunk_end(void *to, const unsigned char *from, int left)
 {
-    float nothing = -INFINITY;
+#pragma unroll 1
+    for (int k = 0; k < 16 / SIZE; k++) {
+        if (SIZE == 4)
+            ((float *)to)[k] = k < left ? ((const float *)from)[k] : -INFINITY;
+        else
+            ((uint16_t *)to)[k] = k < left ? ((const uint16_t *)from)[k] : 0xff80u;
+    }
+}
 
-    if (there)
+/* Begins to copy a chunk, of which so many classes are left. */
+template <int SIZE>
+static __device__ inline void
+chunk_load(float4 *to, const unsigned char *from, int left)
+{
+    if (left >= 16 / SIZE)
         __pipeline_memcpy_async(to, from, 16);
-    else if (SIZE == 4)
-        *to = make_float4(nothing, nothing, nothing, nothing);
     else
-        *(uint4 *)to = make_uint4(0xff80ff80u, 0xff80ff80u, 0xff80ff80u, 0xff80ff80u);
+        chunk_end<SIZE>(to, from, left);
 }
 
 /* Begins to copy the group of the classes from `column` on: this lane the chunk that lies `at`
@@ -241,9 +240,11 @@ group_load(unsigned char *tile, const struct part *p, int column, int at, int ow
     float4 *to = (float4 *)(tile + column * SIZE + at);
     const unsigned char *from = p->from + (unsigned)((column + own) * SIZE);
 
-    chunk_load<SIZE>(to, from, column + own < p->columns);
+    int left = p->columns - column - own;
+
+    chunk_load<SIZE>(to, from, left);
     if (SIZE == 4)
-        chunk_load<SIZE>(to + WARP, from + 16 * WARP, column + own + GROUP / 2 < p->columns);
+        chunk_load<SIZE>(to + WARP, from + 16 * WARP, left - GROUP / 2);
 }
 
 /* Which groups a warp has, in classes from the part's first, and where in each its lanes look. */
@@ -289,17 +290,6 @@ part_wait(void)
     __syncwarp();
 }
 
-/* -inf in the columns of this lane's unit that are no classes: what the caller left there may be
- * anything. */
-template <int SIZE>
-static __device__ inline void
-unit_end(unsigned char *tile, int at, int columns)
-{
-    for (int k = 0; k < UNIT; k++)
-        if (at + k >= columns)
-            column_set<SIZE>(tile, at + k, -INFINITY);
-}
-
 /* ---- sums ---- */
 
 /* The largest logit of a part, in every thread; NaNs are passed over. */
@@ -312,8 +302,6 @@ part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part
     float largest = -INFINITY, v[UNIT];
 
     for (int column = n.first; column < p->columns; column += n.step) {
-        if (column + n.unit + UNIT > p->columns)
-            unit_end<SIZE>(tile, column + n.unit, p->columns);
         unit_read<SIZE>(tile, column * SIZE + n.read, v);
         largest = fmaxf(largest, fmaxf(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])),
                                        fmaxf(fmaxf(v[4], v[5]), fmaxf(v[6], v[7]))));
@@ -462,7 +450,7 @@ row_finish(const struct row_work *w, int64_t i, int64_t place, int64_t y, struct
     rest = logf(a.s);
     r.logp = (chosen - a.largest) - rest;
     r.lse = a.largest + rest;
-    r.entropy = fmaxf(rest - a.t / a.s, 0.0f);
+    r.entropy = w->a.entropy == NULL ? 0.0f : fmaxf(rest - a.t / a.s, 0.0f);
     if (y < 0)
         fault_tell(w->fault, FAULT_target, place);
     else if (bad || !is_finite(r.logp))
