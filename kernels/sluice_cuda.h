@@ -100,10 +100,13 @@ struct sluice_rows {
 /* How logits are made.
  * float32:  by cuBLASLt, stored in float32: statistics and gradients from float32 accumulators.
  * bfloat16: by cuBLASLt, stored in bfloat16; z_y again in float32 and put in the sum in place of
- *           the rounded one. |log p error| <= 2^-9 max|z| (1 - p_y): not for importance ratios.
+ *           the rounded one. |log p error| <= d (1 - p_y) to first order, d half a unit in the last
+ *           place of max|z|, at most 2^-8 max|z|: not for importance ratios.
  * fused:    by a product of our own (compute capability 9.0 alone) that takes the statistics from
  *           its float32 accumulators and stores bfloat16(z - largest of the tile).
- * automatic: float32 for objectives with ratios and for statistics, else bfloat16. */
+ * automatic: float32 for objectives with ratios (to a reference or a behaviour) and for statistics
+ *           and backward alone, else bfloat16.
+ * A head with a bias has float32 where bfloat16 is asked for, and so have rows that are kept. */
 enum sluice_logits {
     SLUICE_logits_automatic, SLUICE_logits_float32, SLUICE_logits_bfloat16, SLUICE_logits_fused,
 };
@@ -131,7 +134,8 @@ int sluice_head_plan(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_
                      const char *objective, int64_t unit_rows, const struct sluice_options *o,
                      struct sluice_plan *out);
 /* Takes the plan's memory now: SLUICE_memory says what was planned, what is free and what to
- * change. Calls that need no more than was reserved allocate nothing. */
+ * change. Calls that need no more than was reserved allocate nothing for the head; an objective
+ * takes some 130 bytes for each row and 500 for each sample of its own. */
 int sluice_head_reserve(struct sluice_cuda *s, const struct sluice_plan *p);
 
 /* logp, lse (rows) and, unless NULL, entropy (rows) are written: zeros where the target is
@@ -163,8 +167,8 @@ struct sluice_slopes {              /* where gradients go; NULL: not wanted */
 };
 
 /* From coefficients that are known: computes the logits again. Rows whose c, e, h are all zero and
- * that have no entry are left out. lse, and entropy where g->h is given, from head_statistics.
- * Waits. */
+ * that have no entry are left out. lse, and entropy where g->h is given, from head_statistics with
+ * the same form of logits. After SLUICE_nonfinite the slopes are no gradient. Waits. */
 int sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
                          const struct sluice_rows *rows, const struct sluice_options *o,
                          const float *lse, const float *entropy, const struct sluice_gradient *g,
@@ -178,7 +182,8 @@ struct sluice_objective {
     const struct objective_step     *step;      /* host; the step's normalisers */
     /* host struct. Its arrays of rows (reference, behaviour, weight, advantage, mask, begins) are
      * the device's; sample, named_columns and named_values the host's; logp, lse, entropy and
-     * named_logits are not read. rows is that of sluice_rows. */
+     * named_logits are not read. rows is that of sluice_rows. sample[i].advantage is there, where
+     * the rows have none of their own. */
     const struct objective_batch    *batch;
 };
 

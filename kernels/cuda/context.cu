@@ -202,7 +202,7 @@ sluice_cuda_close(struct sluice_cuda *s)
         cudaStreamSynchronize(s->stream);
     gemm_free(s->gemm);
     for (int i = 0; i < SCRATCH_count; i++)
-        cudaFree(s->scratch[i]);
+        scratch_free(s, (enum scratch)i);
     cudaFree(s->fault);
     if (s->owns_stream)
         cudaStreamDestroy(s->stream);
@@ -233,15 +233,21 @@ take(int64_t bytes, const char *what, void **out)
                 (long long)bytes, (long long)free_bytes, (long long)all);
 }
 
+void
+scratch_free(struct sluice_cuda *s, enum scratch which)
+{
+    cudaFree(s->scratch[which]);                /* waits for what uses it */
+    s->scratch[which] = NULL;
+    s->scratch_bytes[which] = 0;
+}
+
 int
 scratch_take(struct sluice_cuda *s, enum scratch which, int64_t bytes, void **out)
 {
     int rc = 0;
 
     if (bytes > s->scratch_bytes[which] || s->scratch[which] == NULL) {
-        cudaFree(s->scratch[which]);            /* waits for what uses it */
-        s->scratch[which] = NULL;
-        s->scratch_bytes[which] = 0;
+        scratch_free(s, which);
         rc = take(bytes, "work space", &s->scratch[which]);
         s->scratch_bytes[which] = rc == 0 ? bytes : 0;
     }

@@ -88,6 +88,7 @@ int context_enter(struct sluice_cuda *s);
 /* *out: at least bytes of the named work space, 256-byte aligned; what it held is gone when it had
  * to grow. SLUICE_memory says what was wanted and what is free. */
 int scratch_take(struct sluice_cuda *s, enum scratch which, int64_t bytes, void **out);
+void scratch_free(struct sluice_cuda *s, enum scratch which);
 
 int fault_reset(struct sluice_cuda *s);
 /* Waits. *row: -1 where nothing went wrong. */

@@ -201,7 +201,7 @@ run_whole(struct loss *l)
         rc = head_shape_float32(call->s, call->shape.rows, call->shape.hidden, call->shape.vocab,
                                 l->options, &shape);
     if (rc == 0 && keeps)
-        rc = head_take(call, &shape, l->options, call->count);
+        rc = head_take(call, &shape, call->count);
     if (rc == 0)
         rc = read_all(l);
     if (rc == 0)

@@ -192,17 +192,14 @@ head_plan_of(const struct head_shape *shape, int64_t kept_rows, int passes,
 
 /* The plan's memory cannot be had: what it is, what there is, what to change. */
 static int
-too_much(const struct sluice_plan *p, const struct sluice_options *o, int64_t free_bytes,
-         int64_t all)
+too_much(const struct sluice_plan *p, int64_t free_bytes, int64_t all)
 {
-    const char *change = "lower `memory`";
+    const char *change = "lower `memory` or `chunk_rows`";
 
     if (p->kept_bytes > p->logits_bytes)
         change = "leave out `keep`, or give fewer rows at a time";
     else if (p->other_bytes > p->logits_bytes)
         change = "give fewer rows at a time";
-    else if (o != NULL && o->chunk_rows > 0)
-        change = "lower `chunk_rows`";
     return fail(SLUICE_memory, "out of memory: the plan wants %.2f GB beside the weights (logits "
                 "%.2f GB in chunks of %lld rows, kept rows %.2f GB, others %.2f GB), %.2f GB of "
                 "%.2f GB are free: %s", (double)p->total_bytes / GB, (double)p->logits_bytes / GB,
@@ -211,9 +208,9 @@ too_much(const struct sluice_plan *p, const struct sluice_options *o, int64_t fr
 }
 
 static int
-take_plan(struct sluice_cuda *s, const struct sluice_plan *p, const struct sluice_options *o)
+take_plan(struct sluice_cuda *s, const struct sluice_plan *p)
 {
-    int64_t bytes[SCRATCH_count] = {}, held = 0;
+    int64_t bytes[SCRATCH_count] = {}, held = 0, more = 0;
     size_t  free_bytes = 0, all = 0;
     void   *at;
     int     rc = 0;
@@ -224,26 +221,34 @@ take_plan(struct sluice_cuda *s, const struct sluice_plan *p, const struct sluic
     bytes[SCRATCH_logits] = p->logits_bytes;
     bytes[SCRATCH_kept] = p->kept_bytes;
     for (int i = 0; i < SCRATCH_count; i++)
-        held += bytes[i] > 0 ? s->scratch_bytes[i] : 0;
-    for (int i = 0; i < SCRATCH_count && rc == 0; i++) {
-        if (bytes[i] <= s->scratch_bytes[i])
-            continue;
-        if (free_bytes == 0)
-            cudaMemGetInfo(&free_bytes, &all);
-        rc = scratch_take(s, (enum scratch)i, bytes[i], &at);
-    }
-    return rc == SLUICE_memory ? too_much(p, o, (int64_t)free_bytes + held, (int64_t)all) : rc;
+        if (bytes[i] > s->scratch_bytes[i]) {
+            more += bytes[i];
+            held += s->scratch_bytes[i];
+        }
+    if (more == 0)
+        return 0;
+    rc = fail_cuda(cudaMemGetInfo(&free_bytes, &all), "reading the device's memory");
+    if (rc == 0 && more > (int64_t)free_bytes + held)
+        return too_much(p, (int64_t)free_bytes + held, (int64_t)all);
+    for (int i = 0; i < SCRATCH_count && rc == 0; i++)
+        if (bytes[i] > s->scratch_bytes[i])
+            rc = scratch_take(s, (enum scratch)i, bytes[i], &at);
+    if (rc != SLUICE_memory)
+        return rc;
+    for (int i = 0; i < SCRATCH_count; i++)     /* what was taken is in a smaller plan's way */
+        if (bytes[i] > 0)
+            scratch_free(s, (enum scratch)i);
+    return too_much(p, (int64_t)free_bytes + held, (int64_t)all);
 }
 
 int
-head_take(struct head_call *call, const struct head_shape *shape, const struct sluice_options *o,
-          int64_t kept_rows)
+head_take(struct head_call *call, const struct head_shape *shape, int64_t kept_rows)
 {
     struct sluice_plan plan;
     int rc;
 
     head_plan_of(shape, kept_rows, 1, &plan);
-    rc = take_plan(call->s, &plan, o);
+    rc = take_plan(call->s, &plan);
     if (rc != 0)
         return rc;
     call->shape = *shape;
@@ -301,5 +306,5 @@ sluice_head_reserve(struct sluice_cuda *s, const struct sluice_plan *p)
         || p->chunk_rows < 1)
         return fail(SLUICE_argument, "the plan is none of sluice_head_plan");
     rc = context_enter(s);
-    return rc == 0 ? take_plan(s, p, NULL) : rc;
+    return rc == 0 ? take_plan(s, p) : rc;
 }

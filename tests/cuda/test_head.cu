@@ -563,3 +563,121 @@ CHECK(arguments_that_make_no_sense_are_refused)
     case_out_free(&out);
     case_free(&k);
 }
+
+/* ---- memory ---- */
+
+CHECK(a_plan_says_what_a_call_takes)
+{
+    struct sluice_options o = {};
+    struct sluice_plan p;
+
+    MUST_OK(sluice_head_plan(sluice(), 32768, 1536, 151936, "grpo", 0, &o, &p));
+    MUST_EQUAL(p.logits, SLUICE_logits_float32);
+    MUST_EQUAL(p.chunk_rows, 2048);
+    MUST_EQUAL(p.chunks, 16);
+    MUST_EQUAL(p.passes, 1);
+    MUST_EQUAL(p.logits_bytes, INT64_C(2048) * 151936 * 4);
+    MUST_EQUAL(p.kept_bytes, 0);
+    MUST_EQUAL(p.total_bytes, p.logits_bytes + p.other_bytes);
+    MUST(p.total_bytes < INT64_C(1400000000));
+    MUST_OK(sluice_head_plan(sluice(), 32768, 3584, 151936, "sft", 0, &o, &p));
+    MUST_EQUAL(p.logits, SLUICE_logits_bfloat16);
+    MUST_EQUAL(p.chunk_rows, 4096);
+    MUST(p.total_bytes < INT64_C(1400000000));
+    MUST_OK(sluice_head_plan(sluice(), 32768, 1536, 151936, "bcpg_nsa", 2048, &o, &p));
+    MUST_EQUAL(p.passes, 1);
+    MUST_OK(sluice_head_plan(sluice(), 32768, 1536, 151936, "bcpg_nsa", 0, &o, &p));
+    MUST_EQUAL(p.passes, 2);
+    MUST_EQUAL(p.kept_bytes, 0);
+    o.keep = 1;
+    MUST_OK(sluice_head_plan(sluice(), 32768, 1536, 151936, "bcpg_nsa", 0, &o, &p));
+    MUST_EQUAL(p.passes, 1);
+    MUST_EQUAL(p.kept_bytes, INT64_C(32768) * 151936 * 2);
+    o.keep = 0;
+    o.memory = 1;                   /* 128 rows at least, or all */
+    MUST_OK(sluice_head_plan(sluice(), 32768, 1536, 151936, NULL, 0, &o, &p));
+    MUST_EQUAL(p.chunk_rows, 128);
+    MUST_EQUAL(p.logits, SLUICE_logits_float32);
+    MUST_OK(sluice_head_plan(sluice(), 5, 1536, 151936, NULL, 0, &o, &p));
+    MUST_EQUAL(p.chunk_rows, 5);
+    MUST_EQUAL(p.chunks, 1);
+    MUST_OK(sluice_head_plan(sluice(), 0, 1, 1, NULL, 0, NULL, &p));
+    MUST_EQUAL(p.chunks, 0);
+    MUST_FAIL(sluice_head_plan(sluice(), 5, 1536, 151936, "no_such", 0, &o, &p), SLUICE_argument,
+              "no_such");
+}
+
+/* More than any device has: the words say what was planned, what is free, what to change. */
+CHECK(a_plan_that_does_not_fit_says_what_to_change)
+{
+    struct sluice_options o = {};
+    struct sluice_plan p;
+
+    o.chunk_rows = 1 << 20;
+    MUST_OK(sluice_head_plan(sluice(), 1 << 22, 64, 151936, NULL, 0, &o, &p));
+    MUST_FAIL(sluice_head_reserve(sluice(), &p), SLUICE_memory,
+              "(logits 637.27 GB in chunks of 1048576 rows");
+    MUST_TEXT(sluice_cuda_error(), "GB are free: lower `memory` or `chunk_rows`");
+    o.chunk_rows = 0;
+    o.keep = 1;
+    MUST_OK(sluice_head_plan(sluice(), 1 << 22, 64, 151936, "kto", 0, &o, &p));
+    MUST_FAIL(sluice_head_reserve(sluice(), &p), SLUICE_memory, "leave out `keep`");
+    p.chunk_rows = 0;
+    MUST_FAIL(sluice_head_reserve(sluice(), &p), SLUICE_argument, "none of sluice_head_plan");
+}
+
+/* What was reserved is enough; a device that has no more fails before anything runs, and goes on. */
+CHECK(calls_take_no_more_than_was_reserved)
+{
+    struct sluice_options o = {};
+    size_t before = 0, after = 0, all;
+    struct sluice_plan p;
+    struct head_case k;
+    struct triple t;
+
+    sluice_close();
+    case_begin(&k, 300, 64, 1000, 0, 3, 0, 0, 1);
+    o.chunk_rows = 100;
+    t = statistics(&k, &o);         /* the library's own, small ones */
+    triple_free(&t);
+    o.chunk_rows = 200;
+    MUST_OK(sluice_head_plan(sluice(), k.rows, k.hidden, k.vocab, NULL, 0, &o, &p));
+    MUST_OK(sluice_head_reserve(sluice(), &p));
+    device_room(2 << 20);           /* what the statistics' own arrays may take from */
+    case_forget();
+    case_upload(&k);
+    MUST_CUDA(cudaMemGetInfo(&before, &all));
+    MUST_OK(sluice_head_statistics(sluice(), &k.head, &k.in, &o, (float *)device_room(1200),
+                                   (float *)device_room(1200), NULL));
+    MUST_CUDA(cudaMemGetInfo(&after, &all));
+    MUST(before - after < 1 << 12 || before - after == 2 << 20);
+    case_free(&k);
+    sluice_close();
+}
+
+#ifdef SLUICE_SIMT
+CHECK(a_device_that_is_full_fails_and_goes_on)
+{
+    struct sluice_options o = {};
+    struct head_case k;
+    struct triple t;
+
+    sluice_close();
+    case_begin(&k, 300, 8, 4000, 0, 0, 0, 0, 1);
+    memset(k.targets + 8, 0xff, (size_t)(k.rows - 8) * 4);     /* planned for, not computed */
+    case_upload(&k);
+    setenv("SLUICE_SIMT_MEMORY", "36000000", 1);
+    MUST_FAIL(sluice_head_statistics(sluice(), &k.head, &k.in, &o, (float *)device_room(1200),
+                                     (float *)device_room(1200), NULL), SLUICE_memory,
+              "in chunks of 300 rows");
+    o.chunk_rows = 10;
+    t = statistics(&k, &o);
+    triple_free(&t);
+    unsetenv("SLUICE_SIMT_MEMORY");
+    o.chunk_rows = 0;
+    t = statistics(&k, &o);
+    triple_free(&t);
+    case_free(&k);
+    sluice_close();
+}
+#endif
