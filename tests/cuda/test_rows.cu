@@ -206,6 +206,33 @@ CHECK(clusters_write_what_blocks_write)
     trial_free(&t);
 }
 
+/* More than eight segments are one block's; more than thirty-two are folded. On a device with
+ * clusters the first two are still eight blocks'. */
+CHECK(rows_of_any_width_are_those_of_the_definition)
+{
+    static const int64_t vocabs[] = {160001, 301000, 620003};
+
+    for (int k = 0; k < 6; k++) {
+        struct trial t = trial_new(1, vocabs[k / 2], 0, 800u + (unsigned)k);
+        struct row_logits kept;
+        struct held d;
+
+        compute(k % 2 ? "80" : "90");
+        d = hold(&t, ROW_float32, 0, NULL);
+        MUST_OK(rows_statistics(sluice(), &d.z, d.place, &d.a));
+        must_be_statistics(&t, &d);
+        MUST_OK(rows_keep(sluice(), &d.z, d.place, &d.a, d.z.at, 2 * t.stride));
+        must_be_statistics(&t, &d);
+        kept = d.z;
+        kept.form = ROW_kept;
+        kept.stride = 2 * t.stride;
+        MUST_OK(rows_slopes(sluice(), &kept, d.place, &d.a));
+        must_be_slopes(&t, d.z.at, 2 * t.stride, 0x1p-9 * 40);
+        trial_free(&t);
+    }
+    compute(NULL);
+}
+
 /* More rows than blocks at a time: each is fetched while another is worked on. */
 CHECK(many_rows_are_done_one_after_the_other)
 {
