@@ -39,8 +39,9 @@ statistics_body(const struct row_work *w)
             continue;
         sums = moments_merge(sums);
         if (lane == 0) {
-            struct row_statistics r = row_finish<FORM>(w, i, place, y, sums,
-                                                       scratch->chosen[parity]);
+            float exact = FORM == ROW_bfloat16 ? w->z.chosen[i] : 0.0f;
+            struct row_statistics r = row_finish<FORM>(w, place, y, sums,
+                                                       scratch->chosen[parity], exact);
 
             row_write(w, place, &r);
         }

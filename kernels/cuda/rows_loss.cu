@@ -14,6 +14,7 @@ struct loss_scratch {
     struct objective_ready ready;
     struct objective_view_device view;
     struct row_statistics statistics;
+    float exact;                    /* z_y of ROW_bfloat16 */
     float c, e, h;
     int64_t place, y;
 };
@@ -66,7 +67,7 @@ loss_slope(const struct row_work *w, struct loss_scratch *l, int writes)
  * block of a cluster comes to the same bits; rank 0 writes them. */
 template <int FORM, int OUTPUT, int CLUSTERED>
 static __device__ inline void
-row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scratch *l, int64_t i,
+row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scratch *l,
           int64_t place, int64_t y, int parity, int rank)
 {
     float chosen;
@@ -79,7 +80,7 @@ row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scr
     }
     if (threadIdx.x != 0)
         return;
-    r = row_finish<FORM>(w, i, place, y, sums, chosen);
+    r = row_finish<FORM>(w, place, y, sums, chosen, FORM == ROW_bfloat16 ? l->exact : 0.0f);
     if (rank == 0)
         row_write(w, place, &r);
     if (OUTPUT == OUTPUT_loss) {
@@ -93,13 +94,17 @@ row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scr
 }
 
 /* Begins to fetch what is known of a row before its statistics. */
+template <int FORM>
 static __device__ inline void
-ready_load(struct loss_scratch *l, const struct objective_view_device *view, int64_t place)
+ready_load(const struct row_work *w, struct loss_scratch *l,
+           const struct objective_view_device *view, int64_t i, int64_t place)
 {
     int k = threadIdx.x;
 
     if (k < READY_CHUNKS)
         __pipeline_memcpy_async((uint4 *)&l->ready + k, (const uint4 *)&view->ready[place] + k, 16);
+    else if (FORM == ROW_bfloat16 && k == READY_CHUNKS)
+        __pipeline_memcpy_async(&l->exact, &w->z.chosen[i], sizeof l->exact);
     __pipeline_commit();
 }
 
@@ -139,7 +144,7 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
         part_wait();
         y = row_target(w, place);               /* used behind a barrier: it is on its way */
         if (OUTPUT == OUTPUT_loss && warp == 0)
-            ready_load(l, view, place);
+            ready_load<FORM>(w, l, view, i, place);
         m.largest = part_largest<SIZE>(tile, scratch, &part);
         m = part_sums<SIZE>(tile, scratch, &part, m.largest, w->a.entropy != NULL,
                             part_column(w, rank, y), &scratch->chosen[parity], &none);
@@ -154,7 +159,7 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
         }
         meet<CLUSTERED>();
         if (warp == 0)
-            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, i, place, y, parity, rank);
+            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, place, y, parity, rank);
         __syncthreads();
         i = scratch->row;
         step = scratch->step;

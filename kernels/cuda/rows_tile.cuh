@@ -231,22 +231,6 @@ chunk_load(float4 *to, const unsigned char *from, int left)
         chunk_end<SIZE>(to, from, left);
 }
 
-/* Begins to copy the group of the classes from `column` on: this lane the chunk that lies `at`
- * bytes into the group's place and holds the class column + own; of float32 another 32 chunks on. */
-template <int SIZE>
-static __device__ inline void
-group_load(unsigned char *tile, const struct part *p, int column, int at, int own)
-{
-    float4 *to = (float4 *)(tile + column * SIZE + at);
-    const unsigned char *from = p->from + (unsigned)((column + own) * SIZE);
-
-    int left = p->columns - column - own;
-
-    chunk_load<SIZE>(to, from, left);
-    if (SIZE == 4)
-        chunk_load<SIZE>(to + WARP, from + 16 * WARP, left - GROUP / 2);
-}
-
 /* Which groups a warp has, in classes from the part's first, and where in each its lanes look. */
 struct lanes {
     int first, step;
@@ -271,6 +255,43 @@ lanes_of(void)
     return n;
 }
 
+/* Begins to copy the group of the classes from `column` on: of float32 a lane's chunk and the one
+ * 32 further. All of its classes are there. */
+template <int SIZE>
+static __device__ inline void
+group_fetch(unsigned char *tile, const struct part *p, int column, const struct lanes *n)
+{
+    float4 *to = (float4 *)(tile + column * SIZE + n->fetch);
+    const unsigned char *from = p->from + (unsigned)((column + n->own) * SIZE);
+
+    __pipeline_memcpy_async(to, from, 16);
+    if (SIZE == 4)
+        __pipeline_memcpy_async(to + WARP, from + 16 * WARP, 16);
+}
+
+/* The same where the part may end. */
+template <int SIZE>
+static __device__ inline void
+group_load(unsigned char *tile, const struct part *p, int column, const struct lanes *n)
+{
+    float4 *to = (float4 *)(tile + column * SIZE + n->fetch);
+    const unsigned char *from = p->from + (unsigned)((column + n->own) * SIZE);
+    int left = p->columns - column - n->own;
+
+    chunk_load<SIZE>(to, from, left);
+    if (SIZE == 4)
+        chunk_load<SIZE>(to + WARP, from + 16 * WARP, left - GROUP / 2);
+}
+
+/* Up to which class all is in whole groups, of p and of what is fetched in its place. */
+static __device__ inline int
+whole_groups(const struct part *p, const struct part *next)
+{
+    int least = next->columns > 0 && next->columns < p->columns ? next->columns : p->columns;
+
+    return least / GROUP * GROUP;
+}
+
 template <int SIZE>
 static __device__ inline void
 part_load(unsigned char *tile, const struct part *p)
@@ -278,7 +299,7 @@ part_load(unsigned char *tile, const struct part *p)
     struct lanes n = lanes_of<SIZE>();
 
     for (int column = n.first; column < p->columns; column += n.step)
-        group_load<SIZE>(tile, p, column, n.fetch, n.own);
+        group_load<SIZE>(tile, p, column, &n);
     __pipeline_commit();
 }
 
@@ -340,21 +361,32 @@ part_sums(unsigned char *tile, struct row_scratch *scratch, const struct part *p
           int entropy, int y, float *chosen, const struct part *next)
 {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP, column;
+    int whole = pinned(whole_groups(p, next)), more = next->columns > 0;
     float base = largest == -INFINITY ? 0.0f : largest, s = 0, t = 0, v[UNIT];
     struct lanes n = lanes_of<SIZE>();
 
-    for (column = n.first; column < p->columns; column += n.step) {
+    if (y >= 0 && y / GROUP % warps == warp && y % GROUP / UNIT == lane)
+        *chosen = column_get<SIZE>(tile, y);
+    for (column = n.first; column < whole; column += n.step) {
         unit_read<SIZE>(tile, column * SIZE + n.read, v);
-        if ((unsigned)(y - column - n.unit) < UNIT)
-            *chosen = column_get<SIZE>(tile, y);
-        if (column < next->columns) {
+        if (more) {
             __syncwarp();
-            group_load<SIZE>(tile, next, column, n.fetch, n.own);
+            group_fetch<SIZE>(tile, next, column, &n);
         }
         unit_sums(v, base, entropy, &s, &t);
     }
+#pragma unroll 1
+    for (; column < p->columns; column += n.step) {
+        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        if (column < next->columns) {
+            __syncwarp();
+            group_load<SIZE>(tile, next, column, &n);
+        }
+        unit_sums(v, base, entropy, &s, &t);
+    }
+#pragma unroll 1
     for (; column < next->columns; column += n.step)
-        group_load<SIZE>(tile, next, column, n.fetch, n.own);
+        group_load<SIZE>(tile, next, column, &n);
     __pipeline_commit();
     s = warp_sum(s);
     t = entropy ? warp_sum(t) : 0.0f;
@@ -430,19 +462,18 @@ moments_swap(struct moments a, float rounded, float chosen)
     return (struct moments){a.largest, rest.s + term, fmaf(term, x, rest.t)};
 }
 
-/* From the sums of row i, whose target y has the logit `chosen`. One thread; tells of a fault. */
+/* From the sums of a row, whose target y has the logit `chosen`, `exact` where the form rounds. One
+ * thread; tells of a fault. */
 template <int FORM>
 static __device__ inline struct row_statistics
-row_finish(const struct row_work *w, int64_t i, int64_t place, int64_t y, struct moments a,
-           float chosen)
+row_finish(const struct row_work *w, int64_t place, int64_t y, struct moments a, float chosen,
+           float exact)
 {
     struct row_statistics r;
     float rest;
     int bad = !is_finite(a.largest) || !is_finite(a.s);
 
     if (FORM == ROW_bfloat16) {
-        float exact = w->z.chosen[i];
-
         bad |= !is_finite(chosen);
         a = moments_swap(a, chosen, exact);
         chosen = exact;

@@ -99,7 +99,8 @@ unit_store(__nv_bfloat16 *out, const float *v)
 }
 
 /* Writes the columns of a part, and fetches `next`. Columns from the last class up to a multiple of
- * eight are written too: zeros. Most groups have nothing marked. */
+ * eight are written too: zeros. Whole groups of rows without named logits are written as they come,
+ * the target's slope behind them. */
 template <int FORM, int OUTPUT>
 static __device__ inline void
 part_write(const struct row_work *w, unsigned char *tile, const struct row_slope *slope,
@@ -109,13 +110,28 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
     int64_t first = (int64_t)segment * w->segment * GROUP;
     struct row_slope r = *slope;
     struct lanes n = lanes_of<SIZE>();
-    int y = part_column(w, segment, r.y), target = pinned(y < 0 ? -1 : y / GROUP * GROUP), column;
-    int end = pinned(p->columns / GROUP * GROUP);
-    int all = OUTPUT == OUTPUT_slopes && r.entry < r.entry_end;
+    int y = OUTPUT == OUTPUT_kept ? -1 : part_column(w, segment, r.y), column;
+    int marked = OUTPUT == OUTPUT_slopes && r.entry < r.entry_end, more = next->columns > 0;
+    int whole = pinned(marked ? 0 : whole_groups(p, next));
     __nv_bfloat16 *out = w->out + i * w->out_stride + first + n.unit;
     float v[UNIT], shift = 0;
 
-    for (column = n.first; column < p->columns; column += n.step) {
+    for (column = n.first; column < whole; column += n.step) {
+        if (FORM == ROW_shifted)
+            shift = unit_shift(w, &r, i, first + column + n.unit);
+        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        if (more) {
+            __syncwarp();
+            group_fetch<SIZE>(tile, next, column, &n);
+        }
+        unit_slopes<FORM, OUTPUT>(&r, shift, v);
+        unit_store(out + column, v);
+    }
+    if ((unsigned)y < (unsigned)whole && y / GROUP * GROUP % n.step == n.first
+        && (unsigned)(y % GROUP - n.unit) < UNIT)       /* behind this lane's own store */
+        (out - n.unit)[y] = __float2bfloat16(r.target);
+#pragma unroll 1
+    for (; column < p->columns; column += n.step) {
         int there = column + n.unit < p->columns;
 
         if (FORM == ROW_shifted && there)
@@ -123,16 +139,17 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
         unit_read<SIZE>(tile, column * SIZE + n.read, v);
         if (column < next->columns) {
             __syncwarp();
-            group_load<SIZE>(tile, next, column, n.fetch, n.own);
+            group_load<SIZE>(tile, next, column, &n);
         }
         unit_slopes<FORM, OUTPUT>(&r, shift, v);
-        if (OUTPUT != OUTPUT_kept && (column == target || column == end || all))
+        if (OUTPUT != OUTPUT_kept)
             unit_marks<OUTPUT>(w, &r, first + column + n.unit, v);
         if (there)
             unit_store(out + column, v);
     }
+#pragma unroll 1
     for (; column < next->columns; column += n.step)
-        group_load<SIZE>(tile, next, column, n.fetch, n.own);
+        group_load<SIZE>(tile, next, column, &n);
     __pipeline_commit();
 }
 
