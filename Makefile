@@ -37,7 +37,7 @@ Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
 .PHONY: all setup tests tools run table test test-core chaos chaos-judges bench bench-torch install clean manual \
-         check-layers fuzz-verifier simt cuda
+         check-layers fuzz-verifier simt race cuda
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -100,7 +100,7 @@ $(BUILD)/device/%.so: tests/device/%.c kernels/sluice_cuda.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STD) $(WARN) -O2 -fPIC -shared $(FAKEFLAGS) -o $@ $<
 
-ON_DEVICE := $(patsubst %,$(BUILD)/tests/test_%,device adamw_device head_device learner_device)
+ON_DEVICE := $(patsubst %,$(BUILD)/tests/test_%,device adamw_device head_device train_device learner_device)
 $(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(BUILD)/simt/libsluice-cuda.so
 $(ON_DEVICE:=.o): STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
 
@@ -184,6 +184,24 @@ $(BUILD)/tests/test_cuda_%: $(BUILD)/cuda/tests/cuda/test_%.o $(CUTESTLIB) $(BUI
 	$(SAY) "  LINK $@"
 	$(Q)$(NVCC) -cudart static -o $@ $^ -lm -lpthread -ldl
 
+# The third time: kernels compiled so that tests/simt/race.cc looks at each of their loads and stores.
+RACETESTS := $(SIMTTESTS:$(BUILD)/tests/test_simt_%=$(BUILD)/tests/test_race_%)
+RACEOBJ   := $(CUSRC:%.cu=$(BUILD)/race/%.o)
+RACEFLAGS := -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -DSIMT_RACE
+
+$(BUILD)/race/%.o: %.cu
+	@mkdir -p $(@D)
+	$(SAY) "  RACE $<"
+	$(Q)$(CXX) $(SIMTFLAGS) $(CFLAGS) $(RACEFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/race/kernels.a: $(RACEOBJ) $(filter $(BUILD)/simt/tests/%,$(SIMTOBJ))
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/test_race_%: $(BUILD)/race/tests/cuda/test_%.o $(CUTESTLIB) $(BUILD)/race/kernels.a $(BUILD)/libbare.a
+	@mkdir -p $(@D)
+	$(SAY) "  LINK $@"
+	$(Q)$(CXX) -o $@ $^ -lm -lpthread -ldl
+
 # tools/cuda/bench_gpu.cu likewise: for a device, and on fibers to see that it works.
 $(BUILD)/tools/bench_gpu: $(BUILD)/cuda/tools/cuda/bench_gpu.o $(BUILD)/cuda/kernels.a $(BUILD)/libbare.a
 	@mkdir -p $(@D)
@@ -195,9 +213,10 @@ $(BUILD)/simt/bench_gpu: $(BUILD)/simt/tools/cuda/bench_gpu.o $(BUILD)/simt/kern
 	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -lm -lpthread -ldl
 
 simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
+race: $(RACETESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
-tests: $(TESTS) $(SIMTTESTS) tools
+tests: $(TESTS) $(SIMTTESTS) $(if $(filter 1,$(SAN)),,$(RACETESTS)) tools
 tools: $(TOOLS)
 
 run: all
@@ -266,5 +285,5 @@ clean:
 	rm -rf build
 
 -include $(LIBOBJ:.o=.d) $(BUILD)/commands/main.d $(TESTS:=.d) $(TESTLIB:.o=.d) $(TOOLS:=.d) \
-         $(SIMTOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d) \
+         $(SIMTOBJ:.o=.d) $(RACEOBJ:.o=.d) $(CUOBJ:.o=.d) $(patsubst %.cu,$(BUILD)/race/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/simt/%.d,$(CUTEST)) $(patsubst %.cu,$(BUILD)/cuda/%.d,$(CUTEST)) $(CUTESTLIB:.o=.d) \
          $(BUILD)/cuda/tools/cuda/bench_gpu.d $(BUILD)/simt/tools/cuda/bench_gpu.d

@@ -1,14 +1,14 @@
-/* adamw_device: a model's weights, moments and gradients on a device (device.h), and the optimiser's
- * step there. For a learner whose decoder computes on the processor and whose head computes on the
- * device: the host keeps model.params for the decoder, the device keeps the truth.
+/* adamw_device: a model's weights, moments and gradients on a device (device.h), and the
+ * optimiser's step there. For a learner whose decoder computes on the processor and whose head
+ * computes on the device: the host keeps model.params for the decoder, the device keeps the truth.
  *
  *   adamw_device_begin   before a step: the head's gradients to zero
  *   ... the head's calls add to adamw_device_slopes(), decoder_backward to the host's grads
  *   adamw_device_step    host gradients up, norm, clipping, update, bfloat16 head weights
  *   adamw_device_read    params down for the decoder; moments, for a checkpoint
  *
- * The update has the bits of kernels/adamw.h for the same gradients and scale. The norm is summed in
- * another order: its last bits may differ. */
+ * The update has the bits of kernels/adamw.h for the same gradients and scale. The norm is summed
+ * in another order: its last bits may differ. */
 #ifndef KERNELS_ADAMW_DEVICE_H
 #define KERNELS_ADAMW_DEVICE_H
 

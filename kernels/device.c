@@ -178,7 +178,8 @@ tell_old_driver(const struct device *d, struct error *e)
     memcpy(&version_of, &found, sizeof found);
     if (found != NULL && version_of(&version) == 0)
         snprintf(has, sizeof has, " it has CUDA %d.%d;", version / 1000, version % 1000 / 10);
-    return error_set(e, ERROR_device, "the driver is too old:%s %s", has,
+    return error_set(e, ERROR_device, "the driver is %s:%s %s",
+                     d->driver != NULL ? "too old" : "too old or missing", has,
                      d->calls.sluice_cuda_error());
 }
 

@@ -210,7 +210,8 @@ objective_member_of(double weight, const struct objective_sums *q)
 }
 
 OBJECTIVE_FUNCTION double
-objective_soft_of(const struct objective_settings *s, double largest, const struct objective_sums *q)
+objective_soft_of(const struct objective_settings *s, double largest,
+                  const struct objective_sums *q)
 {
     return q->length > 0 ? objective_exp((q->reward - largest) / s->tau) : 0.0;
 }

@@ -1,7 +1,7 @@
 /* What every objective of the table has in common, row by row: the sums that its tokens need, then
  * each token's term, aggregated. All sums are doubles in row order; a sample's bits depend on the
  * samples its scope names. And what the caller adds to any objective: KL terms, the entropy bonus,
- * the numbers to log. The arithmetic is objective_body.h's, which kernels/cuda/objective.cu shares. */
+ * the numbers to log. The arithmetic is objective_body.h's, which kernels/cuda shares. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

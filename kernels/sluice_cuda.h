@@ -182,7 +182,8 @@ struct sluice_objective {
     const struct objective_step     *step;      /* host; the step's normalisers */
     /* host struct. Its arrays of rows (reference, behaviour, weight, advantage, mask, begins) are
      * the device's; sample, named_columns and named_values the host's; logp, lse, entropy and
-     * named_logits are not read. rows is that of sluice_rows. */
+     * named_logits are not read. rows is that of sluice_rows. sample[i].advantage is there, where
+     * the rows have none of their own. */
     const struct objective_batch    *batch;
 };
 

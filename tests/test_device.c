@@ -212,7 +212,7 @@ fake_driver(void)
 }
 
 static void
-a_missing_library_is_told_with_where_it_was_sought(void **state)
+a_missing_library_is_told(void **state)
 {
     char *folder = own_folder();
     void *driver;
@@ -319,7 +319,7 @@ what_is_too_old_is_told(void **state)
     becomes_the_processor("auto");
     unsetenv("SLUICE_SIMT_COMPUTE");
     setenv("SLUICE_SIMT_DRIVER", "old", 1);
-    refused("cuda:0", ERROR_device, "the driver is too old: ");
+    refused("cuda:0", ERROR_device, "the driver is too old or missing: ");
     refused("cuda:0", ERROR_device, "older than this library's CUDA 1");
     becomes_the_processor("auto");
     unsetenv("SLUICE_SIMT_DRIVER");
@@ -432,7 +432,7 @@ main(void)
         cmocka_unit_test_setup_teardown(nothing_is_loaded_without_a_driver, forget, forget),
         cmocka_unit_test_setup_teardown(other_words_are_refused, forget, forget),
         cmocka_unit_test_setup_teardown(the_processor_has_a_name, forget, forget),
-        cmocka_unit_test_setup_teardown(a_missing_library_is_told_with_where_it_was_sought, forget, forget),
+        cmocka_unit_test_setup_teardown(a_missing_library_is_told, forget, forget),
         cmocka_unit_test_setup_teardown(the_library_beside_the_program_is_found, forget, forget),
         cmocka_unit_test_setup_teardown(other_libraries_are_refused, forget, forget),
         cmocka_unit_test_setup_teardown(a_device_says_what_it_is, forget, forget),

@@ -80,6 +80,9 @@ done
 SLUICE_CUDA=$(dirname "$SLUICE")/simt/libsluice-cuda.so "$SLUICE" doctor "$work" --json >doctor.jsonl
 check "doctor says what \`device: auto\` is, where there is a device" \
     grep -q '"check":"device","state":"ok","text":"`device: auto` is cuda:0 .*, compute .* GiB free"' doctor.jsonl
+SLUICE_SIMT_CUBLASLT=none SLUICE_CUDA=$(dirname "$SLUICE")/simt/libsluice-cuda.so "$SLUICE" doctor "$work" --json >doctor.jsonl
+check "... and why it is none: no cuBLASLt" \
+    grep -q '"check":"device".*`device: auto` is the processor: device cuda:0: cuBLASLt is too old: it has no cublasLt' doctor.jsonl
 "$SLUICE" doctor "$work/nowhere" >doctor.jsonl 2>&1
 same "a folder that is not there fails" 1 $?
 check "... with what to do" grep -q '"check":"disk","state":"fail".*"do":"name a folder that exists"' doctor.jsonl

@@ -1,5 +1,5 @@
 /* cast: float32 to bfloat16 on the device; the definition is kernels/cast.h. A thread makes 8
- * neighbours of a row, 16 bytes of what is written, with one Philox block where the 8 lie in one. */
+ * neighbours of a row, 16 bytes of what is written, with one Philox block if the 8 lie in one. */
 #include "kernels/cuda/context.cuh"
 
 #include "kernels/random.h"

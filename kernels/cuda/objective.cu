@@ -33,8 +33,8 @@ objective_shape(const struct sluice_objective *o, struct objective_shape *out)
             out->needs = objective_needs_of(table[i].needs, o->settings);
         return 0;
     }
-    return fail(SLUICE_argument, "objective '%.64s' is not one of the device's: an objective of one's "
-                "own runs on the host", o->name != NULL ? o->name : "");
+    return fail(SLUICE_argument, "objective '%.64s' is not one of the device's: an objective of "
+                "one's own runs on the host", o->name != NULL ? o->name : "");
 }
 
 /* ---- what is refused ---- */
@@ -207,6 +207,7 @@ lay_rest(unsigned char *base, struct objective_view *view, int named)
     v->losses = (struct objective_losses *)place(&l, samples, sizeof *v->losses);
     v->row_sample = (int64_t *)place(&l, rows, sizeof *v->row_sample);
     v->wanted = (uint8_t *)place(&l, rows, 1);
+    v->counts = (uint8_t *)place(&l, rows, 1);
     v->terms.loss = (double *)place(&l, rows, sizeof(double));
     v->terms.pull = (double *)place(&l, rows, sizeof(double));
     v->terms.kl = (double *)place(&l, rows, sizeof(double));
@@ -315,12 +316,18 @@ launch_of(const struct objective_view *view, int64_t from, int64_t to)
     const struct objective_view_device *v = &view->v;
     struct objective_launch l = {
         .view = view->device, .first = from, .samples = to - from, .row = 0, .rows = 0,
-        .ready = view->ready, .scope = v->scope, .pairs = objective_has_pairs(v->index),
-        .steps = v->step_mean != NULL,
+        .ready = view->ready, .scope = v->scope, .longest = 0, .largest = 0,
+        .pairs = objective_has_pairs(v->index), .steps = v->step_mean != NULL,
         .surprise = (v->own & OBJECTIVE_needs_entropy) && v->batch.entropy != NULL,
         .named = v->named_samples > 0,
     };
+    int64_t members = 0;
 
+    for (int64_t i = from; i < to; i++) {
+        members = i > from && view->sample[i].group == view->sample[i - 1].group ? members + 1 : 1;
+        l.largest = members > l.largest ? members : l.largest;
+        l.longest = view->sample[i].count > l.longest ? view->sample[i].count : l.longest;
+    }
     if (from < to) {
         l.row = view->sample[from].first;
         l.rows = view->sample[to - 1].first + view->sample[to - 1].count - l.row;
@@ -343,6 +350,8 @@ look(struct sluice_cuda *s, struct objective_view *view)
         rc = fill(s, v->h, 0, floats);
     if (rc == 0)
         rc = fill(s, v->wanted, 0, view->rows);
+    if (rc == 0)
+        rc = fill(s, v->counts, 0, view->rows);
     if (rc == 0)
         rc = fill(s, v->row_sample, 0xff, view->rows * (int64_t)sizeof *v->row_sample);
     l.row = 0;

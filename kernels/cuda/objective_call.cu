@@ -141,8 +141,9 @@ objective_fail(struct sluice_cuda *s, const struct objective_view *view, int64_t
     if (rc != 0)
         return rc;
     if (name >= 0)
-        return fail_row(SLUICE_nonfinite, row, "sample %lld, row %lld: named logit %lld is not finite",
-                        (long long)i, (long long)row, (long long)name);
+        return fail_row(SLUICE_nonfinite, row,
+                        "sample %lld, row %lld: named logit %lld is not finite", (long long)i,
+                        (long long)row, (long long)name);
     if (look.found >= 0)
         return fail_row(SLUICE_nonfinite, look.found, "sample %lld, row %lld: a %s is not finite",
                         (long long)sample_of(view, look.found), (long long)look.found, look.what);

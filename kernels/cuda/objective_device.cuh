@@ -1,5 +1,5 @@
-/* objective_device: the objective as kernels see it, and the coefficients of one row of an objective
- * of scope token, which the row kernels call between a row's statistics and its slopes.
+/* objective_device: the objective as kernels see it, and the coefficients of one row of an
+ * objective of scope token, which the row kernels call between a row's statistics and its slopes.
  *
  * The view lies in device memory (objective_view_on_device() of objective.cuh) and is plain data: a
  * block may copy it to its shared memory and give that copy. */
@@ -8,18 +8,22 @@
 
 #include "kernels/cuda/context.cuh"
 
-/* a / k, rounded as IEEE's, for a whole number k of 2 to 16 and a quotient that is a normal number,
- * in a third of the time (an exp has twelve, one after the other). With y = 1/k rounded, a y is
- * within 2 ulp of the quotient; the rest r = a - k q is then exact, for k has 5 bits at most, and
- * q + r y is wrong by less than 2^-50 ulp before it is rounded, whereas a / k is either a number or
- * at least 1/(2k) ulp away from the middle of two: k (2n + 1) / 2 ulp needs more bits than a has.
- * Where the quotient is smaller than normal numbers are, exp adds it to 1 and it is lost. */
+/* a / k, rounded as IEEE's, where the quotient is a normal number, for the constants that exp
+ * divides by, in a third of the time (an exp has thirteen, one after the other). y = 1/k rounded,
+ * q = a y, r = a - k q, q + r y.
+ *      Whole numbers 2 to 16: q is within 2 ulp, so that r is exact, for k has 5 bits at most, and
+ * q + r y is wrong by less than 2^-50 ulp before it is rounded, whereas a / k is at least 1/(2k)
+ * ulp away from the middle of two numbers or is a number: k (2n + 1) / 2 ulp needs more bits than a
+ * has.
+ *      ln 2: y is within 0.86 2^-54 of 1/k, relatively, so q within 0.93 ulp: Markstein's theorem
+ * (IBM J. Res. Dev. 34, 1990) says that the result is right.
+ *      Where a quotient is smaller than normal numbers are, exp adds it to 1 or 1/2. */
 static __host__ __device__ inline double
-objective_divide(double a, int k)
+objective_divide(double a, double k)
 {
     double y = 1.0 / k, q = a * y;
 
-    return fma(fma((double)-k, q, a), y, q);
+    return fma(fma(-k, q, a), y, q);
 }
 
 #define OBJECTIVE_DIVIDE(a, k) objective_divide(a, k)
@@ -69,6 +73,7 @@ struct objective_view_device {
     float *c, *e, *h;               /* (rows); e, h may be NULL */
     int64_t                 *row_sample;    /* (rows): whose row; -1: nobody's */
     uint8_t                 *wanted;        /* (rows) */
+    uint8_t                 *counts;        /* (rows): has it a part in the loss and the report? */
     double                  *step_mean;     /* (rows): mean of lp - lo of its step; or NULL */
     struct objective_known  *known;         /* (samples) */
     struct objective_sums   *sums;          /* (samples) */

@@ -33,6 +33,7 @@ known_kernel(const struct objective_view_device *v)
             first = (unsigned long long)row;
         length += (unsigned)part;
         v->row_sample[row] = i;
+        v->counts[row] = part && known->runs;
         v->wanted[row] = (part && counts) || row == named;
     }
     atomicAdd(&shared[0], length);
@@ -80,8 +81,7 @@ ready_kernel(const struct objective_view_device *v, struct objective_ready *read
     if (row >= v->batch.rows)
         return;
     i = v->row_sample[row];
-    if (i >= 0 && v->known[i].runs
-        && objective_has_part(v->own, &v->batch, &v->batch.sample[i], row)) {
+    if (v->counts[row]) {
         r.share = v->known[i].shares.share;
         r.extra = v->known[i].shares.extra;
         r.advantage = objective_advantage(&v->batch, &v->batch.sample[i], row);
@@ -101,7 +101,7 @@ static __global__ void
 entry_first_kernel(const struct objective_view_device *v)
 {
     int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    int64_t low = 0, high = v->named_samples;      /* which of the named rows is the first from row on */
+    int64_t low = 0, high = v->named_samples;       /* of named rows: the first from `row` on */
 
     if (row > v->batch.rows)
         return;
@@ -119,7 +119,8 @@ entry_first_kernel(const struct objective_view_device *v)
 int
 objective_launch_known(struct sluice_cuda *s, const struct objective_launch *l)
 {
-    struct launch samples = {.blocks = l->samples, .threads = TILE_THREADS, .shared = 16};
+    struct launch samples = {.blocks = l->samples, .threads = tile_threads(l->longest),
+                             .shared = 16};
     struct launch rows = {.blocks = (l->rows + ROW_THREADS - 1) / ROW_THREADS,
                           .threads = ROW_THREADS};
     struct launch entries = {.blocks = l->rows / ROW_THREADS + 1, .threads = ROW_THREADS};
@@ -136,16 +137,17 @@ objective_launch_known(struct sluice_cuda *s, const struct objective_launch *l)
 
 enum sum { SUM_advantage, SUM_reference, SUM_behaviour, SUM_own, SUMS };
 
-static __device__ inline void
-sum_row(const struct objective_view_device *v, const struct objective_sample *sample, int64_t row,
-        double *to)
+static __device__ inline double
+sum_row(const struct objective_view_device *v, int64_t i, int64_t at, double *to)
 {
+    const struct objective_sample *sample = &v->batch.sample[i];
+    int64_t row = sample->first + at;
     struct objective_token x;
     struct objective_parts p;
 
     if (!objective_has_part(v->own, &v->batch, sample, row)) {
         to[SUM_advantage] = to[SUM_reference] = to[SUM_behaviour] = to[SUM_own] = -0.0;
-        return;
+        return -INFINITY;
     }
     if (bad_given(v, row) || bad_statistics(v, row))
         fault_tell(v->fault, FAULT_coefficient, row);
@@ -155,6 +157,7 @@ sum_row(const struct objective_view_device *v, const struct objective_sample *sa
     to[SUM_reference] = p.reference;
     to[SUM_behaviour] = p.behaviour;
     to[SUM_own] = p.own;
+    return -INFINITY;
 }
 
 /* A block for each sample. */
@@ -164,30 +167,19 @@ sums_kernel(const struct objective_view_device *v, int64_t from)
     int64_t i = from + blockIdx.x;
     const struct objective_sample *sample = &v->batch.sample[i];
     const struct objective_known *known = &v->known[i];
-    double *tile = (double *)shared_memory(), sum = 0.0;
+    double *tiles = (double *)shared_memory(), largest = -INFINITY;
+    double sum = chain_rows<sum_row>(v, i, sample->count, SUMS, tiles, 0.0, &largest);
     struct objective_sums *q = &v->sums[i];
 
-    for (int64_t at = 0; at < sample->count; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, sample->count);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x)
-            sum_row(v, sample, sample->first + at + t, tile + t * TILE_WIDTH);
-        __syncthreads();
-        if (threadIdx.x < SUMS)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    if (threadIdx.x < SUMS)
-        tile[threadIdx.x] = sum;
-    __syncthreads();
+    chain_share(sum, SUMS, tiles);
     if (threadIdx.x != 0)
         return;
     *q = {};
     q->length = known->length;
-    q->advantage = tile[SUM_advantage];
-    q->reference = tile[SUM_reference];
-    q->behaviour = tile[SUM_behaviour];
-    q->own = tile[SUM_own];
+    q->advantage = tiles[SUM_advantage];
+    q->reference = tiles[SUM_reference];
+    q->behaviour = tiles[SUM_behaviour];
+    q->own = tiles[SUM_own];
     q->lse = known->first_row >= 0 ? objective_value(v->batch.lse, known->first_row) : 0.0;
     q->reward = sample->reward;
     q->group_size = (double)sample->group_size;
@@ -373,11 +365,12 @@ steps_kernel(const struct objective_view_device *v, int64_t first, int64_t rows)
 
 enum group { GROUP_members, GROUP_weights, GROUP_reference, GROUP_behaviour, GROUP_reward, GROUPS };
 
-static __device__ inline void
-member_row(const struct objective_view_device *v, int64_t i, double *to)
+/* i: the group's first sample. */
+static __device__ inline double
+member_row(const struct objective_view_device *v, int64_t i, int64_t at, double *to)
 {
-    const struct objective_sums *q = &v->sums[i];
-    struct objective_group_sums g = objective_member_of(v->batch.sample[i].weight, q);
+    const struct objective_sums *q = &v->sums[i + at];
+    struct objective_group_sums g = objective_member_of(v->batch.sample[i + at].weight, q);
     int here = q->length != 0.0;
 
     to[GROUP_members] = here ? g.members : -0.0;
@@ -385,60 +378,33 @@ member_row(const struct objective_view_device *v, int64_t i, double *to)
     to[GROUP_reference] = here ? g.reference : -0.0;
     to[GROUP_behaviour] = here ? g.behaviour : -0.0;
     to[GROUP_reward] = here ? g.reward : -0.0;
+    return here ? q->reward : -INFINITY;
 }
 
 /* The members' sums; every thread has *g after. */
 static __device__ inline void
-add_members(const struct objective_view_device *v, int64_t from, int64_t to, double *tile,
+add_members(const struct objective_view_device *v, int64_t from, int64_t to, double *tiles,
             struct objective_group_sums *g)
 {
-    double sum = 0.0, largest = -INFINITY;
+    double largest = -INFINITY;
+    double sum = chain_rows<member_row>(v, from, to - from, GROUPS, tiles, 0.0, &largest);
 
-    for (int64_t at = 0; at < to - from; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, to - from);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x) {
-            member_row(v, from + at + t, tile + t * TILE_WIDTH);
-            if (v->sums[from + at + t].length != 0.0)
-                largest = fmax(largest, v->sums[from + at + t].reward);
-        }
-        __syncthreads();
-        if (threadIdx.x < GROUPS)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    g->largest = block_largest(largest, tile);
-    if (threadIdx.x < GROUPS)
-        tile[threadIdx.x] = sum;
-    __syncthreads();
-    g->members = tile[GROUP_members];
-    g->weights = tile[GROUP_weights];
-    g->reference = tile[GROUP_reference];
-    g->behaviour = tile[GROUP_behaviour];
-    g->reward = tile[GROUP_reward];
+    g->largest = block_largest(largest, tiles);
+    chain_share(sum, GROUPS, tiles);
+    g->members = tiles[GROUP_members];
+    g->weights = tiles[GROUP_weights];
+    g->reference = tiles[GROUP_reference];
+    g->behaviour = tiles[GROUP_behaviour];
+    g->reward = tiles[GROUP_reward];
     __syncthreads();
 }
 
+/* After member_row: the group's largest reward is its first sample's soft_reward. */
 static __device__ inline double
-add_soft(const struct objective_view_device *v, int64_t from, int64_t to, double *tile,
-         double largest)
+soft_row(const struct objective_view_device *v, int64_t i, int64_t at, double *to)
 {
-    double sum = 0.0;
-
-    for (int64_t at = 0; at < to - from; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, to - from);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x)
-            tile[t * TILE_WIDTH] = objective_soft_of(&v->settings, largest, &v->sums[from + at + t]);
-        __syncthreads();
-        if (threadIdx.x == 0)
-            sum = chain_add(tile, count, sum);
-        __syncthreads();
-    }
-    if (threadIdx.x == 0)
-        tile[0] = sum;
-    __syncthreads();
-    return tile[0];
+    to[0] = objective_soft_of(&v->settings, v->sums[i].soft_reward, &v->sums[i + at]);
+    return -INFINITY;
 }
 
 /* A block for each sample; those that are the first of a group work. */
@@ -446,14 +412,22 @@ static __global__ void
 groups_kernel(const struct objective_view_device *v, int64_t first)
 {
     int64_t from = v->known[first + blockIdx.x].from, to = v->known[first + blockIdx.x].to;
-    double *tile = (double *)shared_memory();
+    double *tiles = (double *)shared_memory(), largest = -INFINITY, soft;
     struct objective_group_sums g = {};
 
     if (from != first + blockIdx.x)
         return;
-    add_members(v, from, to, tile, &g);
-    if (v->settings.tau > 0)
-        g.soft = add_soft(v, from, to, tile, g.largest);
+    add_members(v, from, to, tiles, &g);
+    if (threadIdx.x == 0)
+        v->sums[from].soft_reward = g.largest;
+    __syncthreads();
+    if (v->settings.tau > 0) {
+        soft = chain_rows<soft_row>(v, from, to - from, 1, tiles, 0.0, &largest);
+        chain_share(soft, 1, tiles);
+        g.soft = tiles[0];
+    }
+    if (threadIdx.x == 0)
+        v->sums[from].soft_reward = 0.0;
     for (int64_t i = from + threadIdx.x; i < to && g.weights > 0; i += blockDim.x)
         objective_group_give(&v->settings, &g, &v->sums[i]);
 }
@@ -503,43 +477,42 @@ pairs_kernel(const struct objective_view_device *v, int64_t from, int64_t sample
 
 /* ---- of the step: one block ---- */
 
+static __device__ inline double
+anchor_row(const struct objective_view_device *v, int64_t i, int64_t at, double *to)
+{
+    const struct objective_sums *q = &v->sums[i + at];
+
+    to[0] = q->length > 0 ? q->reference : 0.0;
+    to[1] = q->length > 0;
+    return -INFINITY;
+}
+
 static __global__ void
 anchor_kernel(const struct objective_view_device *v)
 {
     int64_t samples = v->batch.samples;
-    double *tile = (double *)shared_memory(), sum = 0.0;
+    double *tiles = (double *)shared_memory(), largest = -INFINITY;
+    double sum = chain_rows<anchor_row>(v, 0, samples, 2, tiles, 0.0, &largest);
 
-    for (int64_t at = 0; at < samples; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, samples);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x) {
-            const struct objective_sums *q = &v->sums[at + t];
-
-            tile[t * TILE_WIDTH] = q->length > 0 ? q->reference : 0.0;
-            tile[t * TILE_WIDTH + 1] = q->length > 0;
-        }
-        __syncthreads();
-        if (threadIdx.x < 2)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    if (threadIdx.x < 2)
-        tile[threadIdx.x] = sum;
-    __syncthreads();
-    for (int64_t i = threadIdx.x; i < samples && tile[1] > 0; i += blockDim.x)
-        v->sums[i].anchor = objective_anchor_of(tile[0], tile[1]);
+    chain_share(sum, 2, tiles);
+    for (int64_t i = threadIdx.x; i < samples && tiles[1] > 0; i += blockDim.x)
+        v->sums[i].anchor = objective_anchor_of(tiles[0], tiles[1]);
 }
 
 int
 objective_launch_sums(struct sluice_cuda *s, const struct objective_launch *l)
 {
-    struct launch tiles = {.blocks = l->samples, .threads = TILE_THREADS, .shared = TILE_BYTES};
-    struct launch entropies = {.blocks = l->samples, .threads = ROW_THREADS,
+    struct launch tiles = {.blocks = l->samples, .threads = tile_threads(l->longest),
+                           .shared = TILE_BYTES};
+    struct launch entropies = {.blocks = l->samples, .threads = tile_threads(l->longest),
                                .shared = sizeof(struct quantile)};
     struct launch rows = {.blocks = (l->rows + ROW_THREADS - 1) / ROW_THREADS,
                           .threads = ROW_THREADS};
+    struct launch groups = {.blocks = l->samples, .threads = tile_threads(l->largest),
+                            .shared = TILE_BYTES};
     struct launch samples = {.blocks = (l->samples + WARP - 1) / WARP, .threads = WARP};
-    struct launch one = {.blocks = l->samples > 0, .threads = TILE_THREADS, .shared = TILE_BYTES};
+    struct launch one = {.blocks = l->samples > 0, .threads = tile_threads(l->samples),
+                         .shared = TILE_BYTES};
     int rc = launch(s, "sums of samples", tiles, sums_kernel, l->view, l->first);
 
     if (rc == 0 && l->surprise)
@@ -547,7 +520,7 @@ objective_launch_sums(struct sluice_cuda *s, const struct objective_launch *l)
     if (rc == 0 && l->steps)
         rc = launch(s, "means of steps", rows, steps_kernel, l->view, l->row, l->rows);
     if (rc == 0 && l->scope >= OBJECTIVE_group)
-        rc = launch(s, "sums of groups", tiles, groups_kernel, l->view, l->first);
+        rc = launch(s, "sums of groups", groups, groups_kernel, l->view, l->first);
     if (rc == 0 && l->pairs)
         rc = launch(s, "sums of pairs", samples, pairs_kernel, l->view, l->first, l->samples);
     if (rc == 0 && l->scope == OBJECTIVE_step)

@@ -17,12 +17,10 @@ terms_kernel(const struct objective_view_device *v, int64_t first, int64_t rows)
     struct objective_counted n;
     struct objective_solved r = {};
 
-    i = t < rows ? v->row_sample[row] : -1;
-    if (i < 0 || !v->known[i].runs)
+    if (t >= rows || !v->counts[row])
         return;
+    i = v->row_sample[row];
     sample = &v->batch.sample[i];
-    if (!objective_has_part(v->own, &v->batch, sample, row))
-        return;
     n = objective_count_row(&v->batch, row);
     if (v->known[i].shares.share != 0.0) {
         x = objective_token_at(&v->batch, sample, row);
@@ -98,26 +96,18 @@ objective_launch_terms(struct sluice_cuda *s, const struct objective_launch *l)
 
 /* ---- the report ---- */
 
-static __device__ inline int
-counted(const struct objective_view_device *v, int64_t i, int64_t row)
-{
-    return i >= 0 && v->known[i].runs
-           && objective_has_part(v->own, &v->batch, &v->batch.sample[i], row);
-}
-
 enum loss { LOSS_loss, LOSS_pull, LOSS_kl, LOSS_entropy, LOSS_ratio, LOSS_clipped, LOSSES };
 
-static __device__ inline void
-loss_row(const struct objective_view_device *v, int64_t i, int64_t row, double *to)
+static __device__ inline double
+loss_row(const struct objective_view_device *v, int64_t i, int64_t at, double *to)
 {
     const float *reference = v->batch.reference;
-    double logp;
+    int64_t row = v->batch.sample[i].first + at;
 
     for (int k = 0; k < LOSSES; k++)
         to[k] = -0.0;
-    if (!counted(v, i, row))
-        return;
-    logp = (double)v->batch.logp[row];
+    if (!v->counts[row])
+        return -INFINITY;
     to[LOSS_loss] = v->terms.loss[row];
     to[LOSS_pull] = v->terms.pull[row];
     to[LOSS_kl] = v->terms.kl[row];
@@ -125,46 +115,48 @@ loss_row(const struct objective_view_device *v, int64_t i, int64_t row, double *
         to[LOSS_entropy] = objective_value(v->batch.entropy, row);
     to[LOSS_clipped] = v->terms.clipped[row];
     if (reference != NULL)
-        to[LOSS_ratio] = logp - (double)reference[row];
+        to[LOSS_ratio] = (double)v->batch.logp[row] - (double)reference[row];
+    return -INFINITY;
 }
 
 /* The chains of a sample. A sample whose share is 0 has losses of 0, but is counted. */
 static __device__ inline void
-add_losses(const struct objective_view_device *v, int64_t i, double *tile)
+add_losses(const struct objective_view_device *v, int64_t i, double *tiles)
 {
-    const struct objective_sample *sample = &v->batch.sample[i];
     struct objective_losses *to = &v->losses[i];
     int none = v->known[i].shares.share == 0.0;
-    double sum = 0.0;
+    double largest = -INFINITY;
+    double sum = chain_rows<loss_row>(v, i, v->batch.sample[i].count, LOSSES, tiles, 0.0, &largest);
 
-    for (int64_t at = 0; at < sample->count; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, sample->count);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x)
-            loss_row(v, i, sample->first + at + t, tile + t * TILE_WIDTH);
-        __syncthreads();
-        if (threadIdx.x < LOSSES)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    if (threadIdx.x < LOSSES)
-        tile[threadIdx.x] = sum;
-    __syncthreads();
+    chain_share(sum, LOSSES, tiles);
     if (threadIdx.x != 0)
         return;
-    to->loss = none ? 0.0 : tile[LOSS_loss];
-    to->pull = none ? 0.0 : tile[LOSS_pull];
-    to->kl = none ? 0.0 : tile[LOSS_kl];
-    to->entropy = none ? 0.0 : tile[LOSS_entropy];
-    to->clipped = none ? 0.0 : tile[LOSS_clipped];
-    to->ratio = tile[LOSS_ratio];
+    to->loss = none ? 0.0 : tiles[LOSS_loss];
+    to->pull = none ? 0.0 : tiles[LOSS_pull];
+    to->kl = none ? 0.0 : tiles[LOSS_kl];
+    to->entropy = none ? 0.0 : tiles[LOSS_entropy];
+    to->clipped = none ? 0.0 : tiles[LOSS_clipped];
+    to->ratio = tiles[LOSS_ratio];
 }
 
 enum row_sum { ROW_logp, ROW_entropy, ROW_kl, ROW_importance, ROW_SUMS };
 
+static __device__ inline double
+report_row(const struct objective_view_device *v, int64_t i, int64_t row, double *to)
+{
+    int here = v->counts[row];
+
+    (void)i;
+    to[ROW_logp] = here ? (double)v->batch.logp[row] : -0.0;
+    to[ROW_entropy] = here ? objective_value(v->batch.entropy, row) : -0.0;
+    to[ROW_kl] = here ? v->terms.k3[row] : -0.0;
+    to[ROW_importance] = here ? v->terms.importance[row] : -0.0;
+    return here ? v->terms.importance[row] : -INFINITY;
+}
+
 /* The chains over all rows. */
 static __device__ inline void
-add_rows(const struct objective_view_device *v, double *tile)
+add_rows(const struct objective_view_device *v, double *tiles)
 {
     struct objective_report *report = v->report;
     double sum = threadIdx.x == ROW_logp         ? report->logp
@@ -174,26 +166,8 @@ add_rows(const struct objective_view_device *v, double *tile)
                                                  : 0.0;
     double largest = report->importance_largest;
 
-    for (int64_t at = 0; at < v->batch.rows; at += TILE_ROWS) {
-        int64_t count = rows_of_tile(at, v->batch.rows);
-
-        for (int64_t t = threadIdx.x; t < count; t += blockDim.x) {
-            int64_t row = at + t;
-            double *to = tile + t * TILE_WIDTH;
-            int here = counted(v, v->row_sample[row], row);
-
-            to[ROW_logp] = here ? (double)v->batch.logp[row] : -0.0;
-            to[ROW_entropy] = here ? objective_value(v->batch.entropy, row) : -0.0;
-            to[ROW_kl] = here ? v->terms.k3[row] : -0.0;
-            to[ROW_importance] = here ? v->terms.importance[row] : -0.0;
-            largest = here ? fmax(largest, v->terms.importance[row]) : largest;
-        }
-        __syncthreads();
-        if (threadIdx.x < ROW_SUMS)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    largest = block_largest(largest, tile);
+    sum = chain_rows<report_row>(v, 0, v->batch.rows, ROW_SUMS, tiles, sum, &largest);
+    largest = block_largest(largest, tiles);
     switch (threadIdx.x) {
     case ROW_logp: report->logp = sum; break;
     case ROW_entropy: report->entropy = sum; break;
@@ -208,48 +182,50 @@ add_rows(const struct objective_view_device *v, double *tile)
 static __global__ void
 count_kernel(const struct objective_view_device *v)
 {
-    double *tile = (double *)shared_memory();
+    double *tiles = (double *)shared_memory();
 
     if (blockIdx.x == 0)
-        add_rows(v, tile);
+        add_rows(v, tiles);
     else
-        add_losses(v, (int64_t)blockIdx.x - 1, tile);
+        add_losses(v, (int64_t)blockIdx.x - 1, tiles);
 }
-
-#define SUMS_OF_A_SAMPLE 2
 
 enum step_sum {
     STEP_policy, STEP_pull, STEP_kl, STEP_entropy, STEP_clipped, STEP_samples, STEP_tokens,
     STEP_advantage, STEP_ratio, STEP_SUMS,
 };
-static_assert(STEP_SUMS <= TILE_WIDTH && TILE_ROWS % SUMS_OF_A_SAMPLE == 0, "tiles hold them");
+static_assert(STEP_SUMS <= TILE_WIDTH, "a tile holds them");
 
-/* A sample's two places in the tile: what it adds, and what its named logits add to policy. */
-static __device__ inline void
-report_sample(const struct objective_view_device *v, int64_t i, double *to, double *largest)
+/* Two rows for each sample: what it adds, and what its named logits add to policy. */
+static __device__ inline double
+report_sample(const struct objective_view_device *v, int64_t unused, int64_t at, double *to)
 {
+    int64_t i = at / 2;
     const struct objective_known *known = &v->known[i];
     const struct objective_losses *from = &v->losses[i];
-    double *named = to + TILE_WIDTH;
 
+    (void)unused;
     for (int k = 0; k < STEP_SUMS; k++)
-        to[k] = named[k] = -0.0;
+        to[k] = -0.0;
+    if (at % 2 == 1) {
+        if (known->entry >= 0)
+            to[STEP_policy] = from->named;
+        return -INFINITY;
+    }
     if (!known->runs)
-        return;
+        return -INFINITY;
     to[STEP_policy] = known->shares.share * from->loss;
     to[STEP_pull] = known->shares.share * from->pull;
     to[STEP_kl] = known->shares.extra * v->settings.kl_weight * from->kl;
     to[STEP_entropy] = -(known->shares.extra * v->settings.entropy_weight * from->entropy);
     to[STEP_clipped] = from->clipped;
-    if (known->entry >= 0)
-        named[STEP_policy] = from->named;
     if (known->length == 0.0)
-        return;
+        return -INFINITY;
     to[STEP_samples] = 1.0;
     to[STEP_tokens] = known->length;
     to[STEP_advantage] = fabs(v->batch.sample[i].advantage);
     to[STEP_ratio] = from->ratio;
-    *largest = fmax(*largest, fabs(from->ratio));
+    return fabs(from->ratio);
 }
 
 static __device__ inline double *
@@ -272,21 +248,11 @@ report_field(struct objective_report *report, unsigned which)
 static __global__ void
 report_kernel(const struct objective_view_device *v)
 {
-    double *tile = (double *)shared_memory(), *field = report_field(v->report, threadIdx.x);
+    double *tiles = (double *)shared_memory(), *field = report_field(v->report, threadIdx.x);
     double sum = *field, largest = v->report->ratio_largest;
-    int64_t samples = v->batch.samples;
 
-    for (int64_t at = 0; at < samples; at += TILE_ROWS / SUMS_OF_A_SAMPLE) {
-        int64_t count = rows_of_tile(at * SUMS_OF_A_SAMPLE, samples * SUMS_OF_A_SAMPLE);
-
-        for (int64_t t = threadIdx.x; t < count / SUMS_OF_A_SAMPLE; t += blockDim.x)
-            report_sample(v, at + t, tile + t * SUMS_OF_A_SAMPLE * TILE_WIDTH, &largest);
-        __syncthreads();
-        if (threadIdx.x < STEP_SUMS)
-            sum = chain_add(tile + threadIdx.x, count, sum);
-        __syncthreads();
-    }
-    largest = block_largest(largest, tile);
+    sum = chain_rows<report_sample>(v, 0, 2 * v->batch.samples, STEP_SUMS, tiles, sum, &largest);
+    largest = block_largest(largest, tiles);
     if (threadIdx.x < STEP_SUMS)
         *field = sum;
     if (threadIdx.x == 0)
@@ -296,8 +262,10 @@ report_kernel(const struct objective_view_device *v)
 int
 objective_launch_report(struct sluice_cuda *s, const struct objective_launch *l)
 {
-    struct launch all = {.blocks = l->samples + 1, .threads = TILE_THREADS, .shared = TILE_BYTES};
-    struct launch one = {.blocks = 1, .threads = TILE_THREADS, .shared = TILE_BYTES};
+    struct launch all = {.blocks = l->samples + 1, .threads = tile_threads(l->longest),
+                         .shared = TILE_BYTES};
+    struct launch one = {.blocks = 1, .threads = tile_threads(2 * l->samples),
+                         .shared = TILE_BYTES};
     int rc = launch(s, "sums of losses", all, count_kernel, l->view);
 
     return rc == 0 ? launch(s, "the report", one, report_kernel, l->view) : rc;

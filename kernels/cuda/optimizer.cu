@@ -126,8 +126,8 @@ block_sum(double value)
     return sums[0];
 }
 
-/* partial (gridDim.x): a thread takes every (gridDim.x THREADS)-th quad, in order. The first loop is
- * the second one with its loads on their way together. */
+/* partial (gridDim.x): a thread takes every (gridDim.x THREADS)-th quad, in order. The first loop
+ * is the second one with its loads on their way together. */
 static __global__ void
 norm_partial(const float *x, int64_t n, int aligned, double *partial)
 {

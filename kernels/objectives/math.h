@@ -20,7 +20,7 @@
 #define OBJECTIVE_LN2      0x1.62e42fefa39efp-1
 
 #ifndef OBJECTIVE_DIVIDE
-#define OBJECTIVE_DIVIDE(a, k) ((a) / (k))          /* a device has a faster one, objective_device.cuh */
+#define OBJECTIVE_DIVIDE(a, k) ((a) / (k))      /* objective_device.cuh has a faster one */
 #endif
 
 OBJECTIVE_FUNCTION double
@@ -31,7 +31,7 @@ objective_exp(double x)
 
     if (!(x >= -708.0 && x <= 709.0))
         return x < 0 ? 0.0 : x > 0 ? INFINITY : x;
-    n = floor(x / OBJECTIVE_LN2 + 0.5);
+    n = floor(OBJECTIVE_DIVIDE(x, OBJECTIVE_LN2) + 0.5);
     r = (x - n * OBJECTIVE_LN2_HIGH) - n * OBJECTIVE_LN2_LOW;
     for (int k = 13; k > 1; k--)
         sum = 1.0 + OBJECTIVE_DIVIDE(sum * r, k);

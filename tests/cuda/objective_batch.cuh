@@ -54,7 +54,8 @@ draw_sample(struct objective_sample *s, const struct likeness *k, int64_t i, int
     s->count = k->shortest + check_below(seed, k->longest - k->shortest + 1);
     s->group = i / k->group;
     s->group_size = k->group + check_below(seed, 2);
-    s->reward = check_below(seed, 3) == 0 ? check_uniform(seed, -1, 1) : (double)check_below(seed, 2);
+    s->reward = check_below(seed, 3) == 0 ? check_uniform(seed, -1, 1)
+                                          : (double)check_below(seed, 2);
     s->mean = check_uniform(seed, 0, 1);
     s->std = check_uniform(seed, 0.1, 0.5);
     s->advantage = check_below(seed, 8) == 0 ? 0.0 : check_uniform(seed, -2, 2);

@@ -91,6 +91,7 @@ CHECK(more_memory_than_there_is_says_how_much)
 static __global__ void
 cluster_kernel(int64_t count, const float *in, float *out)
 {
+#if defined SLUICE_SIMT || !defined __CUDA_ARCH__ || __CUDA_ARCH__ >= 900
     cg::cluster_group cluster = cg::this_cluster();
     unsigned rank = cluster.block_rank(), blocks = cluster.num_blocks();
     float *part = (float *)shared_memory(), total = 0, sum = 0;
@@ -113,6 +114,7 @@ cluster_kernel(int64_t count, const float *in, float *out)
     cluster.sync();
     for (int64_t i = rank * blockDim.x + threadIdx.x; i < count; i += blocks * blockDim.x)
         out[row * count + i] = in[row * count + i] / total;
+#endif                              /* else never launched: no clusters below 9.0 */
 }
 
 static void

@@ -248,7 +248,7 @@ fill_normal(float *x, int64_t n, uint64_t seed)
         x[i] = (float)check_uniform(&seed, -3, 1e4 * (double)(i % 1000 == 0) + 3);
 }
 
-/* Long enough for each loop of the kernel: one quad of a thread, several on their way, and a rest. */
+/* Long enough for each loop of the kernel: a thread's one quad, several on their way, a rest. */
 CHECK(the_norm_of_many_numbers_is_right)
 {
     static const int64_t lengths[] = {1024, 5000, 260001, 4 * 1024 * 1024 + 4103};
@@ -352,8 +352,9 @@ CHECK(both_roundings_have_the_processors_bits)
         {1, 0, 0, 0, 0, 0}, {0, 5, 8, 0, 0, 0}, {1, 1, 1, 0, 0, 0}, {1, 7, 8, 0, 0, 0},
         {1, 8, 8, 0, 0, 0}, {3, 8, 8, 0, 0, 16}, {3, 8, 8, 0, 0, 3}, {3, 8, 8, 1, 0, 0},
         {3, 8, 8, 0, 1, 0}, {5, 13, 16, 0, 0, 0}, {5, 13, 16, 3, 5, 21}, {4, 13, 13, 0, 0, 0},
-        {9, 31, 33, 2, 1, 7}, {2, 1000, 1000, 0, 0, 8}, {17, 64, 72, 0, 0, 1}, {300, 40, 40, 0, 0, 0},
-        {2, 3, 40, 0, 0, 0}, {1, 24, 24, 0, 0, UINT64_C(0xfffffffffffffff8)},
+        {9, 31, 33, 2, 1, 7}, {2, 1000, 1000, 0, 0, 8}, {17, 64, 72, 0, 0, 1},
+        {300, 40, 40, 0, 0, 0}, {2, 3, 40, 0, 0, 0},
+        {1, 24, 24, 0, 0, UINT64_C(0xfffffffffffffff8)},
         {1, 24, 24, 0, 0, UINT64_C(0xfffffffffffffffd)}, {2, 21, 24, 0, 0, UINT64_C(0x7fffffffe)},
     };
 

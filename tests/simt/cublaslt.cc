@@ -519,6 +519,7 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *a
     return rc == 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
 }
 
+/* SLUICE_SIMT_CUBLASLT=none: there is none. */
 void *
 simt_cublaslt(const char *name)
 {
@@ -544,7 +545,10 @@ simt_cublaslt(const char *name)
         ROW(cublasLtMatmul),
 #undef ROW
     };
+    const char *which = getenv("SLUICE_SIMT_CUBLASLT");
 
+    if (which != NULL && strcmp(which, "none") == 0)
+        return NULL;
     for (const auto &row : functions)
         if (strcmp(row.name, name) == 0)
             return row.function;

@@ -178,11 +178,13 @@ template <typename... P, typename... A>
 static inline cudaError_t
 cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...), A &&...arguments)
 {
-    auto body = [&] { kernel((P)arguments...); };
+    auto body = [&]() __attribute__((no_sanitize_thread)) { kernel((P)arguments...); };
     using type = decltype(body);
 
     return simt_launch_kernel(config, (const void *)kernel,
-                              [](void *at) { (*(type *)at)(); }, &body);
+                              [](void *at) __attribute__((no_sanitize_thread)) {
+                                  (*(type *)at)();
+                              }, &body);
 }
 
 #endif

@@ -38,6 +38,12 @@ stack_at(int i)
     return stacks + i * each + FIBER_GUARD;
 }
 
+int
+fiber_stack_has(const void *at)
+{
+    return (size_t)((const unsigned char *)at - stacks) < (FIBER_STACK + FIBER_GUARD) * FIBERS_MAX;
+}
+
 #ifdef __x86_64__
 
 /* rdi: where the old stack pointer goes, rsi: the new one. What the ABI lets a function change is

@@ -33,6 +33,7 @@ void fiber_make(struct fiber *f, int i, void (*entry)(void));
 /* First thing in an entry. */
 void fiber_begin(struct fiber *from);
 void fiber_switch(struct fiber *from, struct fiber *to);
+int fiber_stack_has(const void *at);       /* is it on the stack of any? */
 /* As fiber_switch, from one that never runs again. */
 [[noreturn]] void fiber_leave(struct fiber *from, struct fiber *to);
 

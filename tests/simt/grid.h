@@ -26,6 +26,8 @@ struct thread {
     uint64_t     value;             /* what it gives; when it goes on: what it gets */
     const char  *file;              /* where it waits */
     int          line;
+    uint32_t     arrivals, waits, block_epoch;  /* race.cc: barriers so far; of its warp's lanes, */
+    uint32_t     clocks[LANES];                 /* how much of what each did is before this one */
 };
 
 struct warp {
@@ -85,6 +87,8 @@ bit(const struct thread *t)
 void switch_away(struct thread *me, struct warp *current);
 /* "rows_kernel" of the launch. */
 void kernel_name(char out[NAME_ROOM]);
+/* "function, file:line" of an instruction. */
+void code_words(const void *code, char out[NAME_ROOM]);
 void cluster_open(void);            /* all have come to the cluster's barrier */
 
 static inline void

@@ -9,7 +9,7 @@
  * was not initialised or not fenced before a copy names it, is told of more arrivals than it waits
  * for or changes phase with bytes missing; a descriptor is not one of K-major rows with the
  * 128-byte swizzle; the threads of a warpgroup multiply different things; accumulators are touched
- * while products are under way; products were never waited for. */
+ * while products are under way; a block ends with products or copies under way. */
 #include "kernels/cuda/hopper.cuh"
 
 #include <stdlib.h>
@@ -24,6 +24,9 @@
 #define FRESH_MAX    64             /* barriers initialised, not fenced */
 #define THREADS_MAX  1024
 #define HISTORY      256            /* products of a warpgroup that its threads compare */
+
+/* Inner loops are quick in builds for sanitizers too: what they reach is checked here. */
+#define HOT __attribute__((optimize("O3"), no_sanitize("address", "undefined")))
 
 static uint64_t
 chance(void)                        /* splitmix64 from the simulator's seed */
@@ -58,7 +61,7 @@ shared_at(uint32_t address)
 }
 
 /* 128-byte swizzle: the place of 16 bytes in a row of 128 is XORed with the row's number in 8. */
-static uint32_t
+HOT static inline uint32_t
 swizzled(uint32_t address)
 {
     uint32_t chunk = address / 16 % 8, row = address / 128 % 8;
@@ -113,17 +116,6 @@ barrier_settle(uint64_t *b, struct barrier v)
     simt_progress();
 }
 
-void
-barrier_init(uint64_t *b, int arrivals)
-{
-    struct barrier v = {arrivals, arrivals, 0, 0};
-
-    if (arrivals < 1 || arrivals >= 1 << 20 || fresh_count == FRESH_MAX)
-        simt_die(NULL, 0, "a barrier of %d arrivals", arrivals);
-    barrier_write(b, v);
-    fresh[fresh_count++] = b;
-}
-
 static void
 arrive(uint64_t *b, int bytes)
 {
@@ -160,11 +152,33 @@ struct load {
     struct simt_tensor map;
     unsigned char *to;
     uint64_t *b;
+    unsigned  block;
     int       column, row;
 };
 
 static struct load loads[LOADS_MAX];
 static int load_count;
+
+/* Of an earlier block: its memory is another's now. */
+static void
+forgotten(const struct load *l)
+{
+    simt_die(NULL, 0, "block %u ended with copies under way", l->block);
+}
+
+void
+barrier_init(uint64_t *b, int arrivals)
+{
+    struct barrier v = {arrivals, arrivals, 0, 0};
+
+    if (arrivals < 1 || arrivals >= 1 << 20 || fresh_count == FRESH_MAX)
+        simt_die(NULL, 0, "a barrier of %d arrivals", arrivals);
+    for (int i = 0; i < load_count; i++)
+        if (loads[i].b == b)
+            forgotten(&loads[i]);
+    barrier_write(b, v);
+    fresh[fresh_count++] = b;
+}
 
 int
 tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, int64_t stride,
@@ -199,6 +213,7 @@ tensor_load(void *to, const tensor_map *map, uint64_t *b, int column, int row)
     l->map = *map;
     l->to = (unsigned char *)to;
     l->b = b;
+    l->block = simt_self->block.x;
     l->column = column;
     l->row = row;
     load_count++;
@@ -206,21 +221,32 @@ tensor_load(void *to, const tensor_map *map, uint64_t *b, int column, int row)
 
 /* Outside of the matrix: zeros, whose bytes count too. */
 static void
+bring_row(const struct load *l, int r, unsigned char *out)
+{
+    int64_t row = (int64_t)l->row + r, first = l->column, end = first + SWIZZLE_ROW / 2;
+
+    memset(out, 0, SWIZZLE_ROW);
+    if (row < 0 || row >= l->map.rows)
+        return;
+    first = first < 0 ? 0 : first;
+    end = end > l->map.columns ? l->map.columns : end;
+    if (first < end)
+        memcpy(out + (first - l->column) * 2, l->map.at + row * l->map.pitch + first * 2,
+               (size_t)(end - first) * 2);
+}
+
+static void
 bring(const struct load *l)
 {
     uint32_t base = shared_address(l->to);
     struct barrier v = barrier_read(l->b);
+    unsigned char line[SWIZZLE_ROW];
 
-    for (int r = 0; r < l->map.box_rows; r++)
-        for (int c = 0; c < SWIZZLE_ROW / 2; c++) {
-            int64_t row = (int64_t)l->row + r, column = (int64_t)l->column + c;
-            uint32_t to = base + (uint32_t)(r * SWIZZLE_ROW + c * 2);
-            uint16_t word = 0;
-
-            if (row >= 0 && row < l->map.rows && column >= 0 && column < l->map.columns)
-                memcpy(&word, l->map.at + row * l->map.pitch + column * 2, sizeof word);
-            memcpy(shared_at(swizzled(to)), &word, sizeof word);
-        }
+    for (int r = 0; r < l->map.box_rows; r++) {
+        bring_row(l, r, line);
+        for (int at = 0; at < SWIZZLE_ROW; at += 16)
+            memcpy(shared_at(swizzled(base + (uint32_t)(r * SWIZZLE_ROW + at))), line + at, 16);
+    }
     v.bytes -= l->map.box_rows * SWIZZLE_ROW;
     barrier_settle(l->b, v);
 }
@@ -236,6 +262,8 @@ time_passes(void)
             i++;
             continue;
         }
+        if (loads[i].block != simt_self->block.x)
+            forgotten(&loads[i]);
         bring(&loads[i]);
         loads[i] = loads[--load_count];
     }
@@ -302,48 +330,61 @@ wgmma_descriptor(const void *at)
            (stride & 0x3ffff) >> 4 << 32 | swizzle_128 << 62;
 }
 
-/* 16 columns of a row of a K-major matrix. The swizzle acts on the address's bits, so the pattern
- * must begin at a multiple of 1024 for a descriptor with base offset 0. */
-static void
-read_row(uint64_t descriptor, int row, float *out)
-{
-    uint32_t start = (uint32_t)(descriptor & 0x3fff) << 4;
-    uint32_t stride = (uint32_t)(descriptor >> 32 & 0x3fff) << 4;
-    uint16_t words[16];
+/* A K-major matrix of rows of 128 bytes, as a descriptor says. The swizzle acts on the address's
+ * bits, so the pattern must begin at a multiple of 1024 for a descriptor with base offset 0. */
+struct operand {
+    uint32_t start, stride;
+    const unsigned char *shared;
+};
 
-    if (descriptor >> 62 != 1 || (descriptor >> 49 & 7) != 0 || (start & 0x380) != 0)
+static struct operand
+operand_of(uint64_t descriptor, int rows)
+{
+    struct operand o = {(uint32_t)(descriptor & 0x3fff) << 4,
+                        (uint32_t)(descriptor >> 32 & 0x3fff) << 4, simt_shared()};
+
+    if (descriptor >> 62 != 1 || (descriptor >> 49 & 7) != 0 || (o.start & 0x380) != 0)
         simt_die(NULL, 0, "descriptor %#llx is not of rows with the 128-byte swizzle that begin "
                  "at a multiple of 1024", (unsigned long long)descriptor);
-    for (uint32_t chunk = 0; chunk < 2; chunk++) {
-        uint32_t at = start + (uint32_t)row / 8 * stride + (uint32_t)row % 8 * 128 + chunk * 16;
+    shared_at(o.start / 1024 * 1024);
+    shared_at(o.start / 1024 * 1024 + (uint32_t)(rows / 8 - 1) * o.stride + 1023);
+    return o;
+}
 
-        memcpy(words + 8 * chunk, shared_at(swizzled(at)), 16);
-    }
-    for (int i = 0; i < 16; i++) {
-        uint32_t bits = (uint32_t)words[i] << 16;
-        memcpy(out + i, &bits, sizeof bits);
+/* 16 columns of a row. */
+HOT static inline void
+read_row(const struct operand *o, int row, float *out)
+{
+    for (uint32_t chunk = 0; chunk < 2; chunk++) {
+        uint32_t group = o->start + (uint32_t)row / 8 * o->stride;
+        uint32_t at = group + (uint32_t)row % 8 * 128 + chunk * 16;
+        const uint16_t *words = (const uint16_t *)(o->shared + (swizzled(at) - SHARED_BASE));
+
+        for (int i = 0; i < 8; i++)
+            out[8 * chunk + i] = __builtin_bit_cast(float, (uint32_t)words[i] << 16);
     }
 }
 
 /* A thread's part: rows r and r + 8 of its warp's 16, two columns of every 8. */
-static void
+HOT static void
 compute(struct products *p, const struct product *m)
 {
     int thread = (int)(simt_self->index.x % WARPGROUP);
     int row = thread / 32 * 16 + thread % 32 / 4, pair = thread % 4 * 2;
+    struct operand left = operand_of(m->a, 64), right = operand_of(m->b, m->columns);
     float a[2][16], b[16];
 
-    read_row(m->a, row, a[0]);
-    read_row(m->a, row + 8, a[1]);
+    read_row(&left, row, a[0]);
+    read_row(&left, row + 8, a[1]);
     for (int block = 0; block < m->columns / 8; block++)
         for (int c = 0; c < 2; c++) {
-            read_row(m->b, block * 8 + pair + c, b);
+            read_row(&right, block * 8 + pair + c, b);
             for (int r = 0; r < 2; r++) {
                 float *sum = &p->sums[block * 4 + r * 2 + c];
                 float value = m->add ? *sum : 0.0f;
 
                 for (int k = 0; k < 16; k++)
-                    value = fmaf(a[r][k], b[k], value);
+                    value = value + a[r][k] * b[k];     /* the product is exact */
                 *sum = value;
             }
         }
@@ -396,7 +437,8 @@ simt_wgmma(float *d, int columns, uint64_t a, uint64_t b, int add)
     struct products *p = products_of();
     static unsigned char under_way[sizeof p->sums];
 
-    memset(under_way, 0xff, sizeof under_way);
+    if (under_way[0] == 0)
+        memset(under_way, 0xff, sizeof under_way);
     if (!p->fenced)
         simt_die(NULL, 0, "a product after its accumulators were touched, without wgmma_fence");
     if (p->d == NULL)
@@ -436,18 +478,20 @@ simt_registers(int count, const char *file, int line)
         simt_die(file, line, "%d registers", count);
 }
 
-/* A matrix's rows go where eight threads of the warp say. */
+/* A matrix's rows go where eight threads of the warp say. Two tables, one after the other: nobody
+ * writes a table again before all have met twice. */
 void
 simt_matrix_store(void *row, const uint32_t *word, const char *file, int line)
 {
-    int lane = simt_self->lane;
+    static void *tables[2][THREADS_MAX];
+    static uint8_t turns[THREADS_MAX];
+    int thread = (int)simt_self->index.x, lane = simt_self->lane;
+    void **rows = tables[turns[thread]++ % 2] + (thread - lane);
 
-    for (int m = 0; m < 4; m++) {
-        uint64_t at = simt_meet(SIMT_index, 0xffffffffu, (uint64_t)(uintptr_t)row, m * 8 + lane / 4,
-                                32, file, line);
-
-        if (shared_address((void *)(uintptr_t)at) % 16 != 0)
-            simt_die(file, line, "a matrix's row begins at no multiple of 16 bytes");
-        memcpy((unsigned char *)(uintptr_t)at + lane % 4 * 4, word + m, sizeof *word);
-    }
+    if (shared_address(row) % 16 != 0)
+        simt_die(file, line, "a matrix's row begins at no multiple of 16 bytes");
+    rows[lane] = row;
+    simt_meet(SIMT_sync, 0xffffffffu, 0, 0, 32, file, line);
+    for (int m = 0; m < 4; m++)
+        memcpy((unsigned char *)rows[m * 8 + lane / 4] + lane % 4 * 4, word + m, sizeof *word);
 }

@@ -1,5 +1,6 @@
 /* Who waits for whom: barriers of a block and of a cluster, functions of a warp. */
 #include "grid.h"
+#include "race.h"
 
 /* ---- barriers ---- */
 
@@ -14,6 +15,7 @@ barrier_open(struct block *b, int id)
 
         if (t->state == BARRIER && t->barrier == id) {
             t->value = r->sum;
+            t->block_epoch += id == 0;
             release(t);
         }
     }
@@ -28,6 +30,8 @@ simt_barrier(int id, unsigned threads, unsigned value, const char *file, int lin
 
     if (id == 0)
         threads = b->count;
+    else
+        race_blind();
     if (id == 0 && b->alive < b->count)
         simt_die(file, line, "__syncthreads, but %u threads of the block have exited",
                  b->count - b->alive);
@@ -75,6 +79,7 @@ simt_cluster_arrive(const char *file, int line)
     me->file = file;
     me->line = line;
     me->phase = grid.cluster_phase;
+    me->arrivals++;
     grid.yields = 0;
     if (++grid.cluster_arrived == grid.alive)
         cluster_open();
@@ -89,10 +94,11 @@ simt_cluster_wait(const char *file, int line)
     me->line = line;
     if (me->phase == grid.cluster_phase) {
         wait_as(me, CLUSTER);
-        return;
+    } else {
+        make_ready(me->warp, bit(me));
+        switch_away(me, me->warp);
     }
-    make_ready(me->warp, bit(me));
-    switch_away(me, me->warp);
+    me->waits++;
 }
 
 unsigned char *
@@ -256,6 +262,7 @@ simt_meet(enum simt_meeting kind, unsigned mask, uint64_t value, int argument, i
         shuffle(w, mask, file, line);
     else if (kind != SIMT_sync)
         vote(w, mask, kind);
+    race_met(w, mask);
     for (uint32_t m = mask & ~bit(me); m != 0; m &= m - 1)
         w->threads[__builtin_ctz(m)].state = READY;
     make_ready(w, mask);

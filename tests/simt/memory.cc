@@ -23,6 +23,7 @@ struct allocation {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct allocation *allocations;
 static size_t count, room, allocated;
+static struct allocation recent;    /* the last that was asked for: kernels ask often */
 static int closed;
 
 size_t
@@ -49,8 +50,12 @@ simt_on_device(const void *at, size_t bytes)
     const struct allocation *a;
     int inside;
 
+    if ((size_t)((const unsigned char *)at - recent.at) < recent.bytes)
+        return bytes <= recent.bytes - (size_t)((const unsigned char *)at - recent.at);
     pthread_mutex_lock(&lock);
     a = allocation_of(at);
+    if (a != NULL)
+        recent = *a;
     inside = a != NULL && bytes <= a->bytes - (size_t)((const unsigned char *)at - a->at);
     pthread_mutex_unlock(&lock);
     if (a == NULL && bytes > 0)     /* a caller's own memory: tensors of PyTorch */
@@ -77,6 +82,12 @@ unmap(const struct allocation *a)
 static void
 protect(const struct allocation *, int)
 {
+}
+
+int
+simt_memory_offset(const void *, size_t *)
+{
+    return 0;
 }
 
 #else
@@ -137,6 +148,13 @@ static void
 protect(const struct allocation *a, int mode)
 {
     mprotect(pages(a), paged(a->bytes), mode);
+}
+
+int
+simt_memory_offset(const void *at, size_t *offset)
+{
+    *offset = (size_t)((const unsigned char *)at - first);
+    return *offset < (size_t)(next - first);
 }
 
 static void
@@ -259,6 +277,7 @@ cudaFree(void *at)
     if (a == NULL || a->at != at)
         simt_die(NULL, 0, "cudaFree of %p, which cudaMalloc did not give", at);
     gone = *a;
+    recent = {};
     allocated -= gone.bytes;
     *a = allocations[--count];
     if (count == 0) {

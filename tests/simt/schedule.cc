@@ -1,5 +1,6 @@
 /* A grid on fibers: who runs next, and a launch from its first block to its last. */
 #include "grid.h"
+#include "race.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -99,6 +100,7 @@ simt_yield(void)
 {
     struct thread *me = self();
 
+    race_blind();
     if (++grid.yields > YIELDS_MAX + 100ull * grid.alive)
         simt_die(NULL, 0, "deadlock: nothing happens but waiting in loops");
     make_ready(me->warp, bit(me));
@@ -272,6 +274,7 @@ run_cluster(uint64_t which)
         index.x = first + rank;
         block_begin(rank, index);
     }
+    race_cluster_begin();
     to = pick(NULL);
     grid.previous = &grid.host;
     simt_self = &to->seen;
@@ -309,6 +312,7 @@ simt_run(const struct simt_launch *l)
     simt_grid_dim = l->grid;
     simt_cluster_blocks = l->cluster;
     make_room(l);
+    race_begin();
     first = (draw() >> 16) % clusters;
     for (step = (draw() >> 16) % clusters | 1; common_divisor(step, clusters) != 1; step += 2)
         ;

@@ -14,8 +14,12 @@
  * exited or do not exist, or that come with other masks or to other lines; a shuffle reads a lane
  * outside its mask; shared memory is written beyond its end; nothing can go on.
  *      Memory. What cudaMalloc gives and shared memory at a block's start are 0xff bytes (NaN);
- * shared memory of a block that exited before its cluster is made 0xff again. Device memory is
- * malloc's, of exact size: under -fsanitize=address an overrun is found, and shared memory's too.
+ * shared memory of a block that exited before its cluster is made 0xff again. An allocation ends
+ * before a page that faults, its addresses are never given again, and after a wait for the device
+ * the host cannot touch it until something is asked of the device: who follows a pointer to the
+ * wrong side is named. Under -fsanitize=address it is malloc's, of exact size, in its place.
+ *      Races (make race: test_race_NAME, race.cc): each load and store of a kernel is compared with
+ * earlier ones of its launch, those of other blocks too, and its address is looked at.
  *      Faults on demand, read at each call: SLUICE_SIMT_MEMORY=bytes of the device,
  * SLUICE_SIMT_LOSE=n (launch n, counted from when the variable was set, and everything after it
  * fails: the device is lost), SLUICE_SIMT_DEVICES=n, SLUICE_SIMT_COMPUTE=75|80|90|100,
@@ -91,6 +95,8 @@ simt_shared(void)
 {
     return simt_self->shared;
 }
+
+void simt_atomic(int on);           /* the accesses between are an atomic's: race.cc */
 
 /* ---- a launch ---- */
 

@@ -159,13 +159,22 @@ __reduce_or_sync(unsigned mask, unsigned value, SIMT_PLACE)
 
 /* ---- atomics ---- */
 
+#ifdef SIMT_RACE                    /* race.cc sees each access: these are not like the others */
+#define SIMT_ATOMICALLY(on) simt_atomic(on)
+#else
+#define SIMT_ATOMICALLY(on) ((void)0)
+#endif
+
 #define SIMT_ATOMIC(name, T, result)                                                            \
     static inline T                                                                             \
     name(T *at, T value)                                                                        \
     {                                                                                           \
-        T old = *at;                                                                            \
+        T old;                                                                                  \
                                                                                                 \
+        SIMT_ATOMICALLY(1);                                                                     \
+        old = *at;                                                                              \
         *at = (T)(result);                                                                      \
+        SIMT_ATOMICALLY(0);                                                                     \
         simt_progress();                                                                        \
         return old;                                                                             \
     }
@@ -180,9 +189,12 @@ __reduce_or_sync(unsigned mask, unsigned value, SIMT_PLACE)
     static inline T                                                                             \
     atomicCAS(T *at, T compare, T value)                                                        \
     {                                                                                           \
-        T old = *at;                                                                            \
+        T old;                                                                                  \
                                                                                                 \
+        SIMT_ATOMICALLY(1);                                                                     \
+        old = *at;                                                                              \
         *at = old == compare ? value : old;                                                     \
+        SIMT_ATOMICALLY(0);                                                                     \
         simt_progress();                                                                        \
         return old;                                                                             \
     }

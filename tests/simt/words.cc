@@ -9,22 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kernel's name: from the dynamic symbols, or, as kernels are static, from addr2line. */
+/* Kernels are static: the linker knows their names no more, addr2line does. */
 void
-kernel_name(char out[NAME_ROOM])
+code_words(const void *code, char out[NAME_ROOM])
 {
-    const unsigned char *at = (const unsigned char *)grid.launch->kernel;
-    char command[600];
+    const unsigned char *at = (const unsigned char *)code;
+    char command[600], place[200] = "";
     Dl_info info;
     FILE *pipe;
 
-    snprintf(out, NAME_ROOM, "at %p", (const void *)at);
+    snprintf(out, NAME_ROOM, "at %p", code);
     if (dladdr(at, &info) == 0)
         return;
-    if (info.dli_sname != NULL && info.dli_saddr == at) {
-        snprintf(out, NAME_ROOM, "%.200s", info.dli_sname);
-        return;
-    }
     snprintf(command, sizeof command, "addr2line -f -s -C -e '%s' 0x%zx 2>/dev/null",
              info.dli_fname, (size_t)(at - (const unsigned char *)info.dli_fbase));
     pipe = popen(command, "r");
@@ -32,9 +28,18 @@ kernel_name(char out[NAME_ROOM])
         return;
     if (fgets(command, sizeof command, pipe) != NULL && command[0] != '?') {
         command[strcspn(command, "(\n")] = '\0';
-        snprintf(out, NAME_ROOM, "%.200s", command);
+        if (fgets(place, sizeof place, pipe) != NULL)
+            place[strcspn(place, " \n")] = '\0';
+        snprintf(out, NAME_ROOM, "%.120s, %.120s", command, place);
     }
     pclose(pipe);
+}
+
+void
+kernel_name(char out[NAME_ROOM])
+{
+    code_words(grid.launch->kernel, out);
+    out[strcspn(out, ",")] = '\0';
 }
 
 static void
