@@ -76,6 +76,9 @@ int head_take(struct head_call *call, const struct head_shape *shape, int64_t ke
 
 /* ---- head_chunk.cu: rows [at, at + count) of call->place ---- */
 
+/* Rows of a chunk where so many rows are to be cut into as few chunks as can be: about equal ones,
+ * as products of few rows are slow. */
+int64_t head_step(const struct head_call *call, int64_t count);
 /* Logits of a form with statistics to come; fused ones have them written then. */
 int head_logits(struct head_call *call, int64_t at, int64_t count, struct row_logits *z);
 /* The same, and the statistics. */
@@ -84,7 +87,9 @@ int head_read(struct head_call *call, int64_t at, int64_t count, struct row_logi
 int head_back(struct head_call *call, int64_t at, int64_t count, const struct row_logits *z);
 /* For all chunks of call->place: logits, slopes from call->a, products. */
 int head_back_all(struct head_call *call);
-/* Zeros for what no row has touched: dx where no chunk has run. */
+/* Makes dx zeros where it is to be written in more than one pass ... */
+int head_back_begin(struct head_call *call);
+/* ... or where no row had a part. */
 int head_back_end(struct head_call *call);
 int head_wants_slopes(const struct head_call *call);
 
