@@ -23,7 +23,7 @@
 #define MULTIPLIERS   2             /* warpgroups */
 #define GROUP_ROWS    (TILE_ROWS / MULTIPLIERS)
 #define THREADS       ((1 + MULTIPLIERS) * WARPGROUP)
-#define WARP_BYTES    (16 * FUSED_COLUMNS * 2)  /* a warp's part of a tile of statistics, bfloat16 */
+#define WARP_BYTES    (16 * FUSED_COLUMNS * 2)  /* 16 rows of a tile of statistics, bfloat16 */
 #define STAGING_BYTES (MULTIPLIERS * WARPGROUP / WARP * WARP_BYTES)
 #define SHARED_BYTES  (SWIZZLE + STAGES * STAGE_BYTES + STAGING_BYTES + \
                        2 * STAGES * (int)sizeof(uint64_t))
@@ -42,14 +42,15 @@
  * once, and the blocks that run at a time share few tiles of W. */
 #define GROUP_TILES   32
 
+#define TILES_MOST    (1ll << 30)   /* of a call: its number is an int, with room to step over */
+
 #define LOG2_E        1.4426950408889634f
 #define NOWHERE       -1000.0f      /* z - largest beyond the last class: exp2 of it is 0 */
 
 struct fused_work {
-    int64_t count, vocab, hidden;
-    int64_t row_tiles, class_tiles, tiles;  /* tiles: of statistics, to a row */
-    const int64_t *place;                   /* (count) */
-    const int32_t *targets;                 /* by place */
+    int64_t  count, vocab, hidden, tiles;   /* tiles: of statistics, to a row */
+    uint32_t row_tiles, class_tiles, all;   /* all: their product, less than 2^31 */
+    int32_t *target;                        /* (count) */
     __nv_bfloat16 *at;                      /* (count, stride) or NULL */
     int64_t        stride;
     float *largest, *sum, *moment;          /* (count, tiles) */
@@ -94,18 +95,18 @@ struct tile {
     int64_t row, column;            /* the first ones */
 };
 
-/* Rows change first, then classes, then groups of rows. */
+/* Rows change first, then classes, then groups of rows. In 32 bits: divisions are long in 64. */
 static __device__ inline struct tile
-tile_at(const struct fused_work *k, int64_t index)
+tile_at(const struct fused_work *k, uint32_t index)
 {
-    int64_t group = index / (GROUP_TILES * k->class_tiles);
-    int64_t within = index % (GROUP_TILES * k->class_tiles);
-    int64_t first = group * GROUP_TILES;
-    int64_t rows = k->row_tiles - first < GROUP_TILES ? k->row_tiles - first : GROUP_TILES;
+    uint32_t first = index / (GROUP_TILES * k->class_tiles) * GROUP_TILES;
+    uint32_t within = index - first * k->class_tiles;
+    uint32_t rows = k->row_tiles - first < GROUP_TILES ? k->row_tiles - first : GROUP_TILES;
+    uint32_t column = within / rows;
     struct tile t;
 
-    t.row = (first + within % rows) * TILE_ROWS;
-    t.column = within / rows * TILE_CLASSES;
+    t.row = (int64_t)(first + within - column * rows) * TILE_ROWS;
+    t.column = (int64_t)column * TILE_CLASSES;
     return t;
 }
 
@@ -113,9 +114,7 @@ tile_at(const struct fused_work *k, int64_t index)
 static __device__ inline void
 load(const struct fused_work *k, const tensor_map *x, const tensor_map *w, struct ring r)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
-
-    for (int64_t i = blockIdx.x; i < all; i += gridDim.x) {
+    for (uint32_t i = blockIdx.x; i < k->all; i += gridDim.x) {
         struct tile t = tile_at(k, i);
 
         for (int64_t inner = 0; inner < k->hidden; inner += TILE_INNER) {
@@ -173,7 +172,7 @@ multiply(int64_t hidden, struct ring *r, int group, float (&sums)[SUMS])
 struct pair {
     int64_t first;                  /* of the warp's 16 */
     int64_t row[2];                 /* -1: beyond the last */
-    int64_t target[2];              /* -1: the same */
+    int32_t target[2];              /* -1: the same */
 };
 
 static __device__ inline struct pair
@@ -188,7 +187,7 @@ pair_of(const struct fused_work *k, int64_t tile_row, int group)
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         p.row[i] = row + 8 * i < k->count ? row + 8 * i : -1;
-        p.target[i] = p.row[i] < 0 ? -1 : k->targets[k->place[p.row[i]]];
+        p.target[i] = p.row[i] < 0 ? -1 : k->target[p.row[i]];
     }
     return p;
 }
@@ -336,13 +335,12 @@ finish(const struct fused_work *k, float (&z)[SUMS], int half, unsigned char *st
 static __device__ __forceinline__ void
 multiply_all(const struct fused_work *k, struct ring r, int group)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
     unsigned char *staging = r.staging + (group * WARPGROUP + threadIdx.x % WARPGROUP) / WARP *
                                              WARP_BYTES;
 
     if (group > 0)
         barrier_wait(&r.full[k->hidden > LEAD * TILE_INNER ? LEAD : 0], 0);
-    for (int64_t i = blockIdx.x; i < all; i += gridDim.x) {
+    for (uint32_t i = blockIdx.x; i < k->all; i += gridDim.x) {
         struct tile t = tile_at(k, i);
         struct pair p = pair_of(k, t.row, group);
         float sums[SUMS];
@@ -351,6 +349,16 @@ multiply_all(const struct fused_work *k, struct ring r, int group)
         finish(k, sums, 0, staging, &p, t.column);
         finish(k, sums, 1, staging, &p, t.column + FUSED_COLUMNS);
     }
+}
+
+/* The rows' targets, so that a tile's need one load: it goes on while the tile is computed. */
+static __global__ void
+fused_targets(const struct fused_work k, const int64_t *place, const int32_t *targets)
+{
+    int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (row < k.count)
+        k.target[row] = targets[place[row]];
 }
 
 static __global__ void
@@ -384,7 +392,8 @@ fused_product(const __grid_constant__ tensor_map x, const __grid_constant__ tens
 /* log p = (z_y - m) - log s; H = log s - sum exp(z - m) (z - m) / s. A warp has a row; each of its
  * threads adds every 32nd tile, then the warp's tree. */
 static __global__ void
-fused_combine(const struct fused_work k, const struct row_arrays a, unsigned long long *fault)
+fused_combine(const struct fused_work k, const int64_t *places, const struct row_arrays a,
+              unsigned long long *fault)
 {
     int64_t row = (int64_t)blockIdx.x * COMBINE_ROWS + threadIdx.x / WARP, place;
     const float *largest = k.largest + row * k.tiles;
@@ -408,7 +417,7 @@ fused_combine(const struct fused_work k, const struct row_arrays a, unsigned lon
     moment = warp_sum(moment);
     if (lane != 0)
         return;
-    place = k.place[row];
+    place = places[row];
     log_s = logf(s);
     if (!(fabsf(m) <= FLT_MAX) || !(s <= FLT_MAX) || !(fabsf(moment) <= FLT_MAX))
         fault_tell(fault, FAULT_logits, place);
@@ -429,7 +438,7 @@ parts(int64_t all, int64_t one)
 int64_t
 fused_tiles_bytes(int64_t rows, int64_t vocab)
 {
-    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 1) * (int64_t)sizeof(float);
+    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 2) * (int64_t)sizeof(float);
 }
 
 static int
@@ -444,6 +453,7 @@ take_tiles(struct sluice_cuda *s, struct fused_work *k)
     k->sum = k->largest + k->count * k->tiles;
     k->moment = k->sum + k->count * k->tiles;
     k->chosen = k->moment + k->count * k->tiles;
+    k->target = (int32_t *)(k->chosen + k->count);
     return 0;
 }
 
@@ -462,20 +472,18 @@ make_maps(const struct sluice_head *head, int64_t count, const void *x, int64_t 
 
 static int
 run(struct sluice_cuda *s, const struct fused_work *k, const tensor_map *x, const tensor_map *w,
-    const struct row_arrays *a)
+    const int64_t *place, const struct row_arrays *a)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
-    struct launch product = {
-        .blocks = all < s->multiprocessors ? all : s->multiprocessors, .threads = THREADS,
-        .cluster = 0, .shared = SHARED_BYTES,
-    };
-    struct launch combine = {
-        .blocks = parts(k->count, COMBINE_ROWS), .threads = COMBINE_ROWS * WARP, .cluster = 0,
-        .shared = 0,
-    };
-    int rc = launch(s, "fused logits", product, fused_product, *x, *w, *k);
+    int64_t all = k->all, most = s->multiprocessors;
+    struct launch targets = {parts(k->count, THREADS), THREADS, 0, 0};
+    struct launch product = {all < most ? all : most, THREADS, 0, SHARED_BYTES};
+    struct launch combine = {parts(k->count, COMBINE_ROWS), COMBINE_ROWS * WARP, 0, 0};
+    int rc = launch(s, "fused targets", targets, fused_targets, *k, place, a->targets);
 
-    return rc == 0 ? launch(s, "fused statistics", combine, fused_combine, *k, *a, s->fault) : rc;
+    if (rc == 0)
+        rc = launch(s, "fused logits", product, fused_product, *x, *w, *k);
+    return rc == 0 ? launch(s, "fused statistics", combine, fused_combine, *k, place, *a, s->fault)
+                   : rc;
 }
 
 int
@@ -490,21 +498,23 @@ fused_logits(struct sluice_cuda *s, const struct sluice_head *head, int64_t coun
     k.count = count;
     k.vocab = head->vocab;
     k.hidden = head->hidden;
-    k.row_tiles = parts(count, TILE_ROWS);
-    k.class_tiles = parts(head->vocab, TILE_CLASSES);
     k.tiles = parts(head->vocab, FUSED_COLUMNS);
-    k.place = place;
-    k.targets = a->targets;
+    k.row_tiles = (uint32_t)parts(count, TILE_ROWS);
+    k.class_tiles = (uint32_t)parts(head->vocab, TILE_CLASSES);
+    k.all = k.row_tiles * k.class_tiles;
     k.at = (__nv_bfloat16 *)z->at;
     k.stride = z->stride;
-    if (count > INT32_MAX || x_stride % 8 != 0 || (uintptr_t)x % 16 != 0 ||
+    if (parts(count, TILE_ROWS) * k.class_tiles > TILES_MOST)
+        return fail(SLUICE_argument, "fused logits: %lld rows are too many at a time",
+                    (long long)count);
+    if (x_stride % 8 != 0 || (uintptr_t)x % 16 != 0 ||
         (z->at != NULL && (z->stride % 8 != 0 || (uintptr_t)z->at % 16 != 0)))
         return fail(SLUICE_argument, "fused logits: rows must begin at multiples of 16 bytes");
     rc = take_tiles(s, &k);
     if (rc == 0 && count > 0)
         rc = make_maps(head, count, x, x_stride, &x_map, &w_map);
     if (rc == 0 && count > 0)
-        rc = run(s, &k, &x_map, &w_map, a);
+        rc = run(s, &k, &x_map, &w_map, place, a);
     z->rows = count;
     z->vocab = head->vocab;
     z->form = ROW_shifted;
