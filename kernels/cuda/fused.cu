@@ -258,8 +258,10 @@ static __device__ __forceinline__ void
 store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned char *staging,
       int64_t row, int64_t column)
 {
-    int lane = threadIdx.x % WARP;
-    int64_t at = column + lane % 16 * 8;
+    int lane = threadIdx.x % WARP, r = lane / 16;
+    int64_t at = column + lane % 16 * 8, left = at < k->vocab ? k->count - row : 0;
+    __nv_bfloat16 *to = k->at + (row + r) * k->stride + at;
+    int rows = left < 16 ? (int)left : 16;
 
     __syncwarp();                   /* the half before has been read */
 #pragma unroll
@@ -273,11 +275,9 @@ store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned cha
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < 16; i += 2) {
-        int r = i + lane / 16;
-
-        if (row + r < k->count && at < k->vocab)
-            __stcs((uint4 *)(k->at + (row + r) * k->stride + at),
-                   *(const uint4 *)(staging + staged(r, lane % 16)));
+        if (r + i < rows)
+            __stcs((uint4 *)to, *(const uint4 *)(staging + staged(r + i, lane % 16)));
+        to += 2 * k->stride;
     }
 }
 
