@@ -50,6 +50,7 @@
 struct fused_work {
     int64_t  count, vocab, hidden, tiles;   /* tiles: of statistics, to a row */
     uint32_t row_tiles, class_tiles, all;   /* all: their product, less than 2^31 */
+    int      x_rows, w_rows;                /* of a box: less than a tile's where there are less */
     int32_t *target;                        /* (count) */
     __nv_bfloat16 *at;                      /* (count, stride) or NULL */
     int64_t        stride;
@@ -122,7 +123,7 @@ load(const struct fused_work *k, const tensor_map *x, const tensor_map *w, struc
 
             /* A new barrier says that the phase before its first one is over. */
             barrier_wait(&r.empty[r.stage], r.phase ^ 1);
-            barrier_expect(&r.full[r.stage], STAGE_BYTES);
+            barrier_expect(&r.full[r.stage], (k->x_rows + k->w_rows) * SWIZZLE_ROW);
             tensor_load(stage, x, &r.full[r.stage], (int)inner, (int)t.row);
             tensor_load(stage + X_BYTES, w, &r.full[r.stage], (int)inner, (int)t.column);
             ring_next(&r);
@@ -457,15 +458,20 @@ take_tiles(struct sluice_cuda *s, struct fused_work *k)
     return 0;
 }
 
+/* A box is not larger than its matrix. What it then leaves of a stage is never written, and goes
+ * into sums of rows and classes that are not there alone. */
 static int
-make_maps(const struct sluice_head *head, int64_t count, const void *x, int64_t x_stride,
+make_maps(const struct sluice_head *head, struct fused_work *k, const void *x, int64_t x_stride,
           tensor_map *x_map, tensor_map *w_map)
 {
-    int rc = tensor_map_make(x_map, x, count, head->hidden, x_stride, TILE_ROWS);
+    int rc;
 
+    k->x_rows = k->count < TILE_ROWS ? (int)k->count : TILE_ROWS;
+    k->w_rows = k->vocab < TILE_CLASSES ? (int)k->vocab : TILE_CLASSES;
+    rc = tensor_map_make(x_map, x, k->count, k->hidden, x_stride, k->x_rows);
     if (rc == 0)
-        rc = tensor_map_make(w_map, head->weight, head->vocab, head->hidden, head->weight_stride,
-                             TILE_CLASSES);
+        rc = tensor_map_make(w_map, head->weight, k->vocab, k->hidden, head->weight_stride,
+                             k->w_rows);
     return rc == 0 ? 0 : fail(SLUICE_failed, "fused logits: the driver refuses a tensor's map, "
                               "error %d", rc);
 }
@@ -512,7 +518,7 @@ fused_logits(struct sluice_cuda *s, const struct sluice_head *head, int64_t coun
         return fail(SLUICE_argument, "fused logits: rows must begin at multiples of 16 bytes");
     rc = take_tiles(s, &k);
     if (rc == 0 && count > 0)
-        rc = make_maps(head, count, x, x_stride, &x_map, &w_map);
+        rc = make_maps(head, &k, x, x_stride, &x_map, &w_map);
     if (rc == 0 && count > 0)
         rc = run(s, &k, &x_map, &w_map, place, a);
     z->rows = count;
@@ -544,6 +550,8 @@ refusal(const struct sluice_cuda *s, const struct sluice_head *head)
         return "fused logits: the head has a bias";
     if ((uintptr_t)head->weight % 16 != 0 || head->weight_stride % 8 != 0)
         return "fused logits: rows of the head's weight do not begin at multiples of 16 bytes";
+    if (head->hidden < TILE_INNER)
+        return "fused logits: rows of fewer than 64 numbers";
     if (head->vocab > INT32_MAX || head->hidden > INT32_MAX)
         return "fused logits: the head is too large";
     return NULL;

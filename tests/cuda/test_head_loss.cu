@@ -7,7 +7,7 @@ extern "C" {
 #include "kernels/objective.h"
 }
 
-enum { SAMPLES = 9, NAMED = 4, ROWS = 48, HIDDEN = 12, VOCAB = 60 };
+enum { SAMPLES = 9, NAMED = 4, ROWS = 48, HIDDEN = 64, VOCAB = 60 };
 
 struct loss_case {
     struct head_case k;
@@ -108,7 +108,7 @@ loss_begin(struct loss_case *l, const char *name, int masked, double kl, double 
     struct error e = {};
 
     memset(l, 0, sizeof *l);
-    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 4, 0.6);
+    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 0, 0.26);
     case_know(&l->k);
     l->objective = objective_find(name);
     MUST(l->objective != NULL);

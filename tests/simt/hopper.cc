@@ -186,9 +186,9 @@ tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, 
 {
     int64_t pitch = 2 * stride;
 
-    if (at == NULL || (uintptr_t)at % 16 != 0 || rows < 1 || columns < 1 || rows > 1ll << 32 ||
-        columns > 1ll << 32 || pitch % 16 != 0 || pitch < 2 * columns || pitch >= 1ll << 40 ||
-        box_rows < 1 || box_rows > 256)
+    if (at == NULL || (uintptr_t)at % 16 != 0 || rows > 1ll << 32 || columns > 1ll << 32 ||
+        pitch % 16 != 0 || pitch < 2 * columns || pitch >= 1ll << 40 || box_rows < 1 ||
+        box_rows > 256 || columns < SWIZZLE_ROW / 2 || rows < box_rows)
         return 1;                   /* CUDA_ERROR_INVALID_VALUE */
     map->at = (const unsigned char *)at;
     map->rows = rows;
