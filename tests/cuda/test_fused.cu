@@ -451,3 +451,28 @@ CHECK(what_does_not_fit_is_told)
     s.minor = 0;
     MUST(fused_fits(&s, &head) && fused_why(&s)[0] == '\0');
 }
+
+/* Where products are wrong, the first use finds out, and nothing is computed with them. */
+CHECK(a_device_that_multiplies_wrongly_is_not_believed)
+{
+#ifdef SLUICE_SIMT
+    struct sluice_head head = {64, 100, NULL, 64, NULL};
+    struct sluice_rows none = {0, NULL, 64, NULL};
+    struct sluice_options o = {};
+
+    needs_hopper();
+    sluice_close();
+    setenv("SLUICE_SIMT_WGMMA", "wrong", 1);
+    MUST(!fused_fits(sluice(), &head));
+    unsetenv("SLUICE_SIMT_WGMMA");
+    MUST_TEXT(fused_why(sluice()), "a logit of row 0 of their check is");
+    MUST(!fused_fits(sluice(), &head));
+    o.logits = SLUICE_logits_fused;
+    head.weight = device_room(100 * 64 * 2);
+    MUST_FAIL(sluice_head_statistics(sluice(), &head, &none, &o, NULL, NULL, NULL),
+              SLUICE_argument, "of their check is");
+    sluice_close();
+#else
+    check_skip("asks for a simulated device");
+#endif
+}
