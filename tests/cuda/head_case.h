@@ -18,14 +18,13 @@ struct head_case {
     double   *room;                 /* (rows): error of a logit that float32 sums may have */
 };
 
-/* The device's memory of this check, before its end. */
+/* Gives back what the check has taken of the device's memory since buffer_count was `kept`. */
 static inline void
-case_forget(void)
+case_forget(int kept)
 {
     sluice_cuda_wait(sluice());
-    for (int i = 0; i < checks.buffer_count; i++)
-        sluice_cuda_free(sluice(), checks.buffers[i]);
-    checks.buffer_count = 0;
+    while (checks.buffer_count > kept)
+        sluice_cuda_free(sluice(), checks.buffers[--checks.buffer_count]);
 }
 
 static inline void
@@ -36,6 +35,7 @@ case_free(struct head_case *k)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     memset(k, 0, sizeof *k);
+    case_forget(0);
 }
 
 /* Copies the host's arrays to the device, again where a test has changed them. */

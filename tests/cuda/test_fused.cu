@@ -327,6 +327,45 @@ CHECK(statistics_alone_are_the_same_bits)
     trial_free(&b);
 }
 
+/* Through the library's own function, in chunks, rows without a target between. */
+CHECK(statistics_of_the_head_are_the_same_bits_in_any_chunks)
+{
+    enum { ROWS = 150 };
+    static float got[3][ROWS], again[3][ROWS];
+    struct shape shape = {ROWS, 300, 80, 80};
+    struct trial t;
+    struct sluice_head head;
+    struct sluice_rows rows;
+
+    needs_hopper();
+    t = trial_new(shape, 61, 1.0f);
+    head = {shape.hidden, shape.vocab, device(t.weight, shape.vocab * shape.stride * 2),
+            shape.stride, NULL};
+    for (int i = 0; i < ROWS; i++)
+        t.targets[i] = i % 5 == 3 ? -1 : (i * 97) % 300;
+    rows = {ROWS, device(t.x, ROWS * shape.stride * 2), shape.stride,
+            (const int32_t *)device(t.targets, ROWS * 4)};
+    for (int64_t chunk = 0; chunk <= 64; chunk += 32) {
+        struct sluice_options o = {};
+        float *out[3];
+
+        o.logits = SLUICE_logits_fused;
+        o.chunk_rows = chunk;
+        for (int i = 0; i < 3; i++)
+            out[i] = (float *)device_room(ROWS * 4);
+        MUST_OK(sluice_head_statistics(sluice(), &head, &rows, &o, out[0], out[1], out[2]));
+        for (int i = 0; i < 3; i++) {
+            host(again[i], out[i], ROWS * 4);
+            if (chunk == 0)
+                memcpy(got[i], again[i], sizeof got[i]);
+            MUST_SAME(again[i], got[i], ROWS);
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        MUST((got[0][i] == 0.0f) == (t.targets[i] < 0));
+    trial_free(&t);
+}
+
 /* |z| of 16 to 32, the target first or a close second of copies of itself; and all logits equal. */
 CHECK(hard_rows_stay_below_zero)
 {
