@@ -1,5 +1,5 @@
-/* Products by cuBLASLt. It thinks in column-major matrices, so a row-major out = left right is asked
- * for as out^T = right^T left^T: its A is our right, its B our left, its columns our rows. */
+/* Products by cuBLASLt. It thinks in column-major matrices, so a row-major out = left right is
+ * asked for as out^T = right^T left^T: its A is our right, its B our left, its columns our rows. */
 #include "kernels/cuda/gemm.cuh"
 
 #include <stdlib.h>

@@ -71,7 +71,7 @@ int head_shape_float32(struct sluice_cuda *s, int64_t rows, int64_t hidden, int6
 void head_plan_of(const struct head_shape *shape, int64_t kept_rows, int passes,
                   struct sluice_plan *out);
 /* Takes the memory of a call; fills in its shape, space, logits, kept (kept_rows > 0) and strides.
- * Taken again with another form or with kept rows, space->place is where it was, and what it held. */
+ * Taken again with another form or with kept rows, space->place is where it was, as it was. */
 int head_take(struct head_call *call, const struct head_shape *shape, int64_t kept_rows);
 
 /* ---- head_chunk.cu: rows [at, at + count) of call->place ---- */

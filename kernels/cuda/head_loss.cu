@@ -2,9 +2,10 @@
  * coefficient of a row waits for:
  *
  *      rows       nothing but the row: one kernel from logits to slopes
- *      units      the statistics of the row's sample or group, which a chunk holds: chunks end where
- *                 units do
- *      kept       the same, where a unit is longer than a chunk: bfloat16(log p_v) of all rows stays
+ *      units      the statistics of the row's sample or group, which a chunk holds: chunks end
+ *                 where units do
+ *      kept       the same, where a unit is longer than a chunk: bfloat16(log p_v) of all rows
+ *                 stays
  *      two passes the same without the memory: the logits are computed again, for the rows whose
  *                 coefficients are not zero */
 #include <stdlib.h>

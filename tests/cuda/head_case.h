@@ -30,7 +30,8 @@ case_forget(int kept)
 static inline void
 case_free(struct head_case *k)
 {
-    void *all[] = {k->x, k->weight, k->bias, k->targets, k->z, k->logp, k->lse, k->entropy, k->room};
+    void *all[] = {k->x, k->weight, k->bias, k->targets, k->z,
+                   k->logp, k->lse, k->entropy, k->room};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
@@ -299,7 +300,7 @@ case_dx(const struct case_out *o, int64_t row, int64_t i)
 }
 
 /* Slopes are rounded to bfloat16 (2^-8 of each term at most) before products are made of them;
- * `more` is what the form of the logits adds, of each term. A row without a part has dx exactly 0. */
+ * `more` is what the form of the logits adds, of each term. A row without a part has dx = 0. */
 static inline void
 case_compare(const struct head_case *k, const struct case_out *o, const struct case_slopes *s,
              double more)

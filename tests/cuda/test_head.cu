@@ -88,7 +88,7 @@ CHECK(statistics_are_those_of_the_softmax)
     }
 }
 
-/* Other logits are off by d, at most 2^-8 max|z|, so log p is off by log(1 + (1 - p_y)(e^d - 1)). */
+/* Other logits are off by d <= 2^-8 max|z|, and log p so by log(1 + (1 - p_y)(e^d - 1)). */
 CHECK(statistics_of_rounded_logits_keep_their_bound)
 {
     struct sluice_options o = {};
@@ -173,7 +173,7 @@ CHECK(chunks_change_no_bits_of_statistics)
     case_free(&k);
 }
 
-/* Rows in other batches, at other places, with other rows left out; strides that are not aligned. */
+/* Rows in other batches, at other places, with others left out; strides that are not aligned. */
 CHECK(company_changes_no_bits_of_statistics)
 {
     for (int pad = 0; pad < 4; pad += 3) {
@@ -186,7 +186,8 @@ CHECK(company_changes_no_bits_of_statistics)
         part = k;
         part.targets = (int32_t *)check_room(k.rows * 4);
         for (int round = 0; round < 12; round++) {
-            int64_t first = check_below(&seed, k.rows), count = 1 + check_below(&seed, k.rows - first);
+            int64_t first = check_below(&seed, k.rows);
+            int64_t count = 1 + check_below(&seed, k.rows - first);
             struct triple t;
 
             for (int64_t i = 0; i < count; i++)

@@ -1,4 +1,4 @@
-/* What the head refuses and how it says so: targets, numbers that are not finite, arguments, memory. */
+/* What the head refuses, and how it says so: targets, numbers not finite, arguments, memory. */
 #include "tests/cuda/head_case.h"
 
 static const struct sluice_options plain = {};
@@ -207,7 +207,7 @@ CHECK(a_plan_that_does_not_fit_says_what_to_change)
     MUST_FAIL(sluice_head_reserve(sluice(), &p), SLUICE_argument, "none of sluice_head_plan");
 }
 
-/* What was reserved is enough; a device that has no more fails before anything runs, and goes on. */
+/* What was reserved is enough. */
 CHECK(calls_take_no_more_than_was_reserved)
 {
     struct sluice_options o = {};

@@ -1,6 +1,6 @@
 /* The loss in one call: statistics are those of sluice_head_statistics, coefficients and report
- * those of objective_run() on them, slopes those of the definition, for every objective and in every
- * way of going through the rows; the whole is the slope of the whole. */
+ * those of objective_run() on them, slopes those of the definition, for every objective and in
+ * every way of going through the rows; the whole is the slope of the whole. */
 #include "tests/cuda/head_case.h"
 
 #include "kernels/cuda/context.cuh"
@@ -328,7 +328,7 @@ run_some(const struct way *w, int count, const char *name, int masked, double kl
     loss_end(&l);
 }
 
-/* Each kind of objective in every way, the others in two: chunks that hold units, and two passes. */
+/* Each kind of objective in every way, the others in two: chunks of units, and two passes. */
 CHECK(every_objective)
 {
     static const char *const kinds[] = {"sft", "grpo", "bcpg_nsa", "dpo", "kto", "tract"};
