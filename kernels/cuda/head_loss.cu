@@ -151,8 +151,11 @@ read_all(struct loss *l)
 {
     struct head_call *call = &l->call;
     int64_t step = call->shape.capacity, stride = call->logits_stride;
+    void *logits = call->logits;
     int rc = 0;
 
+    if (call->kept == NULL && call->shape.form == SLUICE_logits_fused)
+        call->logits = NULL;        /* statistics come from the sums: none are written */
     for (int64_t at = 0; at < call->count && rc == 0; at += step) {
         int64_t count = call->count - at < step ? call->count - at : step;
         struct row_logits z;
@@ -166,6 +169,7 @@ read_all(struct loss *l)
             rc = rows_keep(call->s, &z, call->place + at, &call->a, call->kept + 2 * at * stride,
                            stride);
     }
+    call->logits = logits;
     return rc;
 }
 
