@@ -221,8 +221,7 @@ run(struct loss *l)
 {
     int rc;
 
-    if (l->kind.scope == OBJECTIVE_token && !(l->kind.needs & OBJECTIVE_needs_named)
-        && l->call.shape.form != SLUICE_logits_fused)
+    if (l->kind.scope == OBJECTIVE_token && !(l->kind.needs & OBJECTIVE_needs_named))
         return run_rows(l);
     rc = find_ends(l);
     if (rc != 0)

@@ -352,7 +352,7 @@ CHECK(kl_terms_and_the_entropy_bonus)
     run_some(ways + 1, 1, "sft", 1, 0, 0.05);
 }
 
-/* Statistics and tiles from our own product; a token's objective goes by samples then, too. */
+/* Statistics and tiles from our own product; the coefficients of a token's objective from them. */
 CHECK(fused_logits)
 {
     if (device_compute() / 10 != 9)
