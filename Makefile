@@ -125,7 +125,8 @@ CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
 # Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
 CUDA_TARGETS ?= $(if $(NVCC),$(filter $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)),80 90 100))
 GENCODE   = $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$(t)$(comma)code=sm_$(t)) -gencode arch=compute_90$(comma)code=compute_90
-$(BUILD)/cuda/kernels/cuda/fused.o $(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
 CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
             --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
 SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \

@@ -245,6 +245,10 @@ rows_loss(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form == ROW_shifted) {       /* from fused.cu, which has written the statistics */
+        rc = coefficients(s, &w, view);
+        return rc == 0 ? rows_write_slopes(s, &w, l) : rc;
+    }
     l.shared += (int64_t)sizeof(struct loss_scratch);
     if (w.segments == 1)
         return row_launch(s, "loss of rows", l,
