@@ -74,13 +74,13 @@ is_simulated(void)
 
 /* Weights of the head such that bfloat16 holds them. classes > 0: a class head with a bias. */
 static void
-make_model(struct model *m, int tied, int classes, uint64_t seed)
+make_model(struct model *m, int64_t vocab, int tied, int classes, uint64_t seed)
 {
     struct model_config config = model_config_default();
     struct error e = {0};
 
     strcpy(config.family, "qwen2");
-    config.vocab_size = VOCAB;
+    config.vocab_size = vocab;
     config.hidden_size = HIDDEN;
     config.head_dim = 4;
     config.intermediate_size = 8;
@@ -131,7 +131,7 @@ begin(struct fixture *f, const char *objective, const struct objective_settings 
     struct error e = {0};
 
     memset(f, 0, sizeof(*f));
-    make_model(&f->model, tied, classes, 3);
+    make_model(&f->model, VOCAB, tied, classes, 3);
     f->x = sets_floats(ROWS * HIDDEN, 1, 1);
     for (int i = 0; i < ROWS * HIDDEN; i++)
         f->x[i] = cast_back(cast_nearest(f->x[i]));
@@ -421,7 +421,7 @@ another_model_can_be_asked(void **state)
         return;
     begin(&f, "bcpg", &s, 1);
     model_copy(&twin, &f.model);
-    make_model(&other, 1, 0, 8);
+    make_model(&other, VOCAB, 1, 0, 8);
     statistics(&f, &f.model, ROWS, f.x, f.targets, logp, lse, NULL);
     statistics(&f, &twin, ROWS, f.x, f.targets, again, lse, NULL);
     sets_same("a twin", ROWS, logp, again);
@@ -510,6 +510,53 @@ a_number_that_is_not_finite_is_named(void **state)
     end(&f);
 }
 
+static int64_t
+memory_free(struct head_device *d)
+{
+    struct sluice_device now;
+
+    assert_int_equal(d->call->sluice_cuda_describe(0, &now), 0);
+    return now.memory_free;
+}
+
+/* Logits of a megabyte: the calls take no more than what the objective's samples need. */
+static void
+memory_is_taken_before_the_first_step(void **state)
+{
+    enum { MANY = 4099 };
+    struct objective_settings s = settings_of("bcpg");
+    struct objective_step step = {.groups = 1, .tokens = ROWS, .samples = 1};
+    struct objective_sample sample = {.count = ROWS, .group_size = 2, .weight = 1, .named_row = -1};
+    float reference[ROWS] = {0}, dx[ROWS * HIDDEN], *x = sets_floats(ROWS * HIDDEN, 1, 1);
+    struct objective_batch b = {
+        .rows = ROWS, .samples = 1, .sample = &sample, .reference = reference};
+    struct head_device_options o = {.objective = objective_find("bcpg"), .rows = ROWS};
+    struct objective_report report = {0};
+    int32_t targets[ROWS] = {0};
+    struct head_device *d;
+    struct error e = {0};
+    struct model m;
+    int64_t before;
+
+    (void)state;
+    if (!is_simulated()) { /* a driver takes memory of its own when kernels first run */
+        free(x);
+        return;
+    }
+    o.needs = objective_needs(o.objective, &s);
+    make_model(&m, MANY, 1, 0, 3);
+    if (head_device_open(&d, "cuda:0", &o, &m, NULL, NULL, &e) < 0)
+        fail_msg("%s", e.text);
+    before = memory_free(d);
+    if (head_device_begin(d, &e) < 0 ||
+        head_device_loss(d, &m, x, targets, o.objective, &s, &step, &b, &report, dx, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_in_range(before - memory_free(d), 0, 64 << 10);
+    head_device_close(d);
+    model_free(&m);
+    free(x);
+}
+
 static void
 what_does_not_fit_is_said_before_the_first_step(void **state)
 {
@@ -526,7 +573,7 @@ what_does_not_fit_is_said_before_the_first_step(void **state)
     (void)state;
     if (!is_simulated())
         return;
-    make_model(&m, 1, 0, 3);
+    make_model(&m, VOCAB, 1, 0, 3);
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
     assert_int_equal(head_device_open(&device, "cuda:0", &o, &m, NULL, NULL, &e), ERROR_topology);
     unsetenv("SLUICE_SIMT_MEMORY");
@@ -551,7 +598,7 @@ the_processor_is_no_device(void **state)
     struct model m;
 
     (void)state;
-    make_model(&m, 1, 0, 3);
+    make_model(&m, VOCAB, 1, 0, 3);
     assert_int_equal(head_device_open(&device, "cpu", &o, &m, NULL, NULL, &e), 0);
     assert_null(device);
     model_free(&m);
@@ -569,6 +616,7 @@ main(void)
         cmocka_unit_test(another_model_can_be_asked),
         cmocka_unit_test(batches_of_nothing_and_of_one_row_are_right),
         cmocka_unit_test(a_number_that_is_not_finite_is_named),
+        cmocka_unit_test(memory_is_taken_before_the_first_step),
         cmocka_unit_test(what_does_not_fit_is_said_before_the_first_step),
         cmocka_unit_test(the_processor_is_no_device),
     };
