@@ -55,6 +55,22 @@ last(struct harness *h, const char *name)
     return value;
 }
 
+/* Steps whose numbers are written; 0: no file yet. */
+static int
+last_step(struct harness *h)
+{
+    char *path = xprint("%s/checkpoints/%s/metrics.jsonl", harness_dir(h), node_id(harness_node(h)));
+    FILE *f = fopen(path, "re");
+    int lines = 0, c;
+
+    free(path);
+    while (f && (c = fgetc(f)) != EOF)
+        lines += c == '\n';
+    if (f)
+        fclose(f);
+    return lines;
+}
+
 /* ---- against the processor ---- */
 
 /* bfloat16 keeps 8 bits: each factor of a logit is off by up to 2^-9 of itself, each slope too. The
@@ -232,6 +248,38 @@ the_manifest_names_device_and_products(void **state)
     harness_close(h);
 }
 
+/* auto on a machine whose device is gone when training goes on: the processor takes over. */
+static void
+training_goes_on_without_a_device_that_is_gone(void **state)
+{
+    static const char *const options[] = {"device", "auto", "checkpoint_steps", "1", "epochs", "20",
+                                          NULL};
+    struct error e = {0};
+    struct harness *h;
+    size_t length;
+    char *text;
+
+    (void)state;
+    if (!has_device())
+        return;
+    if (!simulated)
+        skip();
+    h = fed("sft", options);
+    for (double seconds = 0.01; last_step(h) < 1; seconds *= 1.5)
+        if (harness_run(h, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+    assert_false(harness_finished(h));
+    setenv("SLUICE_SIMT_DEVICES", "0", 1);
+    harness_crash(h);
+    lesson_run(h);
+    unsetenv("SLUICE_SIMT_DEVICES");
+    assert_true(last(h, "step") == 40);
+    text = lesson_file(h, "manifest.json", &length);
+    assert_non_null(strstr(text, "\"device\": \"cpu\""));
+    free(text);
+    harness_close(h);
+}
+
 /* ---- bad input ---- */
 
 static void
@@ -338,6 +386,7 @@ main(void)
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(bytes_are_the_same_again_and_after_kills),
         cmocka_unit_test(the_manifest_names_device_and_products),
+        cmocka_unit_test(training_goes_on_without_a_device_that_is_gone),
         cmocka_unit_test(check_reads_the_device),
         cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
         cmocka_unit_test(a_device_that_is_not_there_or_too_small_ends_it_at_once),
