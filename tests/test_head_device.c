@@ -353,9 +353,11 @@ coefficients_from_here_go_back_through_the_head(void **state)
         if (t != 2)
             c[t] = e_rows[t] = h[t] = 0;
     naive_statistics(&f, &f.model);
-    if (head_device_statistics(f.device, &f.model, ROWS, f.x, f.targets, logp, lse, entropy, &e) < 0 ||
+    if (head_device_statistics(f.device, &f.model, ROWS, f.x, f.targets, logp, lse, entropy,
+                               &e) < 0 ||
         head_device_named(f.device, 3, rows, 3, columns, named, &e) < 0 ||
-        head_device_backward(f.device, &f.model, ROWS, f.x, f.targets, lse, entropy, &g, dx, &e) < 0)
+        head_device_backward(f.device, &f.model, ROWS, f.x, f.targets, lse, entropy, &g, dx,
+                             &e) < 0)
         fail_msg("%s", e.text);
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3; k++)
