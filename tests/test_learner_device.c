@@ -309,9 +309,9 @@ check_reads_the_device(void **state)
 
 /* The learner's error as its first pump gives it. */
 static void
-fails(const char *const *options, int code, const char *words)
+fails(const char *objective, const char *const *options, int code, const char *words)
 {
-    struct harness *h = fed("sft", options);
+    struct harness *h = fed(objective, options);
     struct error e = {0};
 
     assert_true(harness_run(h, LESSON_SECONDS, &e) < 0);
@@ -321,19 +321,21 @@ fails(const char *const *options, int code, const char *words)
 }
 
 static void
-a_device_that_is_not_there_or_too_small_ends_it_at_once(void **state)
+a_device_that_is_not_there_or_does_not_suit_ends_it_at_once(void **state)
 {
     static const char *const absent[] = {"device", "cuda:63", NULL};
+    static const char *const fused[] = {"device", "cuda:0", "logits", "fused", NULL};
     static const char *const small[] = {"device", "cuda:0", "batch_tokens", "16777216", NULL};
 
     (void)state;
     if (!has_device())
         return;
-    fails(absent, ERROR_device, "63");
+    fails("sft", absent, ERROR_device, "63");
+    fails("token_class", fused, ERROR_topology, "fused logits"); /* its head has a bias */
     if (!simulated)
         return;
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
-    fails(small, ERROR_topology, "head_memory");
+    fails("sft", small, ERROR_topology, "head_memory");
     unsetenv("SLUICE_SIMT_MEMORY");
 }
 
@@ -394,7 +396,7 @@ main(void)
         cmocka_unit_test(training_goes_on_without_a_device_that_is_gone),
         cmocka_unit_test(check_reads_the_device),
         cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
-        cmocka_unit_test(a_device_that_is_not_there_or_too_small_ends_it_at_once),
+        cmocka_unit_test(a_device_that_is_not_there_or_does_not_suit_ends_it_at_once),
     };
     char *fibers = realpath(DEVICE_SIMULATED, NULL);
 
