@@ -521,6 +521,29 @@ memory_free(struct head_device *d)
     return now.memory_free;
 }
 
+/* log p of target 0 under a wide head, next to its definition. */
+static void
+check_wide(struct head_device *d, const struct model *m, const float *x)
+{
+    double *z = xarray((size_t)m->head_rows, sizeof(*z)), wanted[ROWS], lse, entropy;
+    float logp[ROWS], lses[ROWS];
+    int32_t targets[ROWS] = {0};
+    struct error e = {0};
+
+    if (head_device_statistics(d, m, ROWS, x, targets, logp, lses, NULL, &e) < 0)
+        fail_msg("%s", e.text);
+    for (int t = 0; t < ROWS; t++) {
+        for (int64_t v = 0; v < m->head_rows; v++) {
+            z[v] = 0;
+            for (int i = 0; i < HIDDEN; i++)
+                z[v] += (double)x[t * HIDDEN + i] * (double)m->params[m->head + v * HIDDEN + i];
+        }
+        naive_softmax(m->head_rows, z, 0, &wanted[t], &lse, &entropy);
+    }
+    sets_near("logp of a wide head", ROWS, logp, wanted, 1e-5);
+    free(z);
+}
+
 /* Logits of a megabyte: the calls take no more than what the objective's samples need. */
 static void
 memory_is_taken_before_the_first_step(void **state)
@@ -545,6 +568,8 @@ memory_is_taken_before_the_first_step(void **state)
         free(x);
         return;
     }
+    for (int i = 0; i < ROWS * HIDDEN; i++)
+        x[i] = cast_back(cast_nearest(x[i]));
     o.needs = objective_needs(o.objective, &s);
     make_model(&m, MANY, 1, 0, 3);
     if (head_device_open(&d, "cuda:0", &o, &m, NULL, NULL, &e) < 0)
@@ -554,6 +579,7 @@ memory_is_taken_before_the_first_step(void **state)
         head_device_loss(d, &m, x, targets, o.objective, &s, &step, &b, &report, dx, &e) < 0)
         fail_msg("%s", e.text);
     assert_in_range(before - memory_free(d), 0, 64 << 10);
+    check_wide(d, &m, x);
     head_device_close(d);
     model_free(&m);
     free(x);
