@@ -216,7 +216,8 @@ simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
 race: $(RACETESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
-tests: $(TESTS) $(SIMTTESTS) $(if $(filter 1,$(SAN)),,$(RACETESTS)) tools
+# Kernels' tests in the build that sees the most: every load and store here, the sanitizers' in theirs.
+tests: $(TESTS) $(if $(filter 1,$(SAN)),$(SIMTTESTS),$(RACETESTS)) $(BUILD)/simt/libsluice-cuda.so tools
 tools: $(TOOLS)
 
 run: all

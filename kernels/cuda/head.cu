@@ -97,7 +97,7 @@ head_place(struct head_call *call, const uint8_t *wanted, int64_t *place)
 static int
 read_all(struct head_call *call)
 {
-    int64_t step = call->shape.capacity;
+    int64_t step = head_step(call, call->count);
     int rc = 0;
 
     for (int64_t at = 0; at < call->count && rc == 0; at += step) {
