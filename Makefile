@@ -275,9 +275,17 @@ fuzz-verifier: setup
 	@$(MAKE) --no-print-directory SAN=1 CFLAGS="-O1 -g" build/san/tests/test_answer_fuzz
 	@ASAN_OPTIONS=quarantine_size_mb=16 ANSWER_FUZZ=$(FUZZ) ANSWER_FUZZ_SEED=$(SEED) build/san/tests/test_answer_fuzz
 
+# make bench-gpu: kernels and the fused loss on a CUDA device (tools/gpu_check does it on a bare host).
+bench-gpu:
+	@tools/bench_gpu
+
+# The device's library goes along where `make cuda` has built it; the program finds it in ../lib of its folder.
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
+	if [ -f $(BUILD)/libsluice-cuda.so ]; then \
+	    install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so; \
+	    install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h; fi
 	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
 	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
