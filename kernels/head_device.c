@@ -86,13 +86,17 @@ put_rows(struct head_device *d, int64_t rows, const float *x, const int32_t *tar
 static int
 put_array(struct head_device *d, enum row_array which, const float *values, struct error *e)
 {
-    return values == NULL ? 0 : device_upload(d->device, d->arrays[which], values, FLOATS(d->rows), e);
+    return values == NULL
+               ? 0
+               : device_upload(d->device, d->arrays[which], values, FLOATS(d->rows), e);
 }
 
 static int
 get_array(struct head_device *d, enum row_array which, float *values, struct error *e)
 {
-    return values == NULL ? 0 : device_download(d->device, values, d->arrays[which], FLOATS(d->rows), e);
+    return values == NULL
+               ? 0
+               : device_download(d->device, values, d->arrays[which], FLOATS(d->rows), e);
 }
 
 /* The gradient of hidden states goes where they came up. */
@@ -122,11 +126,12 @@ head_device_statistics(struct head_device *d, const struct model *m, int64_t row
 
     const struct sluice_rows now = rows_now(d);
 
-    found = head_device_check(d,
-                              d->call->sluice_head_statistics(
-                                  d->cuda, &d->now, &now, &d->options, d->arrays[ROW_logp],
-                                  d->arrays[ROW_lse], entropy == NULL ? NULL : d->arrays[ROW_entropy]),
-                              "log probabilities", e);
+    found = head_device_check(
+        d,
+        d->call->sluice_head_statistics(d->cuda, &d->now, &now, &d->options, d->arrays[ROW_logp],
+                                        d->arrays[ROW_lse],
+                                        entropy == NULL ? NULL : d->arrays[ROW_entropy]),
+        "log probabilities", e);
     if (found < 0 && found != ERROR_nonfinite)
         return found;
     rc = get_array(d, ROW_logp, logp, e);
@@ -156,10 +161,11 @@ head_device_named(struct head_device *d, int64_t count, const int64_t *rows, int
         d->named_room = rc == 0 ? count * named : 0;
     }
     if (rc == 0)
-        rc = head_device_check(d,
-                               d->call->sluice_head_named(d->cuda, &d->now, &now, count, rows, named,
-                                                          columns, d->named),
-                               "named logits", e);
+        rc = head_device_check(
+            d,
+            d->call->sluice_head_named(d->cuda, &d->now, &now, count, rows, named, columns,
+                                       d->named),
+            "named logits", e);
     return rc == 0 ? device_download(d->device, out, d->named, FLOATS(count * named), e) : rc;
 }
 
@@ -266,10 +272,11 @@ head_device_loss(struct head_device *d, const struct model *m, const float *x,
     const struct sluice_slopes slopes = slopes_now(d);
     const struct sluice_objective objective = {o->name, s, step, &batch};
 
-    rc = head_device_check(d,
-                           d->call->sluice_head_loss(d->cuda, &d->now, &now, &d->options, &objective,
-                                                     &outcome, &slopes),
-                           "the loss", e);
+    rc = head_device_check(
+        d,
+        d->call->sluice_head_loss(d->cuda, &d->now, &now, &d->options, &objective, &outcome,
+                                  &slopes),
+        "the loss", e);
     return rc == 0 ? device_download(d->device, dx, d->stage, FLOATS(b->rows * d->hidden), e) : rc;
 }
 

@@ -1,6 +1,6 @@
-/* head_device: the head, the loss and the optimiser of a trainer on a CUDA device (device.h), beside
- * a decoder that computes on the CPU: what head.h, objective.h and adamw.h do, through the functions
- * of sluice_cuda.h.
+/* head_device: the head, the loss and the optimiser of a trainer on a CUDA device (device.h),
+ * beside a decoder that computes on the CPU: what head.h, objective.h and adamw.h do, through the
+ * functions of sluice_cuda.h.
  *
  * Who calls it sees host memory alone. Hidden states go up and become bfloat16 there; the head's
  * weight is the bfloat16 cast of the device's float32 master, a function of the weight, its place
@@ -67,7 +67,8 @@ int head_device_knows(const struct objective *o);
 
 /* x (rows, hidden) and targets as in head_statistics, under the weights of `m`: the model it was
  * opened with, or another of its shape, whose weights stay as they are while it may come again.
- * entropy NULL: not wanted. After ERROR_nonfinite the arrays are written, log p of the row as NaN. */
+ * entropy NULL: not wanted. After ERROR_nonfinite the arrays are written, log p of the row is NaN.
+ */
 int head_device_statistics(struct head_device *d, const struct model *m, int64_t rows,
                            const float *x, const int32_t *targets, float *logp, float *lse,
                            float *entropy, struct error *e);

@@ -195,13 +195,15 @@ take(struct head_device *d, const struct head_device_options *o, const struct mo
 
 /* ---- opening ---- */
 
-/* A ratio, or a pull to the reference, compares log probabilities of different calls: all of them
- * then come from float32 logits. */
+/* A ratio, or a pull to the reference, compares log probabilities of different calls, and a group
+ * or a step that is larger than a batch is solved from them: all of them then come from float32
+ * logits. */
 static struct sluice_options
 options_of(const struct head_device_options *o)
 {
     const unsigned ratios = OBJECTIVE_needs_reference | OBJECTIVE_needs_behaviour;
-    const int exact = o->logits == SLUICE_logits_automatic && (o->needs & ratios) != 0;
+    const int apart = (o->needs & ratios) || o->objective->scope >= OBJECTIVE_group;
+    const int exact = o->logits == SLUICE_logits_automatic && apart;
 
     return (struct sluice_options){.logits = exact ? SLUICE_logits_float32 : o->logits,
                                    .memory = o->memory,

@@ -23,6 +23,15 @@
 #define VOCAB  37
 #define ROWS   NAIVE_ROWS
 
+/* How logits are made, and the error of log p and of a slope, the latter relative: 2^-9 for its own
+ * bfloat16, and where a logit of up to 12, or a log p, was kept in bfloat16, e^(12 2^-9) - 1. */
+static const struct how {
+    enum sluice_logits logits;
+    int keep;
+    double logp, slope;
+} exact = {SLUICE_logits_float32, 0, 1e-5, 1.0 / 256};
+static struct how how;
+
 struct fixture {
     struct model model;
     struct head_device *device;
@@ -37,6 +46,7 @@ has_device(void)
     struct device *device = NULL;
     struct error e = {0};
 
+    how = exact;
     if (device_open("cuda:0", &device, &e) < 0) {
         printf("# no CUDA device: %s\n", e.text);
         skip();
@@ -110,7 +120,8 @@ begin(struct fixture *f, const char *objective, const struct objective_settings 
 {
     const struct objective *o = objective_find(objective);
     const int classes = o->needs & OBJECTIVE_needs_classes ? 3 : 0;
-    struct head_device_options options = {.logits = SLUICE_logits_float32,
+    struct head_device_options options = {.logits = how.logits,
+                                          .keep = how.keep,
                                           .objective = o,
                                           .needs = objective_needs(o, s),
                                           .memory = 16 * VOCAB * 4,
@@ -164,7 +175,7 @@ check_slopes(struct fixture *f, const char *name, const struct objective_output 
     const int64_t classes = f->model.head_rows;
     const float *w = f->model.params + f->model.head;
     double *s = xarray((size_t)(ROWS * classes), sizeof(*s));
-    const double rounding = 1.0 / 256;
+    const double rounding = how.slope;
 
     for (int t = 0; t < ROWS; t++)
         for (int64_t v = 0; v < classes && f->targets[t] >= 0; v++) {
@@ -255,7 +266,7 @@ check_loss(const char *name, const struct objective_settings *s)
     if (head_device_loss(f.device, &f.model, f.x, f.targets, o, s, &step, &n.batch, &report, dx,
                          &e) < 0)
         fail_msg("%s: %s", name, e.text);
-    if (fabs(report.loss - wanted.loss) > 1e-5 * (1 + fabs(wanted.loss)) ||
+    if (fabs(report.loss - wanted.loss) > how.logp * (1 + fabs(wanted.loss)) ||
         report.tokens != wanted.tokens || report.samples != wanted.samples)
         fail_msg("%s: loss %.9g of %g tokens, not %.9g of %g", name, report.loss, report.tokens,
                  wanted.loss, wanted.tokens);
@@ -276,6 +287,27 @@ every_objective_has_its_loss_and_gradients(void **state)
 
         check_loss(objective_at(i)->name, &s);
     }
+}
+
+/* Kept logits and bfloat16 ones, for objectives of every scope. */
+static void
+other_ways_to_make_logits_are_near(void **state)
+{
+    static const char *const names[] = {"sft", "grpo", "bcpg_nsa", "opmd", "dpo", "kto", "tract",
+                                        "token_class"};
+    static const struct how ways[] = {{SLUICE_logits_float32, 1, 1e-5, 1.0 / 32},
+                                      {SLUICE_logits_bfloat16, 0, 12.0 / 512, 1.0 / 32}};
+
+    (void)state;
+    if (!has_device())
+        return;
+    for (size_t k = 0; k < sizeof(ways) / sizeof(ways[0]); k++)
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+            struct objective_settings s = settings_of(names[i]);
+
+            how = ways[k];
+            check_loss(names[i], &s);
+        }
 }
 
 static void
@@ -403,6 +435,52 @@ another_model_can_be_asked(void **state)
     end(&f);
 }
 
+/* No rows, one row, rows without a part: right answers, and the head's gradient stays zero. */
+static void
+batches_of_nothing_and_of_one_row_are_right(void **state)
+{
+    const struct objective *o = objective_find("sft");
+    struct objective_settings s = settings_of("sft");
+    struct objective_step step = {.groups = 1, .tokens = 1, .samples = 1};
+    struct objective_sample sample = {.count = 1, .group_size = 1, .weight = 1, .named_row = -1};
+    uint8_t masked[ROWS] = {0};
+    struct objective_batch b = {.mask = masked, .sample = &sample};
+    struct objective_report report = {0};
+    float dx[ROWS * HIDDEN], *dweight;
+    int32_t none[ROWS];
+    struct error e = {0};
+    struct fixture f;
+
+    (void)state;
+    if (!has_device())
+        return;
+    begin(&f, "sft", &s, 0);
+    memset(none, -1, sizeof(none));
+    for (int64_t rows = 0; rows <= ROWS; rows += ROWS) { /* masked, then without a target */
+        b.rows = sample.count = rows;
+        b.samples = rows > 0;
+        for (int k = 0; k < 2; k++) {
+            memset(dx, 0xff, sizeof(dx));
+            b.mask = k == 0 ? masked : NULL;
+            if (head_device_loss(f.device, &f.model, f.x, k == 0 ? f.targets : none, o, &s, &step,
+                                 &b, &report, dx, &e) < 0)
+                fail_msg("%s", e.text);
+            for (int64_t i = 0; i < rows * HIDDEN; i++)
+                assert_true(dx[i] == 0);
+        }
+    }
+    assert_true(report.loss == 0);
+    dweight = head_gradient_of(&f);
+    assert_true(adamw_norm(dweight, VOCAB * HIDDEN) == 0);
+    free(dweight);
+    b.rows = sample.count = b.samples = 1;
+    report = (struct objective_report){0};
+    if (head_device_loss(f.device, &f.model, f.x, f.targets, o, &s, &step, &b, &report, dx, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_true(fabs(report.loss + f.logp[0]) < 1e-5 && report.tokens == 1);
+    end(&f);
+}
+
 /* ---- bad input ---- */
 
 static void
@@ -484,10 +562,12 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_objective_has_its_loss_and_gradients),
+        cmocka_unit_test(other_ways_to_make_logits_are_near),
         cmocka_unit_test(terms_of_kl_and_entropy_are_added),
         cmocka_unit_test(coefficients_from_here_go_back_through_the_head),
         cmocka_unit_test(statistics_do_not_depend_on_company),
         cmocka_unit_test(another_model_can_be_asked),
+        cmocka_unit_test(batches_of_nothing_and_of_one_row_are_right),
         cmocka_unit_test(a_number_that_is_not_finite_is_named),
         cmocka_unit_test(what_does_not_fit_is_said_before_the_first_step),
         cmocka_unit_test(the_processor_is_no_device),

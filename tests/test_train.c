@@ -14,123 +14,12 @@
 #include "nodes/learner/order.h"
 #include "nodes/learner/select.h"
 #include "nodes/learner/train.h"
-
-#define SAMPLES 6
-#define LENGTH  12
-
-struct made {
-    int32_t ids[LENGTH];
-    uint8_t marks[LENGTH];
-    float reference[LENGTH], logps[LENGTH];
-};
-
-static const struct sample_names names = {
-    .kind = SAMPLE_names_rank, .count = 3, .column = {2, 3, 5}, .value = {1, 2, 3}};
-
-
-/* Two groups of three that emitted four; every second answer is right; labels on every token. */
-static void
-make_samples(struct made *made, struct sample *samples)
-{
-    for (int i = 0; i < SAMPLES; i++) {
-        int count = LENGTH - i % 3, context = 1 + i % 4;
-
-        for (int j = 0; j < count; j++) {
-            made[i].ids[j] =
-                (int32_t)(random_bits(3, RANDOM_test, (uint64_t)(i * LENGTH + j)) % 11);
-            made[i].marks[j] = (uint8_t)(1 + j % 3);
-            if (j % 4 == 3)
-                made[i].marks[j] |= (uint8_t)((1 + j / 4 % 2) << SAMPLE_judged_shift);
-            made[i].logps[j] = -2.4f + 0.02f * (float)j;
-            made[i].reference[j] =
-                -2.4f + 0.3f * (float)random_unit(4, RANDOM_test, (uint64_t)(i * LENGTH + j));
-        }
-        samples[i] = (struct sample){.ordinal = (uint64_t)i,
-                                     .first = (uint64_t)(i / 3 * 4),
-                                     .group_size = 4,
-                                     .reward = i % 2,
-                                     .mean = 0.25,
-                                     .std = 0.4,
-                                     .weight = 1,
-                                     .named = i % 3,
-                                     .correct = i % 2,
-                                     .count = count,
-                                     .context = context,
-                                     .ids = made[i].ids,
-                                     .logps = made[i].logps,
-                                     .marks = made[i].marks,
-                                     .reference = made[i].reference};
-    }
-}
-
-static void
-open_trainer(struct trainer *t, const char *objective, double beta)
-{
-    struct model_config config = model_config_default();
-    struct model *model = xalloc(sizeof(*model));
-    struct error e = {0};
-
-    strcpy(config.family, "qwen2");
-    config.vocab_size = 11;
-    config.hidden_size = 8;
-    config.intermediate_size = 12;
-    config.num_hidden_layers = 2;
-    config.num_attention_heads = 2;
-    config.num_key_value_heads = 1;
-    config.max_position_embeddings = 32;
-    config.tie_word_embeddings = 0;
-    config.initializer_range = 0.4; /* large enough that every part has a slope */
-    memset(t, 0, sizeof(*t));
-    t->objective = objective_find(objective);
-    config.num_labels = t->objective->needs & OBJECTIVE_needs_classes ? 2 : 0;
-    if (model_init(model, &config, &e) < 0)
-        fail_msg("%s", e.text);
-    model_randomise(model, 9);
-    t->settings = objective_settings_none();
-    t->settings.constant = 16;
-    if (!isnan(t->objective->standard.tau))
-        t->settings.tau = 0.3;
-    if (objective_settings_fill(t->objective, &t->settings, &e) < 0)
-        fail_msg("%s", e.text);
-    t->rules = (struct pack_rules){.classes = config.num_labels > 0,
-                                   .correct_only = t->objective->needs & OBJECTIVE_correct_only,
-                                   .beta = beta,
-                                   .wrong = 1,
-                                   .correction = 1,
-                                   .behaviour = true,
-                                   .recorded = true};
-    if (t->objective->needs & OBJECTIVE_needs_named)
-        t->rules.names = &names;
-    t->adamw = adamw_default();
-    trainer_init(t, &model);
-}
-
-/* One step's loss and gradients, in batches of so many samples. */
-static double
-loss_of(struct trainer *t, const struct sample *samples, int64_t count, int64_t batch)
-{
-    struct sample step[SAMPLES];
-    int64_t place[SAMPLES], kept;
-
-    memcpy(step, samples, (size_t)count * sizeof(*step));
-    trainer_advantages(t, step, count);
-    kept = trainer_begin(t, step, count);
-    for (int64_t i = 0; i < kept; i++)
-        place[i] = i;
-    if (trainer_needs_statistics(t, (kept + batch - 1) / batch)) {
-        trainer_gather(t, step, kept);
-        for (int64_t i = 0; i < kept; i += batch)
-            trainer_statistics(t, step + i, place + i, kept - i < batch ? kept - i : batch);
-    }
-    for (int64_t i = 0; i < kept; i += batch)
-        trainer_batch(t, step + i, place + i, kept - i < batch ? kept - i : batch);
-    return t->report.loss;
-}
+#include "tests/steps.h"
 
 static double
 loss(struct trainer *t, const struct sample *samples)
 {
-    double value = loss_of(t, samples, SAMPLES, 4);
+    double value = steps_loss(t, samples, STEPS_SAMPLES, 4);
 
     if (t->broken)
         fail_msg("%s: %s", t->objective->name, t->fault.text);
@@ -141,14 +30,14 @@ loss(struct trainer *t, const struct sample *samples)
 static void
 check_slope(const char *objective, double entropy, double kl)
 {
-    struct made made[SAMPLES] = {0};
-    struct sample samples[SAMPLES];
+    struct steps_made made[STEPS_SAMPLES] = {0};
+    struct sample samples[STEPS_SAMPLES];
     struct trainer t;
     float *grads;
     double norm;
 
-    make_samples(made, samples);
-    open_trainer(&t, objective, -0.5);
+    steps_samples(made, samples);
+    steps_open(&t, objective, -0.5);
     t.settings.entropy_weight = entropy;
     if (kl > 0) {
         t.settings.kl = OBJECTIVE_k3;
@@ -206,25 +95,25 @@ gradients_are_slopes(void **state)
 static void
 the_loss_does_not_depend_on_the_batches(void **state)
 {
-    struct made made[SAMPLES] = {0};
-    struct sample samples[SAMPLES];
+    struct steps_made made[STEPS_SAMPLES] = {0};
+    struct sample samples[STEPS_SAMPLES];
 
     (void)state;
-    make_samples(made, samples);
+    steps_samples(made, samples);
     for (int i = 0; objective_at(i); i++) {
         struct trainer t;
         float *grads;
         double whole, parts;
 
-        open_trainer(&t, objective_at(i)->name, 0.5);
-        whole = loss_of(&t, samples, SAMPLES, SAMPLES);
+        steps_open(&t, objective_at(i)->name, 0.5);
+        whole = steps_loss(&t, samples, STEPS_SAMPLES, STEPS_SAMPLES);
         assert_true(t.step.groups == 2 && !t.broken);
         grads = xarray((size_t)t.model.count, sizeof(float));
         memcpy(grads, t.grads, (size_t)t.model.count * sizeof(float));
-        parts = loss_of(&t, samples, SAMPLES, 1);
+        parts = steps_loss(&t, samples, STEPS_SAMPLES, 1);
         if (whole != parts || memcmp(grads, t.grads, (size_t)t.model.count * sizeof(float)) != 0)
             fail_msg("%s: %.17g in one batch, %.17g in many", t.objective->name, whole, parts);
-        parts = loss_of(&t, samples, SAMPLES, 4);
+        parts = steps_loss(&t, samples, STEPS_SAMPLES, 4);
         assert_true(whole == parts);
         free(grads);
         trainer_free(&t);
@@ -235,11 +124,11 @@ the_loss_does_not_depend_on_the_batches(void **state)
 static void
 threads_step(int count, struct trainer *t)
 {
-    static struct made made[SAMPLES];
-    struct sample samples[SAMPLES];
+    static struct steps_made made[STEPS_SAMPLES];
+    struct sample samples[STEPS_SAMPLES];
 
-    make_samples(made, samples);
-    open_trainer(t, "dpo", 0.5);
+    steps_samples(made, samples);
+    steps_open(t, "dpo", 0.5);
     t->settings.entropy_weight = 0.2;
     trainer_threads(t, count);
     for (int step = 1; step <= 3; step++) {
@@ -274,22 +163,22 @@ threads_change_nothing(void **state)
 static void
 packing_changes_no_log_probability(void **state)
 {
-    struct made made[SAMPLES] = {0};
-    struct sample samples[SAMPLES], packed[SAMPLES];
-    float alone[SAMPLES][LENGTH], logp[SAMPLES * LENGTH];
+    struct steps_made made[STEPS_SAMPLES] = {0};
+    struct sample samples[STEPS_SAMPLES], packed[STEPS_SAMPLES];
+    float alone[STEPS_SAMPLES][STEPS_LENGTH], logp[STEPS_SAMPLES * STEPS_LENGTH];
     struct trainer t;
 
     (void)state;
-    make_samples(made, samples);
-    open_trainer(&t, "bcpg", 1);
-    for (int i = 0; i < SAMPLES; i++)
+    steps_samples(made, samples);
+    steps_open(&t, "bcpg", 1);
+    for (int i = 0; i < STEPS_SAMPLES; i++)
         trainer_reference(&t, &t.model, &samples[i], 1, alone[i]);
     for (uint64_t n = 0; n < 200; n++) {
-        uint64_t order[SAMPLES];
-        int count = 1 + (int)(random_bits(8, RANDOM_test, n) % SAMPLES);
+        uint64_t order[STEPS_SAMPLES];
+        int count = 1 + (int)(random_bits(8, RANDOM_test, n) % STEPS_SAMPLES);
         float *at = logp;
 
-        random_permutation(9, RANDOM_test, n, SAMPLES, order);
+        random_permutation(9, RANDOM_test, n, STEPS_SAMPLES, order);
         for (int i = 0; i < count; i++)
             packed[i] = samples[order[i]];
         trainer_reference(&t, &t.model, packed, count, logp);
@@ -313,24 +202,24 @@ pruning_keeps_the_gradient(void **state)
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct made made[SAMPLES] = {0};
-        struct sample samples[SAMPLES];
-        double sizes[SAMPLES] = {0.1, 0.4, 0.2, 0.5, 0.3, 0.6}, apart = 0;
+        struct steps_made made[STEPS_SAMPLES] = {0};
+        struct sample samples[STEPS_SAMPLES];
+        double sizes[STEPS_SAMPLES] = {0.1, 0.4, 0.2, 0.5, 0.3, 0.6}, apart = 0;
         double *mean;
         float *whole;
         struct trainer t;
 
-        make_samples(made, samples);
-        open_trainer(&t, "reinforce", 1);
+        steps_samples(made, samples);
+        steps_open(&t, "reinforce", 1);
         t.settings.aggregation = k ? OBJECTIVE_token_mean : OBJECTIVE_sequence_mean;
-        loss_of(&t, samples, SAMPLES, SAMPLES);
+        steps_loss(&t, samples, STEPS_SAMPLES, STEPS_SAMPLES);
         whole = xarray((size_t)t.model.count, sizeof(*whole));
         mean = xarray((size_t)t.model.count, sizeof(*mean));
         memcpy(whole, t.grads, (size_t)t.model.count * sizeof(*whole));
         for (int n = 0; n < draws; n++) {
-            make_samples(made, samples);
-            select_prune(&rules, samples, sizes, SAMPLES, false, 3, (uint64_t)n);
-            loss_of(&t, samples, SAMPLES, SAMPLES);
+            steps_samples(made, samples);
+            select_prune(&rules, samples, sizes, STEPS_SAMPLES, false, 3, (uint64_t)n);
+            steps_loss(&t, samples, STEPS_SAMPLES, STEPS_SAMPLES);
             for (int64_t j = 0; j < t.model.count; j++)
                 mean[j] += (double)t.grads[j] / draws;
         }
@@ -348,17 +237,17 @@ pruning_keeps_the_gradient(void **state)
 static void
 closed_rollouts_count_in_their_group(void **state)
 {
-    struct made made[SAMPLES] = {0};
-    struct sample samples[SAMPLES];
+    struct steps_made made[STEPS_SAMPLES] = {0};
+    struct sample samples[STEPS_SAMPLES];
     struct trainer t;
     double four, two;
 
     (void)state;
-    make_samples(made, samples);
-    open_trainer(&t, "bcpg", 1);
-    four = loss_of(&t, samples, 2, 2);
+    steps_samples(made, samples);
+    steps_open(&t, "bcpg", 1);
+    four = steps_loss(&t, samples, 2, 2);
     samples[0].group_size = samples[1].group_size = 2;
-    two = loss_of(&t, samples, 2, 2);
+    two = steps_loss(&t, samples, 2, 2);
     assert_true(fabs(two - 2 * four) < 1e-12 * fabs(two) + 1e-15);
     trainer_free(&t);
 }
@@ -366,17 +255,17 @@ closed_rollouts_count_in_their_group(void **state)
 static void
 a_broken_number_changes_nothing(void **state)
 {
-    struct made made[SAMPLES] = {0};
-    struct sample samples[SAMPLES];
+    struct steps_made made[STEPS_SAMPLES] = {0};
+    struct sample samples[STEPS_SAMPLES];
     struct trainer t;
     float before;
 
     (void)state;
-    make_samples(made, samples);
-    open_trainer(&t, "sft", 1);
+    steps_samples(made, samples);
+    steps_open(&t, "sft", 1);
     t.model.params[t.model.final_norm] = NAN;
     before = t.model.params[0];
-    loss_of(&t, samples, SAMPLES, SAMPLES);
+    steps_loss(&t, samples, STEPS_SAMPLES, STEPS_SAMPLES);
     assert_true(t.broken);
     assert_true(isnan(trainer_end(&t, 1, 0.1)));
     assert_true(t.model.params[0] == before);

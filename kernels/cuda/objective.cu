@@ -207,6 +207,7 @@ lay_rest(unsigned char *base, struct objective_view *view, int named)
     v->losses = (struct objective_losses *)place(&l, samples, sizeof *v->losses);
     v->row_sample = (int64_t *)place(&l, rows, sizeof *v->row_sample);
     v->wanted = (uint8_t *)place(&l, rows, 1);
+    v->counts = (uint8_t *)place(&l, rows, 1);
     v->terms.loss = (double *)place(&l, rows, sizeof(double));
     v->terms.pull = (double *)place(&l, rows, sizeof(double));
     v->terms.kl = (double *)place(&l, rows, sizeof(double));
@@ -349,6 +350,8 @@ look(struct sluice_cuda *s, struct objective_view *view)
         rc = fill(s, v->h, 0, floats);
     if (rc == 0)
         rc = fill(s, v->wanted, 0, view->rows);
+    if (rc == 0)
+        rc = fill(s, v->counts, 0, view->rows);
     if (rc == 0)
         rc = fill(s, v->row_sample, 0xff, view->rows * (int64_t)sizeof *v->row_sample);
     l.row = 0;

@@ -73,6 +73,7 @@ struct objective_view_device {
     float *c, *e, *h;               /* (rows); e, h may be NULL */
     int64_t                 *row_sample;    /* (rows): whose row; -1: nobody's */
     uint8_t                 *wanted;        /* (rows) */
+    uint8_t                 *counts;        /* (rows): has it a part in the loss and the report? */
     double                  *step_mean;     /* (rows): mean of lp - lo of its step; or NULL */
     struct objective_known  *known;         /* (samples) */
     struct objective_sums   *sums;          /* (samples) */

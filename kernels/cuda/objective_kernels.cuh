@@ -31,7 +31,7 @@ struct objective_launch {
     int pairs, steps, surprise, named;
 };
 
-/* known.length, first_row, shares; row_sample; wanted. Then ready (scope token), entry_first. */
+/* known.length, first_row, shares; row_sample, wanted, counts. Then ready (scope token), entry_first. */
 int objective_launch_known(struct sluice_cuda *s, const struct objective_launch *l);
 /* sums and step_mean, of whole units of the scope. */
 int objective_launch_sums(struct sluice_cuda *s, const struct objective_launch *l);

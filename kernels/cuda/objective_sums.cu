@@ -33,6 +33,7 @@ known_kernel(const struct objective_view_device *v)
             first = (unsigned long long)row;
         length += (unsigned)part;
         v->row_sample[row] = i;
+        v->counts[row] = part && known->runs;
         v->wanted[row] = (part && counts) || row == named;
     }
     atomicAdd(&shared[0], length);
@@ -80,8 +81,7 @@ ready_kernel(const struct objective_view_device *v, struct objective_ready *read
     if (row >= v->batch.rows)
         return;
     i = v->row_sample[row];
-    if (i >= 0 && v->known[i].runs
-        && objective_has_part(v->own, &v->batch, &v->batch.sample[i], row)) {
+    if (v->counts[row]) {
         r.share = v->known[i].shares.share;
         r.extra = v->known[i].shares.extra;
         r.advantage = objective_advantage(&v->batch, &v->batch.sample[i], row);

@@ -17,12 +17,10 @@ terms_kernel(const struct objective_view_device *v, int64_t first, int64_t rows)
     struct objective_counted n;
     struct objective_solved r = {};
 
-    i = t < rows ? v->row_sample[row] : -1;
-    if (i < 0 || !v->known[i].runs)
+    if (t >= rows || !v->counts[row])
         return;
+    i = v->row_sample[row];
     sample = &v->batch.sample[i];
-    if (!objective_has_part(v->own, &v->batch, sample, row))
-        return;
     n = objective_count_row(&v->batch, row);
     if (v->known[i].shares.share != 0.0) {
         x = objective_token_at(&v->batch, sample, row);
@@ -98,13 +96,6 @@ objective_launch_terms(struct sluice_cuda *s, const struct objective_launch *l)
 
 /* ---- the report ---- */
 
-static __device__ inline int
-counted(const struct objective_view_device *v, int64_t i, int64_t row)
-{
-    return i >= 0 && v->known[i].runs
-           && objective_has_part(v->own, &v->batch, &v->batch.sample[i], row);
-}
-
 enum loss { LOSS_loss, LOSS_pull, LOSS_kl, LOSS_entropy, LOSS_ratio, LOSS_clipped, LOSSES };
 
 static __device__ inline double
@@ -115,7 +106,7 @@ loss_row(const struct objective_view_device *v, int64_t i, int64_t at, double *t
 
     for (int k = 0; k < LOSSES; k++)
         to[k] = -0.0;
-    if (!counted(v, i, row))
+    if (!v->counts[row])
         return -INFINITY;
     to[LOSS_loss] = v->terms.loss[row];
     to[LOSS_pull] = v->terms.pull[row];
@@ -153,7 +144,7 @@ enum row_sum { ROW_logp, ROW_entropy, ROW_kl, ROW_importance, ROW_SUMS };
 static __device__ inline double
 report_row(const struct objective_view_device *v, int64_t i, int64_t row, double *to)
 {
-    int here = counted(v, v->row_sample[row], row);
+    int here = v->counts[row];
 
     (void)i;
     to[ROW_logp] = here ? (double)v->batch.logp[row] : -0.0;
@@ -271,7 +262,7 @@ report_kernel(const struct objective_view_device *v)
 int
 objective_launch_report(struct sluice_cuda *s, const struct objective_launch *l)
 {
-    struct launch all = {.blocks = l->samples + 1, .threads = tile_threads(l->rows),
+    struct launch all = {.blocks = l->samples + 1, .threads = tile_threads(l->longest),
                          .shared = TILE_BYTES};
     struct launch one = {.blocks = 1, .threads = tile_threads(2 * l->samples),
                          .shared = TILE_BYTES};

@@ -255,7 +255,8 @@ check_order(const struct learner *l, const json_t *root, struct error *e)
 static void
 read_pinned(const json_t *root, struct buffer *out)
 {
-    const json_t *made = json_object_get(root, "made_by"), *lines = json_object_get(made, "products");
+    const json_t *made = json_object_get(root, "made_by");
+    const json_t *lines = json_object_get(made, "products");
     const char *device = json_string_value(json_object_get(made, "device"));
 
     buffer_clear(out);

@@ -11,10 +11,9 @@ extern const struct option learner_option_table[];
 /* Fails where the device does. */
 int manifest_write(struct learner *l, struct buffer *out, struct error *e);
 
-/* The progress of the checkpoint DIR into *p: as written, without files' lengths and kept steps; and
- * what its device's products were pinned to into l->pinned.
- * ERROR_topology when it is none, or when the options that decide the order of samples, or the
- * seed, are not those of l. */
+/* The progress of the checkpoint DIR into *p: as written, without files' lengths and kept steps; what
+ * the products of its device were pinned to into l->pinned. ERROR_topology when it is none, or when
+ * the options that decide the order of samples, or the seed, are not those of l. */
 int manifest_read(struct learner *l, const char *dir, struct progress *p, struct error *e);
 
 #endif

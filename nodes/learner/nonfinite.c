@@ -120,7 +120,9 @@ nonfinite_step(struct learner *l, struct error *e)
     list_ordinals(l, &ordinals);
     if (first != UINT64_MAX)
         snprintf(culprit, sizeof(culprit), ", first in rollout %" PRIu64, first);
-    rc = output_aside(&l->output, name, buffer_span(&file), e);
+    rc = trainer_failed(&l->trainer, e); /* then nothing is known of the step */
+    if (rc == 0)
+        rc = output_aside(&l->output, name, buffer_span(&file), e);
     if (rc == 0 && l->options->on_nonfinite == NONFINITE_stop) {
         error_set(e, ERROR_topology,
                   "step %" PRId64 " was not applied: %s%s (rollouts %s: checkpoints/%s/%s);"

@@ -82,8 +82,8 @@ const struct option learner_option_table[] = {
                "how logits are made on a device. float32: exact enough for ratios; bfloat16: half the "
                "memory and traffic, log p is off by up to 2^-9 of the largest logit, not for ratios; "
                "fused: statistics out of the product itself (compute capability 9.0 alone); auto: "
-               "float32 where the objective compares log p with a reference or a recorded policy, "
-               "else bfloat16"),
+               "float32 where the objective compares log p with a reference, a recorded policy or "
+               "other answers, else bfloat16"),
     OPT_BOOL(struct learner_options, keep_logits, FIXED, "false",
              "on a device, where one unit of the objective (an answer, a group, a step) is longer than "
              "a chunk of rows: keep its logits in bfloat16, 2 bytes x vocabulary x batch_tokens more "

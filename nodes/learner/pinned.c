@@ -145,6 +145,9 @@ pinned_open(struct learner *l, struct error *e)
         buffer_clear(&l->pinned);
         buffer_add(&l->pinned, kept.at, kept.length);
     }
+    if (l->trainer.device)
+        node_log(l->node, LOG_info, "the head, the loss and the optimiser compute on %s",
+                 head_device_name(l->trainer.device));
     rc = go_on(l, e);
     return rc == 0 ? pinned_keep(l, e) : rc;
 }

@@ -1,10 +1,9 @@
-/* rows: the numbers of each row of a batch, or of a whole step, between the head and the objective. */
+/* rows: the numbers of each row of a batch, or of a whole step, between head and objective. */
 #ifndef NODES_LEARNER_ROWS_H
 #define NODES_LEARNER_ROWS_H
 
 #include "kernels/objective.h"
 
-/* Per-row numbers of the head and the objective. */
 struct rows {
     float *logp, *lse, *entropy, *c, *e, *h; /* (room) */
     struct objective_entry *entries;         /* (entry_room) */

@@ -186,7 +186,8 @@ show(const struct trainer *t, struct objective_batch *b, const struct rows *r, c
     b->named_logits = b->named > 0 ? named : NULL;
 }
 
-/* Fills the statistics of the packed batch of `samples` under `model`; returns its hidden states. */
+/* Fills the statistics of the packed batch, of `samples`, under `model`; returns its hidden states.
+ */
 static const float *
 statistics(struct trainer *t, const struct model *model, const struct sample *samples)
 {

@@ -108,7 +108,7 @@ loss_begin(struct loss_case *l, const char *name, int masked, double kl, double 
     struct error e = {};
 
     memset(l, 0, sizeof *l);
-    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 0, 0.6);
+    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 4, 0.6);
     case_know(&l->k);
     l->objective = objective_find(name);
     MUST(l->objective != NULL);
@@ -296,8 +296,11 @@ static const struct way ways[] = {
     {"two passes", {SLUICE_logits_float32, 5, 0, 0}, SLUICE_float32, 1},
     {"kept", {SLUICE_logits_float32, 5, 0, 1}, SLUICE_float32, 1},
     {"rounded, two passes", {SLUICE_logits_bfloat16, 5, 0, 0}, SLUICE_float32, 0},
+    {"fused", {SLUICE_logits_fused, 0, 0, 0}, SLUICE_float32, 0},
+    {"fused, two passes", {SLUICE_logits_fused, 5, 0, 0}, SLUICE_bfloat16, 0},
 };
-#define WAYS (int)(sizeof ways / sizeof *ways)
+/* Fused logits, the last ones, are for compute capability 9.0. */
+#define WAYS ((int)(sizeof ways / sizeof *ways) - (device_compute() == 90 ? 0 : 2))
 
 static void
 run_ways(const char *name, int masked, double kl, double entropy)

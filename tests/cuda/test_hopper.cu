@@ -14,7 +14,7 @@
 
 enum mistake {
     NONE, NO_BARRIER_FENCE, NO_PRODUCT_FENCE, TOUCHED, NOT_WAITED_FOR, EXTRA_ARRIVAL, MISSING_BYTES,
-    WRONG_START, DIVERGED, NO_BARRIER, READ_EARLY, READ_BEFORE_IT_CAME,
+    WRONG_START, DIVERGED, NO_BARRIER, READ_EARLY, READ_BEFORE_IT_CAME, LEFT,
 };
 
 static void
@@ -47,7 +47,7 @@ product_kernel(const __grid_constant__ tensor_map x, const __grid_constant__ ten
 
     if (threadIdx.x == 0) {
         if (mistake != NO_BARRIER)
-            barrier_init(came, mistake == EXTRA_ARRIVAL ? 2 : 1);
+            barrier_init(came, 1);
         if (mistake != NO_BARRIER_FENCE)
             fence_barriers();
         barrier_expect(came, BOX_X + BOX_W + (mistake == MISSING_BYTES ? 16 : 0));
@@ -57,7 +57,7 @@ product_kernel(const __grid_constant__ tensor_map x, const __grid_constant__ ten
     __syncthreads();
     if (mistake == EXTRA_ARRIVAL)
         barrier_arrive(came);
-    if (mistake != READ_BEFORE_IT_CAME)
+    if (mistake != READ_BEFORE_IT_CAME && mistake != LEFT)
         barrier_wait(came, 0);
     for (int i = 0; i < 128; i++)
         d[i] = 0.0f;
@@ -77,6 +77,8 @@ product_kernel(const __grid_constant__ tensor_map x, const __grid_constant__ ten
         out[(warp * 16 + lane / 4 + i / 2 % 2 * 8) * 256 + i / 4 * 8 + lane % 4 * 2 + i % 2] = d[i];
     if (mistake == READ_EARLY)
         wgmma_wait<0>();
+    if (mistake == READ_BEFORE_IT_CAME)
+        barrier_wait(came, 0);
 }
 
 struct matrices {
@@ -333,6 +335,7 @@ CHECK(a_kernels_mistakes_end_it)
     must_die<NO_PRODUCT_FENCE>("without wgmma_fence");
     must_die<TOUCHED>("accumulators were touched");
     must_die<NOT_WAITED_FOR>("products under way");
+    must_die<LEFT>("copies under way");
     must_die<WRONG_START>("multiple of 1024");
     must_die<DIVERGED>("different matrices");
 }

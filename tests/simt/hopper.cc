@@ -9,7 +9,7 @@
  * was not initialised or not fenced before a copy names it, is told of more arrivals than it waits
  * for or changes phase with bytes missing; a descriptor is not one of K-major rows with the
  * 128-byte swizzle; the threads of a warpgroup multiply different things; accumulators are touched
- * while products are under way; products were never waited for. */
+ * while products are under way; a block ends with products or copies under way. */
 #include "kernels/cuda/hopper.cuh"
 
 #include <stdlib.h>
@@ -116,17 +116,6 @@ barrier_settle(uint64_t *b, struct barrier v)
     simt_progress();
 }
 
-void
-barrier_init(uint64_t *b, int arrivals)
-{
-    struct barrier v = {arrivals, arrivals, 0, 0};
-
-    if (arrivals < 1 || arrivals >= 1 << 20 || fresh_count == FRESH_MAX)
-        simt_die(NULL, 0, "a barrier of %d arrivals", arrivals);
-    barrier_write(b, v);
-    fresh[fresh_count++] = b;
-}
-
 static void
 arrive(uint64_t *b, int bytes)
 {
@@ -163,11 +152,33 @@ struct load {
     struct simt_tensor map;
     unsigned char *to;
     uint64_t *b;
+    unsigned  block;
     int       column, row;
 };
 
 static struct load loads[LOADS_MAX];
 static int load_count;
+
+/* Of an earlier block: its memory is another's now. */
+static void
+forgotten(const struct load *l)
+{
+    simt_die(NULL, 0, "block %u ended with copies under way", l->block);
+}
+
+void
+barrier_init(uint64_t *b, int arrivals)
+{
+    struct barrier v = {arrivals, arrivals, 0, 0};
+
+    if (arrivals < 1 || arrivals >= 1 << 20 || fresh_count == FRESH_MAX)
+        simt_die(NULL, 0, "a barrier of %d arrivals", arrivals);
+    for (int i = 0; i < load_count; i++)
+        if (loads[i].b == b)
+            forgotten(&loads[i]);
+    barrier_write(b, v);
+    fresh[fresh_count++] = b;
+}
 
 int
 tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, int64_t stride,
@@ -202,6 +213,7 @@ tensor_load(void *to, const tensor_map *map, uint64_t *b, int column, int row)
     l->map = *map;
     l->to = (unsigned char *)to;
     l->b = b;
+    l->block = simt_self->block.x;
     l->column = column;
     l->row = row;
     load_count++;
@@ -250,6 +262,8 @@ time_passes(void)
             i++;
             continue;
         }
+        if (loads[i].block != simt_self->block.x)
+            forgotten(&loads[i]);
         bring(&loads[i]);
         loads[i] = loads[--load_count];
     }
