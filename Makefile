@@ -37,7 +37,7 @@ Q        := $(if $(V),,@)
 SAY      := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
 .PHONY: all setup tests tools run table test test-core chaos chaos-judges bench bench-torch install clean manual \
-         check-layers fuzz-verifier simt race cuda
+         check-layers fuzz-verifier simt race cuda bench-gpu
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -216,7 +216,8 @@ simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
 race: $(RACETESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
-tests: $(TESTS) $(SIMTTESTS) $(if $(filter 1,$(SAN)),,$(RACETESTS)) tools
+# CC=clang compiles what is C; the device's sources are g++'s and nvcc's.
+tests: $(TESTS) $(if $(findstring clang,$(CC)),,$(SIMTTESTS) $(if $(filter 1,$(SAN)),,$(RACETESTS) $(BUILD)/simt/bench_gpu)) tools
 tools: $(TOOLS)
 
 run: all
@@ -283,9 +284,6 @@ bench-gpu:
 install: all
 	install -D -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -D -m 644 kernels/objective_kind.h $(DESTDIR)$(PREFIX)/include/sluice/objective_kind.h
-	if [ -f $(BUILD)/libsluice-cuda.so ]; then \
-	    install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so; \
-	    install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h; fi
 	install -D -m 644 kernels/sluice_cuda.h $(DESTDIR)$(PREFIX)/include/sluice/sluice_cuda.h
 	[ ! -f $(BUILD)/libsluice-cuda.so ] || install -D -m 755 $(BUILD)/libsluice-cuda.so $(DESTDIR)$(PREFIX)/lib/libsluice-cuda.so
 
