@@ -622,3 +622,52 @@ CHECK(bad_numbers_are_told_and_the_report_is_left_alone)
     case_out_free(&out);
     loss_end(&l);
 }
+
+#ifdef SLUICE_SIMT
+/* A call on a device that is lost at its n-th launch, and on one that has no more than some bytes:
+ * its status. */
+static int
+run_badly(const char *variable, int64_t value, const struct sluice_options *o)
+{
+    char text[32], words[SLUICE_TEXT_MAX];
+    struct sluice_outcome d = {};
+    struct loss_case l;
+    struct case_out out;
+    int rc;
+
+    loss_begin(&l, "bcpg_nsa", 3, 0, 0);
+    case_out_begin(&l.k, &out, SLUICE_bfloat16, 0, 0);
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    setenv(variable, text, 1);
+    rc = sluice_head_loss(sluice(), &l.k.head, &l.k.in, o, &l.call, &d, &out.slopes);
+    snprintf(words, sizeof words, "%s", sluice_cuda_error());
+    unsetenv(variable);
+    MUST(rc == 0 || words[0] != '\0');
+    case_out_free(&out);
+    loss_end(&l);
+    sluice_close();
+    return rc;
+}
+
+CHECK(a_device_lost_at_any_launch_is_told)
+{
+    int n = 0, rc = SLUICE_lost;
+
+    while (rc == SLUICE_lost && n < 500)
+        rc = run_badly("SLUICE_SIMT_LOSE", ++n, &ways[3].options);
+    MUST_EQUAL(rc, 0);
+    MUST(n > 10);
+}
+
+/* From nothing upwards: the words until all fits, and nothing is left behind. */
+CHECK(too_little_memory_is_told)
+{
+    int64_t bytes = 100000, tries = 0;
+    int rc = SLUICE_memory;
+
+    for (; rc == SLUICE_memory && bytes < INT64_C(1) << 30; bytes += 8000 + bytes / 3, tries++)
+        rc = run_badly("SLUICE_SIMT_MEMORY", bytes, &ways[4].options);
+    MUST_EQUAL(rc, 0);
+    MUST(tries > 3);
+}
+#endif
