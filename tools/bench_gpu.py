@@ -253,6 +253,8 @@ def median(values):
 
 def measure(lib, o, width, device, until, out):
     import torch
+    if not o.no_compile:
+        torch.compiler.reset()      # what was compiled for another width holds its tensors
     p = Problem(o, width, device)
     label = f"N {p.rows}, d {width}, V {p.vocab}"
     with torch.no_grad():
@@ -278,12 +280,14 @@ def measure(lib, o, width, device, until, out):
         if r >= 3 and time.monotonic() > until:
             break
         for way in ways:
-            if way.run is not None:
-                try:
-                    free(p) if not way.mine else None
-                    way.ms.append(one(p, way.run))
-                except Exception as e:
-                    way.run, way.why = None, f"{type(e).__name__}: {e}"[:150]
+            if way.run is None:
+                continue
+            try:
+                free(p)             # another way's memory; what this one takes is taken in a run before the timed one
+                one(p, way.run)
+                way.ms.append(one(p, way.run))
+            except Exception as e:
+                way.run, way.why = None, f"{type(e).__name__}: {e}"[:150]
     table(p, label, ways, out)
 
 

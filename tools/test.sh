@@ -1,10 +1,11 @@
 #!/bin/bash
-# The whole check, as named slices: core (gcc: units, whole graph, examples, bad inputs), clang (everything
-# compiles with -Werror), cuda (kernels compile, when nvcc is here), san (units again under ASan and UBSan), page (rooms, lengths).
+# The whole check, as named slices: core (gcc: units, whole graph, examples, bad inputs, kernels on a simulated device), cuda
+# (where nvcc is: kernels and their tests compile for every target and link, what ptxas says, what a program loads; the tests run
+# where a device is), clang (everything compiles with -Werror), san (units again under ASan and UBSan), page (rooms, lengths).
 # Usage: tools/test.sh [SLICE ...]. Ends with "N passed, M failed, K skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 2
-slices=${*:-page core clang san}
+slices=${*:-page core cuda clang san}
 log=$(mktemp -d) && trap 'rm -rf "$log"' EXIT
 passed=0 failed=0 skipped=0
 jobs=$(nproc)
@@ -33,6 +34,17 @@ for slice in $slices; do
         [ $rc -eq 0 ] || tail -30 "$log/build"
         verdict "gcc builds with -Werror" $rc
         [ $rc -ne 0 ] || { BUILD=build tests/run.sh | tee "$log/core"; count "$log/core"; } ;;
+    cuda)
+        if [ -z "${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)}" ]; then
+            skipped=$((skipped + 1)); echo "ok 1 - kernels compile # SKIP no nvcc"
+        else
+            make -s -j"$jobs" build/sluice cuda >"$log/build" 2>&1; rc=$?
+            [ $rc -eq 0 ] || tail -30 "$log/build"
+            verdict "nvcc builds kernels and tests for every target" $rc
+            for tests in test_cuda_ test_ptxas test_loads_nothing; do
+                [ $rc -ne 0 ] || { BUILD=build tests/run.sh $tests | tee "$log/cuda"; count "$log/cuda"; }
+            done
+        fi ;;
     clang)
         tools/setup.sh clang
         make -s -j"$jobs" CC=clang BUILD=build/clang build/clang/sluice tests >"$log/build" 2>&1; rc=$?

@@ -152,6 +152,7 @@ STATUS_CALLS = {        # every function of the header that returns a status
     "sluice_cuda_algorithms_set": [ptr, C.c_char_p],
     "sluice_norm": [ptr, i64, ptr, at(f64)],
     "sluice_adamw_update": [ptr, at(AdamW), i64, ptr, ptr, ptr, ptr],
+    "sluice_add": [ptr, i64, ptr, ptr],
     "sluice_cast": [ptr, i64, i64, ptr, i64, ptr, C.c_int, C.c_uint64, C.c_uint64],
 }
 OTHER_CALLS = {

@@ -178,8 +178,11 @@ read_range(struct loss *l, int64_t at, int64_t end, int64_t kept)
 {
     struct head_call *call = &l->call;
     int64_t step = head_step(call, end - at), stride = call->logits_stride;
+    void *logits = call->logits;
     int rc = 0;
 
+    if (call->kept == NULL && call->shape.form == SLUICE_logits_fused)
+        call->logits = NULL;        /* statistics come from the sums: none are written */
     for (; at < end && rc == 0; at += step, kept += step) {
         int64_t count = end - at < step ? end - at : step;
         struct row_logits z;
@@ -193,6 +196,7 @@ read_range(struct loss *l, int64_t at, int64_t end, int64_t kept)
             rc = rows_keep(call->s, &z, call->place + at, &call->a, call->kept + 2 * kept * stride,
                            stride);
     }
+    call->logits = logits;
     return rc;
 }
 
@@ -290,7 +294,7 @@ run(struct loss *l)
     struct head_call *call = &l->call;
     int named = (l->kind.needs & OBJECTIVE_needs_named) != 0, rc;
 
-    if (l->kind.scope == OBJECTIVE_token && !named && call->shape.form != SLUICE_logits_fused)
+    if (l->kind.scope == OBJECTIVE_token && !named)
         return run_rows(l);
     rc = find_ends(l);
     /* Entries are there for all samples at once. */

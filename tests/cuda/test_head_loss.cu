@@ -9,7 +9,7 @@ extern "C" {
 #include "kernels/objective.h"
 }
 
-enum { SAMPLES = 9, NAMED = 4, ROWS = 48, HIDDEN = 16, VOCAB = 60 };
+enum { SAMPLES = 9, NAMED = 4, ROWS = 48, HIDDEN = 64, VOCAB = 60 };
 
 struct loss_case {
     struct head_case k;
@@ -113,7 +113,7 @@ loss_begin(struct loss_case *l, const char *name, int masked, double kl, double 
     struct error e = {};
 
     memset(l, 0, sizeof *l);
-    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, masked == DENSE ? 0 : 11, 0, 0, 0.6);
+    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, masked == DENSE ? 0 : 11, 0, 0, 0.3);
     case_know(&l->k);
     l->objective = objective_find(name);
     MUST(l->objective != NULL);
@@ -355,13 +355,13 @@ CHECK(kl_terms_and_the_entropy_bonus)
     run_some(ways + 1, 1, "sft", 1, 0, 0.05);
 }
 
-/* Statistics and tiles from our own product; a token's objective goes by samples then, too. */
+/* Statistics and tiles from our own product; the coefficients of a token's objective from them. */
 CHECK(fused_logits)
 {
     if (device_compute() / 10 != 9)
         check_skip("compute capability %d", device_compute());
-    sluice()->fused_state = 1;      /* test_fused's matter, and half a minute on fibers */
     run_some(fused, 2, "grpo", 3, 0.02, 0.01);
+    run_some(fused, 2, "bcpg_nsa", 0, 0, 0);
 }
 
 CHECK(half_the_rows_masked)

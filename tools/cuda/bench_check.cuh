@@ -232,8 +232,8 @@ check_bits(struct bench *b, struct job *j)
 /* ---- a job ---- */
 
 /* Limits: a float32 sum of products is off by at most 2^-18 of their sizes here; a bfloat16 logit
- * by 2^-8 of it; slopes of logits and a dX are rounded to bfloat16, off by less than that in length,
- * and where they come from bfloat16 logits by what those are off. */
+ * by 2^-8 of it; slopes of logits and a dX are rounded to bfloat16, off by less than that in
+ * length, and where they come from bfloat16 logits by what those are off. */
 static int
 compare_job(struct bench *b, struct job *j, const float *logp, const float *lse, const float *c,
             char detail[256])

@@ -21,7 +21,6 @@ measure_head(struct bench *b, const char *label, int64_t hidden, double until)
     open_problem(b);
     make_truth(b);
     count = head_jobs(b, b->chunk, jobs);
-    run_job(b, &jobs[count - 2], 0);            /* code is loaded when it is first used: no job's */
     for (int i = 0; i < count; i++)
         if (jobs[i].run == run_head)
             look_at_memory(b, &jobs[i], check_job);

@@ -162,6 +162,12 @@ run_cast(struct bench *b, struct job *j)
                        j->half ? SLUICE_stochastic : SLUICE_nearest, 7, 0);
 }
 
+static int
+run_add(struct bench *b, struct job *j)
+{
+    return sluice_add(b->s, j->chunk, b->numbers[1], b->numbers[0]);
+}
+
 /* A view of the likelihood: what rows_loss needs of an objective. */
 static void
 open_view(struct bench *b, struct objective_settings *settings, struct objective_step *step,
@@ -251,6 +257,7 @@ measure_rows(struct bench *b, int64_t n, double until)
         PLAIN("scatter of rows of 4096", run_scatter, 6 * x, 0),
         PLAIN("AdamW", run_adamw, 28 * d, 0),
         PLAIN("norm", run_norm, 4 * d, 0),
+        PLAIN("sum of two arrays", run_add, 12 * d, 0),
         PLAIN("cast, nearest", run_cast, 6 * d, 0),
         PLAIN("cast, stochastic", run_cast, 6 * d, 1),
     };
