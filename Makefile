@@ -125,7 +125,8 @@ CUTEST   := $(sort $(wildcard tests/cuda/test_*.cu))
 # Targets the compiler has, of those with code of their own; CUDA_TARGETS=90 for one alone. 90a: wgmma (fused.cu).
 CUDA_TARGETS ?= $(if $(NVCC),$(filter $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)),80 90 100))
 GENCODE   = $(foreach t,$(CUDA_TARGETS),-gencode arch=compute_$(t)$(comma)code=sm_$(t)) -gencode arch=compute_90$(comma)code=compute_90
-$(BUILD)/cuda/kernels/cuda/fused.o $(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/kernels/cuda/fused.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
+$(BUILD)/cuda/tests/cuda/test_hopper.o: GENCODE = -gencode arch=compute_90a$(comma)code=sm_90a
 CUFLAGS  := -std=c++20 -O3 --fmad=false -lineinfo -I. -Xcompiler -fPIC$(comma)-fvisibility=hidden$(comma)-Wall$(comma)-Wextra \
             --Werror all-warnings --expt-relaxed-constexpr -Xptxas -v,-warn-spills
 SIMTFLAGS := -std=gnu++20 -x c++ -DSLUICE_SIMT -Itests/simt -I. -ffp-contract=off -fno-strict-aliasing -fPIC \
@@ -216,8 +217,9 @@ simt: $(BUILD)/simt/libsluice-cuda.so $(SIMTTESTS) $(BUILD)/simt/bench_gpu
 race: $(RACETESTS)
 cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
-# CC=clang compiles what is C; the device's sources are g++'s and nvcc's.
-tests: $(TESTS) $(if $(findstring clang,$(CC)),,$(SIMTTESTS) $(if $(filter 1,$(SAN)),,$(RACETESTS) $(BUILD)/simt/bench_gpu)) tools
+# Kernels' tests in the build that sees the most: every load and store here, the sanitizers' in theirs. CC=clang
+# compiles what is C; the device's sources are g++'s and nvcc's.
+tests: $(TESTS) $(if $(findstring clang,$(CC)),,$(if $(filter 1,$(SAN)),$(SIMTTESTS),$(RACETESTS) $(BUILD)/simt/bench_gpu) $(BUILD)/simt/libsluice-cuda.so) tools
 tools: $(TOOLS)
 
 run: all

@@ -12,9 +12,17 @@
 int
 head_device_check(struct head_device *d, int status, const char *doing, struct error *e)
 {
+    int rc = device_fail(d->device, status, doing, e);
+
     if (status == SLUICE_nonfinite)
         d->bad_row = d->call->sluice_cuda_error_row();
-    return device_fail(d->device, status, doing, e);
+    /* Which shapes and heads fused logits are for is the library's to say, at the first call. */
+    if (status == SLUICE_argument && d->options.logits == SLUICE_logits_fused
+        && d->call->sluice_cuda_error_row() < 0) {
+        rc = ERROR_topology;
+        e->code = rc;
+    }
+    return rc;
 }
 
 /* ---- memory ---- */

@@ -70,7 +70,8 @@ int sluice_cuda_describe(int device, struct sluice_device *out);
 
 struct sluice_cuda;                         /* a context: device, stream, products, work space */
 
-/* stream: a cudaStream_t of that device that outlives the context, or NULL: one of its own. */
+/* stream: a cudaStream_t of that device that outlives the context, or NULL: one of its own. (The
+ * default stream is cudaStreamLegacy, the handle 1.) */
 int  sluice_cuda_open(int device, void *stream, struct sluice_cuda **out);
 void sluice_cuda_close(struct sluice_cuda *s);      /* NULL: nothing */
 int  sluice_cuda_wait(struct sluice_cuda *s);       /* waits; tells of what was queued and failed */

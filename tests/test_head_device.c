@@ -74,13 +74,13 @@ is_simulated(void)
 
 /* Weights of the head such that bfloat16 holds them. classes > 0: a class head with a bias. */
 static void
-make_model(struct model *m, int tied, int classes, uint64_t seed)
+make_model(struct model *m, int64_t vocab, int tied, int classes, uint64_t seed)
 {
     struct model_config config = model_config_default();
     struct error e = {0};
 
     strcpy(config.family, "qwen2");
-    config.vocab_size = VOCAB;
+    config.vocab_size = vocab;
     config.hidden_size = HIDDEN;
     config.head_dim = 4;
     config.intermediate_size = 8;
@@ -131,7 +131,7 @@ begin(struct fixture *f, const char *objective, const struct objective_settings 
     struct error e = {0};
 
     memset(f, 0, sizeof(*f));
-    make_model(&f->model, tied, classes, 3);
+    make_model(&f->model, VOCAB, tied, classes, 3);
     f->x = sets_floats(ROWS * HIDDEN, 1, 1);
     for (int i = 0; i < ROWS * HIDDEN; i++)
         f->x[i] = cast_back(cast_nearest(f->x[i]));
@@ -353,9 +353,11 @@ coefficients_from_here_go_back_through_the_head(void **state)
         if (t != 2)
             c[t] = e_rows[t] = h[t] = 0;
     naive_statistics(&f, &f.model);
-    if (head_device_statistics(f.device, &f.model, ROWS, f.x, f.targets, logp, lse, entropy, &e) < 0 ||
+    if (head_device_statistics(f.device, &f.model, ROWS, f.x, f.targets, logp, lse, entropy,
+                               &e) < 0 ||
         head_device_named(f.device, 3, rows, 3, columns, named, &e) < 0 ||
-        head_device_backward(f.device, &f.model, ROWS, f.x, f.targets, lse, entropy, &g, dx, &e) < 0)
+        head_device_backward(f.device, &f.model, ROWS, f.x, f.targets, lse, entropy, &g, dx,
+                             &e) < 0)
         fail_msg("%s", e.text);
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3; k++)
@@ -421,7 +423,7 @@ another_model_can_be_asked(void **state)
         return;
     begin(&f, "bcpg", &s, 1);
     model_copy(&twin, &f.model);
-    make_model(&other, 1, 0, 8);
+    make_model(&other, VOCAB, 1, 0, 8);
     statistics(&f, &f.model, ROWS, f.x, f.targets, logp, lse, NULL);
     statistics(&f, &twin, ROWS, f.x, f.targets, again, lse, NULL);
     sets_same("a twin", ROWS, logp, again);
@@ -510,6 +512,79 @@ a_number_that_is_not_finite_is_named(void **state)
     end(&f);
 }
 
+static int64_t
+memory_free(struct head_device *d)
+{
+    struct sluice_device now;
+
+    assert_int_equal(d->call->sluice_cuda_describe(0, &now), 0);
+    return now.memory_free;
+}
+
+/* log p of target 0 under a wide head, next to its definition. */
+static void
+check_wide(struct head_device *d, const struct model *m, const float *x)
+{
+    double *z = xarray((size_t)m->head_rows, sizeof(*z)), wanted[ROWS], lse, entropy;
+    float logp[ROWS], lses[ROWS];
+    int32_t targets[ROWS] = {0};
+    struct error e = {0};
+
+    if (head_device_statistics(d, m, ROWS, x, targets, logp, lses, NULL, &e) < 0)
+        fail_msg("%s", e.text);
+    for (int t = 0; t < ROWS; t++) {
+        for (int64_t v = 0; v < m->head_rows; v++) {
+            z[v] = 0;
+            for (int i = 0; i < HIDDEN; i++)
+                z[v] += (double)x[t * HIDDEN + i] * (double)m->params[m->head + v * HIDDEN + i];
+        }
+        naive_softmax(m->head_rows, z, 0, &wanted[t], &lse, &entropy);
+    }
+    sets_near("logp of a wide head", ROWS, logp, wanted, 1e-5);
+    free(z);
+}
+
+/* Logits of a megabyte: the calls take no more than what the objective's samples need. */
+static void
+memory_is_taken_before_the_first_step(void **state)
+{
+    enum { MANY = 4099 };
+    struct objective_settings s = settings_of("bcpg");
+    struct objective_step step = {.groups = 1, .tokens = ROWS, .samples = 1};
+    struct objective_sample sample = {.count = ROWS, .group_size = 2, .weight = 1, .named_row = -1};
+    float reference[ROWS] = {0}, dx[ROWS * HIDDEN], *x = sets_floats(ROWS * HIDDEN, 1, 1);
+    struct objective_batch b = {
+        .rows = ROWS, .samples = 1, .sample = &sample, .reference = reference};
+    struct head_device_options o = {.objective = objective_find("bcpg"), .rows = ROWS};
+    struct objective_report report = {0};
+    int32_t targets[ROWS] = {0};
+    struct head_device *d;
+    struct error e = {0};
+    struct model m;
+    int64_t before;
+
+    (void)state;
+    if (!is_simulated()) { /* a driver takes memory of its own when kernels first run */
+        free(x);
+        return;
+    }
+    for (int i = 0; i < ROWS * HIDDEN; i++)
+        x[i] = cast_back(cast_nearest(x[i]));
+    o.needs = objective_needs(o.objective, &s);
+    make_model(&m, MANY, 1, 0, 3);
+    if (head_device_open(&d, "cuda:0", &o, &m, NULL, NULL, &e) < 0)
+        fail_msg("%s", e.text);
+    before = memory_free(d);
+    if (head_device_begin(d, &e) < 0 ||
+        head_device_loss(d, &m, x, targets, o.objective, &s, &step, &b, &report, dx, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_in_range(before - memory_free(d), 0, 64 << 10);
+    check_wide(d, &m, x);
+    head_device_close(d);
+    model_free(&m);
+    free(x);
+}
+
 static void
 what_does_not_fit_is_said_before_the_first_step(void **state)
 {
@@ -526,7 +601,7 @@ what_does_not_fit_is_said_before_the_first_step(void **state)
     (void)state;
     if (!is_simulated())
         return;
-    make_model(&m, 1, 0, 3);
+    make_model(&m, VOCAB, 1, 0, 3);
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
     assert_int_equal(head_device_open(&device, "cuda:0", &o, &m, NULL, NULL, &e), ERROR_topology);
     unsetenv("SLUICE_SIMT_MEMORY");
@@ -551,7 +626,7 @@ the_processor_is_no_device(void **state)
     struct model m;
 
     (void)state;
-    make_model(&m, 1, 0, 3);
+    make_model(&m, VOCAB, 1, 0, 3);
     assert_int_equal(head_device_open(&device, "cpu", &o, &m, NULL, NULL, &e), 0);
     assert_null(device);
     model_free(&m);
@@ -569,6 +644,7 @@ main(void)
         cmocka_unit_test(another_model_can_be_asked),
         cmocka_unit_test(batches_of_nothing_and_of_one_row_are_right),
         cmocka_unit_test(a_number_that_is_not_finite_is_named),
+        cmocka_unit_test(memory_is_taken_before_the_first_step),
         cmocka_unit_test(what_does_not_fit_is_said_before_the_first_step),
         cmocka_unit_test(the_processor_is_no_device),
     };

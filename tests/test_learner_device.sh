@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 2
 BUILD=${BUILD:-build}
 sluice=${SLUICE:-$PWD/$BUILD/sluice}
 arith=$PWD/$BUILD/tools/arith
-library=${SLUICE_CUDA:-$PWD/$BUILD/simt/libsluice-cuda.so}
+library=$(realpath "${SLUICE_CUDA:-$BUILD/simt/libsluice-cuda.so}" 2>/dev/null)
 rc=0
 [ -x "$arith" ] || { echo "ok - learner on a device # SKIP tools/arith is not built"; exit 0; }
 [ -f "$library" ] || { echo "ok - learner on a device # SKIP the simulated device is not built (make simt)"; exit 0; }

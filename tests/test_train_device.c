@@ -202,51 +202,6 @@ steps_train_and_leave_what_is_frozen(void **state)
     trainer_free(&t);
 }
 
-/* Of fibers nothing is lost; a driver takes memory of its own when kernels first run. */
-static int64_t
-memory_free(int64_t *tolerance)
-{
-    struct device *device = NULL;
-    struct error e = {0};
-    int64_t bytes;
-
-    if (device_open("cuda:0", &device, &e) < 0)
-        fail_msg("%s", e.text);
-    bytes = device_about(device)->memory_free;
-    *tolerance = strstr(device_about(device)->name, "simulated") ? 64 << 10 : 256 << 20;
-    device_close(device);
-    return bytes;
-}
-
-/* What the first step needs was taken before it, for all that a trainer does. */
-static void
-the_memory_is_taken_before_the_first_step(void **state)
-{
-    static const char *const names[] = {"sft", "bcpg", "dpo", "tract", "token_class"};
-    struct steps_made made[STEPS_SAMPLES] = {0};
-    struct sample samples[STEPS_SAMPLES];
-
-    (void)state;
-    if (!has_device())
-        return;
-    steps_samples(made, samples);
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct trainer t;
-        int64_t before, after, tolerance;
-
-        open_there(&t, names[i]);
-        before = memory_free(&tolerance);
-        loss(&t, samples, STEPS_SAMPLES);
-        loss(&t, samples, 4);
-        assert_true(trainer_end(&t, 1, 1e-3) > 0);
-        after = memory_free(&tolerance);
-        if (before - after > tolerance)
-            fail_msg("%s: %lld more bytes in the first step", names[i],
-                     (long long)(before - after));
-        trainer_free(&t);
-    }
-}
-
 int
 main(void)
 {
@@ -254,7 +209,6 @@ main(void)
         cmocka_unit_test(every_objective_is_near_the_processor),
         cmocka_unit_test(the_loss_does_not_depend_on_the_batches),
         cmocka_unit_test(the_reference_is_the_model_to_the_bit),
-        cmocka_unit_test(the_memory_is_taken_before_the_first_step),
         cmocka_unit_test(steps_train_and_leave_what_is_frozen),
     };
     char *fibers = realpath(DEVICE_SIMULATED, NULL);

@@ -41,13 +41,7 @@ enum scratch {
     SCRATCH_kept,                   /* every row's log p_v */
     SCRATCH_head,                   /* what else a call of the head works on (head.cuh) */
     SCRATCH_tiles,                  /* fused logits: statistics of tiles */
-    SCRATCH_place,                  /* rows that have a part */
-    SCRATCH_scan,                   /* and how many of them lie before */
-    SCRATCH_x,                      /* gathered rows of x */
-    SCRATCH_dx,                     /* their gradients */
-    SCRATCH_statistics,             /* logp, lse, entropy of a call that does not give them out */
-    SCRATCH_coefficients,           /* c, e, h */
-    SCRATCH_chosen,                 /* z_y in float32 */
+    SCRATCH_scan,                   /* rows that have a part: how many lie before */
     SCRATCH_objective,              /* samples, sums, terms */
     SCRATCH_entries,
     SCRATCH_named,

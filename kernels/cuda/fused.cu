@@ -23,7 +23,7 @@
 #define MULTIPLIERS   2             /* warpgroups */
 #define GROUP_ROWS    (TILE_ROWS / MULTIPLIERS)
 #define THREADS       ((1 + MULTIPLIERS) * WARPGROUP)
-#define WARP_BYTES    (16 * FUSED_COLUMNS * 2)  /* a warp's part of a tile of statistics, bfloat16 */
+#define WARP_BYTES    (16 * FUSED_COLUMNS * 2)  /* 16 rows of a tile of statistics, bfloat16 */
 #define STAGING_BYTES (MULTIPLIERS * WARPGROUP / WARP * WARP_BYTES)
 #define SHARED_BYTES  (SWIZZLE + STAGES * STAGE_BYTES + STAGING_BYTES + \
                        2 * STAGES * (int)sizeof(uint64_t))
@@ -42,14 +42,16 @@
  * once, and the blocks that run at a time share few tiles of W. */
 #define GROUP_TILES   32
 
+#define TILES_MOST    (1ll << 30)   /* of a call: its number is an int, with room to step over */
+
 #define LOG2_E        1.4426950408889634f
 #define NOWHERE       -1000.0f      /* z - largest beyond the last class: exp2 of it is 0 */
 
 struct fused_work {
-    int64_t count, vocab, hidden;
-    int64_t row_tiles, class_tiles, tiles;  /* tiles: of statistics, to a row */
-    const int64_t *place;                   /* (count) */
-    const int32_t *targets;                 /* by place */
+    int64_t  count, vocab, hidden, tiles;   /* tiles: of statistics, to a row */
+    uint32_t row_tiles, class_tiles, all;   /* all: their product, less than 2^31 */
+    int      x_rows, w_rows;                /* of a box: less than a tile's where there are less */
+    int32_t *target;                        /* (count) */
     __nv_bfloat16 *at;                      /* (count, stride) or NULL */
     int64_t        stride;
     float *largest, *sum, *moment;          /* (count, tiles) */
@@ -94,18 +96,18 @@ struct tile {
     int64_t row, column;            /* the first ones */
 };
 
-/* Rows change first, then classes, then groups of rows. */
+/* Rows change first, then classes, then groups of rows. In 32 bits: divisions are long in 64. */
 static __device__ inline struct tile
-tile_at(const struct fused_work *k, int64_t index)
+tile_at(const struct fused_work *k, uint32_t index)
 {
-    int64_t group = index / (GROUP_TILES * k->class_tiles);
-    int64_t within = index % (GROUP_TILES * k->class_tiles);
-    int64_t first = group * GROUP_TILES;
-    int64_t rows = k->row_tiles - first < GROUP_TILES ? k->row_tiles - first : GROUP_TILES;
+    uint32_t first = index / (GROUP_TILES * k->class_tiles) * GROUP_TILES;
+    uint32_t within = index - first * k->class_tiles;
+    uint32_t rows = k->row_tiles - first < GROUP_TILES ? k->row_tiles - first : GROUP_TILES;
+    uint32_t column = within / rows;
     struct tile t;
 
-    t.row = (first + within % rows) * TILE_ROWS;
-    t.column = within / rows * TILE_CLASSES;
+    t.row = (int64_t)(first + within - column * rows) * TILE_ROWS;
+    t.column = (int64_t)column * TILE_CLASSES;
     return t;
 }
 
@@ -113,9 +115,7 @@ tile_at(const struct fused_work *k, int64_t index)
 static __device__ inline void
 load(const struct fused_work *k, const tensor_map *x, const tensor_map *w, struct ring r)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
-
-    for (int64_t i = blockIdx.x; i < all; i += gridDim.x) {
+    for (uint32_t i = blockIdx.x; i < k->all; i += gridDim.x) {
         struct tile t = tile_at(k, i);
 
         for (int64_t inner = 0; inner < k->hidden; inner += TILE_INNER) {
@@ -123,7 +123,7 @@ load(const struct fused_work *k, const tensor_map *x, const tensor_map *w, struc
 
             /* A new barrier says that the phase before its first one is over. */
             barrier_wait(&r.empty[r.stage], r.phase ^ 1);
-            barrier_expect(&r.full[r.stage], STAGE_BYTES);
+            barrier_expect(&r.full[r.stage], (k->x_rows + k->w_rows) * SWIZZLE_ROW);
             tensor_load(stage, x, &r.full[r.stage], (int)inner, (int)t.row);
             tensor_load(stage + X_BYTES, w, &r.full[r.stage], (int)inner, (int)t.column);
             ring_next(&r);
@@ -173,7 +173,7 @@ multiply(int64_t hidden, struct ring *r, int group, float (&sums)[SUMS])
 struct pair {
     int64_t first;                  /* of the warp's 16 */
     int64_t row[2];                 /* -1: beyond the last */
-    int64_t target[2];              /* -1: the same */
+    int32_t target[2];              /* -1: the same */
 };
 
 static __device__ inline struct pair
@@ -188,7 +188,7 @@ pair_of(const struct fused_work *k, int64_t tile_row, int group)
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         p.row[i] = row + 8 * i < k->count ? row + 8 * i : -1;
-        p.target[i] = p.row[i] < 0 ? -1 : k->targets[k->place[p.row[i]]];
+        p.target[i] = p.row[i] < 0 ? -1 : k->target[p.row[i]];
     }
     return p;
 }
@@ -259,8 +259,10 @@ static __device__ __forceinline__ void
 store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned char *staging,
       int64_t row, int64_t column)
 {
-    int lane = threadIdx.x % WARP;
-    int64_t at = column + lane % 16 * 8;
+    int lane = threadIdx.x % WARP, r = lane / 16;
+    int64_t at = column + lane % 16 * 8, left = at < k->vocab ? k->count - row : 0;
+    __nv_bfloat16 *to = k->at + (row + r) * k->stride + at;
+    int rows = left < 16 ? (int)left : 16;
 
     __syncwarp();                   /* the half before has been read */
 #pragma unroll
@@ -274,11 +276,9 @@ store(const struct fused_work *k, const float (&z)[SUMS], int half, unsigned cha
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < 16; i += 2) {
-        int r = i + lane / 16;
-
-        if (row + r < k->count && at < k->vocab)
-            __stcs((uint4 *)(k->at + (row + r) * k->stride + at),
-                   *(const uint4 *)(staging + staged(r, lane % 16)));
+        if (r + i < rows)
+            __stcs((uint4 *)to, *(const uint4 *)(staging + staged(r + i, lane % 16)));
+        to += 2 * k->stride;
     }
 }
 
@@ -336,13 +336,12 @@ finish(const struct fused_work *k, float (&z)[SUMS], int half, unsigned char *st
 static __device__ __forceinline__ void
 multiply_all(const struct fused_work *k, struct ring r, int group)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
     unsigned char *staging = r.staging + (group * WARPGROUP + threadIdx.x % WARPGROUP) / WARP *
                                              WARP_BYTES;
 
     if (group > 0)
         barrier_wait(&r.full[k->hidden > LEAD * TILE_INNER ? LEAD : 0], 0);
-    for (int64_t i = blockIdx.x; i < all; i += gridDim.x) {
+    for (uint32_t i = blockIdx.x; i < k->all; i += gridDim.x) {
         struct tile t = tile_at(k, i);
         struct pair p = pair_of(k, t.row, group);
         float sums[SUMS];
@@ -351,6 +350,16 @@ multiply_all(const struct fused_work *k, struct ring r, int group)
         finish(k, sums, 0, staging, &p, t.column);
         finish(k, sums, 1, staging, &p, t.column + FUSED_COLUMNS);
     }
+}
+
+/* The rows' targets, so that a tile's need one load: it goes on while the tile is computed. */
+static __global__ void
+fused_targets(const struct fused_work k, const int64_t *place, const int32_t *targets)
+{
+    int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (row < k.count)
+        k.target[row] = targets[place[row]];
 }
 
 static __global__ void
@@ -384,7 +393,8 @@ fused_product(const __grid_constant__ tensor_map x, const __grid_constant__ tens
 /* log p = (z_y - m) - log s; H = log s - sum exp(z - m) (z - m) / s. A warp has a row; each of its
  * threads adds every 32nd tile, then the warp's tree. */
 static __global__ void
-fused_combine(const struct fused_work k, const struct row_arrays a, unsigned long long *fault)
+fused_combine(const struct fused_work k, const int64_t *places, const struct row_arrays a,
+              unsigned long long *fault)
 {
     int64_t row = (int64_t)blockIdx.x * COMBINE_ROWS + threadIdx.x / WARP, place;
     const float *largest = k.largest + row * k.tiles;
@@ -408,7 +418,7 @@ fused_combine(const struct fused_work k, const struct row_arrays a, unsigned lon
     moment = warp_sum(moment);
     if (lane != 0)
         return;
-    place = k.place[row];
+    place = places[row];
     log_s = logf(s);
     if (!(fabsf(m) <= FLT_MAX) || !(s <= FLT_MAX) || !(fabsf(moment) <= FLT_MAX))
         fault_tell(fault, FAULT_logits, place);
@@ -429,7 +439,7 @@ parts(int64_t all, int64_t one)
 int64_t
 fused_tiles_bytes(int64_t rows, int64_t vocab)
 {
-    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 1) * (int64_t)sizeof(float);
+    return rows * (3 * parts(vocab, FUSED_COLUMNS) + 2) * (int64_t)sizeof(float);
 }
 
 static int
@@ -444,38 +454,42 @@ take_tiles(struct sluice_cuda *s, struct fused_work *k)
     k->sum = k->largest + k->count * k->tiles;
     k->moment = k->sum + k->count * k->tiles;
     k->chosen = k->moment + k->count * k->tiles;
+    k->target = (int32_t *)(k->chosen + k->count);
     return 0;
 }
 
+/* A box is not larger than its matrix. What it then leaves of a stage is never written, and goes
+ * into sums of rows and classes that are not there alone. */
 static int
-make_maps(const struct sluice_head *head, int64_t count, const void *x, int64_t x_stride,
+make_maps(const struct sluice_head *head, struct fused_work *k, const void *x, int64_t x_stride,
           tensor_map *x_map, tensor_map *w_map)
 {
-    int rc = tensor_map_make(x_map, x, count, head->hidden, x_stride, TILE_ROWS);
+    int rc;
 
+    k->x_rows = k->count < TILE_ROWS ? (int)k->count : TILE_ROWS;
+    k->w_rows = k->vocab < TILE_CLASSES ? (int)k->vocab : TILE_CLASSES;
+    rc = tensor_map_make(x_map, x, k->count, k->hidden, x_stride, k->x_rows);
     if (rc == 0)
-        rc = tensor_map_make(w_map, head->weight, head->vocab, head->hidden, head->weight_stride,
-                             TILE_CLASSES);
+        rc = tensor_map_make(w_map, head->weight, k->vocab, k->hidden, head->weight_stride,
+                             k->w_rows);
     return rc == 0 ? 0 : fail(SLUICE_failed, "fused logits: the driver refuses a tensor's map, "
                               "error %d", rc);
 }
 
 static int
 run(struct sluice_cuda *s, const struct fused_work *k, const tensor_map *x, const tensor_map *w,
-    const struct row_arrays *a)
+    const int64_t *place, const struct row_arrays *a)
 {
-    int64_t all = k->row_tiles * k->class_tiles;
-    struct launch product = {
-        .blocks = all < s->multiprocessors ? all : s->multiprocessors, .threads = THREADS,
-        .cluster = 0, .shared = SHARED_BYTES,
-    };
-    struct launch combine = {
-        .blocks = parts(k->count, COMBINE_ROWS), .threads = COMBINE_ROWS * WARP, .cluster = 0,
-        .shared = 0,
-    };
-    int rc = launch(s, "fused logits", product, fused_product, *x, *w, *k);
+    int64_t all = k->all, most = s->multiprocessors;
+    struct launch targets = {parts(k->count, THREADS), THREADS, 0, 0};
+    struct launch product = {all < most ? all : most, THREADS, 0, SHARED_BYTES};
+    struct launch combine = {parts(k->count, COMBINE_ROWS), COMBINE_ROWS * WARP, 0, 0};
+    int rc = launch(s, "fused targets", targets, fused_targets, *k, place, a->targets);
 
-    return rc == 0 ? launch(s, "fused statistics", combine, fused_combine, *k, *a, s->fault) : rc;
+    if (rc == 0)
+        rc = launch(s, "fused logits", product, fused_product, *x, *w, *k);
+    return rc == 0 ? launch(s, "fused statistics", combine, fused_combine, *k, place, *a, s->fault)
+                   : rc;
 }
 
 int
@@ -490,21 +504,23 @@ fused_logits(struct sluice_cuda *s, const struct sluice_head *head, int64_t coun
     k.count = count;
     k.vocab = head->vocab;
     k.hidden = head->hidden;
-    k.row_tiles = parts(count, TILE_ROWS);
-    k.class_tiles = parts(head->vocab, TILE_CLASSES);
     k.tiles = parts(head->vocab, FUSED_COLUMNS);
-    k.place = place;
-    k.targets = a->targets;
+    k.row_tiles = (uint32_t)parts(count, TILE_ROWS);
+    k.class_tiles = (uint32_t)parts(head->vocab, TILE_CLASSES);
+    k.all = k.row_tiles * k.class_tiles;
     k.at = (__nv_bfloat16 *)z->at;
     k.stride = z->stride;
-    if (count > INT32_MAX || x_stride % 8 != 0 || (uintptr_t)x % 16 != 0 ||
+    if (parts(count, TILE_ROWS) * k.class_tiles > TILES_MOST)
+        return fail(SLUICE_argument, "fused logits: %lld rows are too many at a time",
+                    (long long)count);
+    if (x_stride % 8 != 0 || (uintptr_t)x % 16 != 0 ||
         (z->at != NULL && (z->stride % 8 != 0 || (uintptr_t)z->at % 16 != 0)))
         return fail(SLUICE_argument, "fused logits: rows must begin at multiples of 16 bytes");
     rc = take_tiles(s, &k);
     if (rc == 0 && count > 0)
-        rc = make_maps(head, count, x, x_stride, &x_map, &w_map);
+        rc = make_maps(head, &k, x, x_stride, &x_map, &w_map);
     if (rc == 0 && count > 0)
-        rc = run(s, &k, &x_map, &w_map, a);
+        rc = run(s, &k, &x_map, &w_map, place, a);
     z->rows = count;
     z->vocab = head->vocab;
     z->form = ROW_shifted;
@@ -534,6 +550,8 @@ refusal(const struct sluice_cuda *s, const struct sluice_head *head)
         return "fused logits: the head has a bias";
     if ((uintptr_t)head->weight % 16 != 0 || head->weight_stride % 8 != 0)
         return "fused logits: rows of the head's weight do not begin at multiples of 16 bytes";
+    if (head->hidden < TILE_INNER)
+        return "fused logits: rows of fewer than 64 numbers";
     if (head->vocab > INT32_MAX || head->hidden > INT32_MAX)
         return "fused logits: the head is too large";
     return NULL;

@@ -18,9 +18,9 @@
 
 #define FUSED_COLUMNS 128           /* classes of a tile: 151936 = 2^7 1187 */
 
-/* Can this context and shape take it? No bias, weight 16-byte aligned, its stride a multiple of 8.
- * The first time in a context, a small product is compared with cuBLASLt's (gemm.cuh) on the
- * device: where they differ the answer is no for good. Waits, the first time. */
+/* Can this context and shape take it? No bias, hidden at least 64, weight 16-byte aligned, its
+ * stride a multiple of 8. The first time in a context, a small product is compared with cuBLASLt's
+ * (gemm.cuh) on the device: where they differ the answer is no for good. Waits, the first time. */
 int fused_fits(struct sluice_cuda *s, const struct sluice_head *head);
 
 /* That comparison: 0, or a status and its words. A context of its own, on the stream of s; waits. */

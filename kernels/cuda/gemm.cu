@@ -1,5 +1,5 @@
-/* Products by cuBLASLt. It thinks in column-major matrices, so a row-major out = left right is asked
- * for as out^T = right^T left^T: its A is our right, its B our left, its columns our rows. */
+/* Products by cuBLASLt. It thinks in column-major matrices, so a row-major out = left right is
+ * asked for as out^T = right^T left^T: its A is our right, its B our left, its columns our rows. */
 #include "kernels/cuda/gemm.cuh"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/gemm_kind.cuh"
 
-#define CANDIDATES 8                /* algorithms that the library is asked for */
+#define CANDIDATES 16               /* algorithms that the library is asked for */
 
 int64_t
 gemm_library_version(void)
@@ -224,20 +224,21 @@ refused(const struct gemm *g, const struct gemm_kind *k, cublasStatus_t status)
 
 /* ---- the choice ---- */
 
+/* Where the library does not say, it is not: it was asked for such alone. */
 static int
 is_split(const struct gemm_library *l, const cublasLtMatmulAlgo_t *algorithm)
 {
-    int32_t  parts = 0;
-    uint32_t scheme = 0;
+    int32_t  parts = 1;
+    uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
     size_t   written = 0;
 
     if (l->cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts,
                                                 sizeof parts, &written) != CUBLAS_STATUS_SUCCESS)
-        return 1;
+        parts = 1;
     if (l->cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
                                                 &scheme, sizeof scheme, &written)
         != CUBLAS_STATUS_SUCCESS)
-        return 1;
+        scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
     return (parts != 0 && parts != 1) || scheme != CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 

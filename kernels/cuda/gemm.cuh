@@ -38,8 +38,8 @@ struct product {
     const float *bias;              /* (columns), added to every row, or NULL; out float32 and no
                                      * `add` then: it is written to out, which is then added to */
     int64_t chunk;                  /* rows of tokens of a full chunk, for which an algorithm of
-                                     * GEMM_nn and GEMM_tn is chosen (part of the kind); 0: GEMM_ROWS.
-                                     * Without a meaning for GEMM_nt, whose bits are promised to be
+                                     * GEMM_nn and GEMM_tn is chosen, a part of their kind; 0:
+                                     * GEMM_ROWS. Nothing to GEMM_nt, whose bits are promised to be
                                      * the same at any chunk. */
 };
 

@@ -136,8 +136,8 @@ read_line(const char *line, struct gemm_kind *k)
 
     memset(k, 0, sizeof *k);
     if (sscanf(line, "%3s columns %13" SCNd64 " %7s %13" SCNd64 " out %11s add %1d aligned %2d %2d "
-               "%2d chunk %13" SCNd64 " algorithm %129s%n", form, &k->columns, other, &k->other, out,
-               &k->add, &k->alignment[GEMM_left], &k->alignment[GEMM_right],
+               "%2d chunk %13" SCNd64 " algorithm %129s%n", form, &k->columns, other, &k->other,
+               out, &k->add, &k->alignment[GEMM_left], &k->alignment[GEMM_right],
                &k->alignment[GEMM_out], &k->chunk, hex, &end) != 11 || line[end] != '\0')
         return -1;
     form_is = choice(form, forms, 3);

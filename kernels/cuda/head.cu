@@ -97,9 +97,11 @@ head_place(struct head_call *call, const uint8_t *wanted, int64_t *place)
 static int
 read_all(struct head_call *call)
 {
-    int64_t step = call->shape.capacity;
+    int64_t step = head_step(call, call->count);
     int rc = 0;
 
+    if (call->shape.form == SLUICE_logits_fused)
+        call->logits = NULL;        /* they come from the sums: no logits are written */
     for (int64_t at = 0; at < call->count && rc == 0; at += step) {
         struct row_logits z;
 

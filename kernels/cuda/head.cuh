@@ -71,11 +71,14 @@ int head_shape_float32(struct sluice_cuda *s, int64_t rows, int64_t hidden, int6
 void head_plan_of(const struct head_shape *shape, int64_t kept_rows, int passes,
                   struct sluice_plan *out);
 /* Takes the memory of a call; fills in its shape, space, logits, kept (kept_rows > 0) and strides.
- * Taken again with another form or with kept rows, space->place is where it was, and what it held. */
+ * Taken again with another form or with kept rows, space->place is where it was, as it was. */
 int head_take(struct head_call *call, const struct head_shape *shape, int64_t kept_rows);
 
 /* ---- head_chunk.cu: rows [at, at + count) of call->place ---- */
 
+/* Rows of a chunk where so many rows are to be cut into as few chunks as can be: about equal ones,
+ * as products of few rows are slow. */
+int64_t head_step(const struct head_call *call, int64_t count);
 /* Logits of a form with statistics to come; fused ones have them written then. */
 int head_logits(struct head_call *call, int64_t at, int64_t count, struct row_logits *z);
 /* The same, and the statistics. */
@@ -84,7 +87,9 @@ int head_read(struct head_call *call, int64_t at, int64_t count, struct row_logi
 int head_back(struct head_call *call, int64_t at, int64_t count, const struct row_logits *z);
 /* For all chunks of call->place: logits, slopes from call->a, products. */
 int head_back_all(struct head_call *call);
-/* Zeros for what no row has touched: dx where no chunk has run. */
+/* Makes dx zeros where it is to be written in more than one pass ... */
+int head_back_begin(struct head_call *call);
+/* ... or where no row had a part. */
 int head_back_end(struct head_call *call);
 int head_wants_slopes(const struct head_call *call);
 

@@ -5,6 +5,18 @@
 #include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/head.cuh"
 
+int64_t
+head_step(const struct head_call *call, int64_t count)
+{
+    int64_t chunks = (count + call->shape.capacity - 1) / call->shape.capacity, step;
+
+    if (chunks == 0)
+        return 1;
+    step = (count + chunks - 1) / chunks;
+    step = (step + HEAD_CHUNK_STEP - 1) / HEAD_CHUNK_STEP * HEAD_CHUNK_STEP;
+    return step < call->shape.capacity ? step : call->shape.capacity;
+}
+
 static int
 is_aligned(const void *at, int64_t stride_bytes)
 {
@@ -101,8 +113,8 @@ static int
 back_x(struct head_call *call, int64_t at, int64_t count, const void *slopes, int64_t stride)
 {
     const struct sluice_slopes *g = call->slopes;
-    int direct = call->count == call->rows->rows && g->dx_type == SLUICE_float32
-                 && is_aligned(g->dx, 4 * g->dx_stride);
+    int direct = !call->dx_zeroed && call->count == call->rows->rows
+                 && g->dx_type == SLUICE_float32 && is_aligned(g->dx, 4 * g->dx_stride);
     struct product p = {};
     int rc;
 
@@ -198,7 +210,7 @@ know_targets(struct head_call *call, int64_t at, const struct row_logits *z)
 int
 head_back_all(struct head_call *call)
 {
-    int64_t step = call->shape.capacity;
+    int64_t step = head_step(call, call->count);
     int rc = 0;
 
     for (int64_t at = 0; at < call->count && rc == 0; at += step) {
@@ -217,12 +229,19 @@ head_back_all(struct head_call *call)
 }
 
 int
-head_back_end(struct head_call *call)
+head_back_begin(struct head_call *call)
 {
     const struct sluice_slopes *g = call->slopes;
 
-    if (g == NULL || g->dx == NULL || call->dx_zeroed || call->count > 0)
+    if (g == NULL || g->dx == NULL || call->dx_zeroed)
         return 0;
+    call->dx_zeroed = 1;
     return rows_scatter(call->s, 0, NULL, call->shape.hidden, NULL, call->dx_stride,
                         call->rows->rows, g->dx, g->dx_stride, g->dx_type);
+}
+
+int
+head_back_end(struct head_call *call)
+{
+    return call->count == 0 ? head_back_begin(call) : 0;
 }

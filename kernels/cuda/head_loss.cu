@@ -2,11 +2,14 @@
  * coefficient of a row waits for:
  *
  *      rows       nothing but the row: one kernel from logits to slopes
- *      units      the statistics of the row's sample or group, which a chunk holds: chunks end where
- *                 units do
- *      kept       the same, where a unit is longer than a chunk: bfloat16(log p_v) of all rows stays
+ *      units      the statistics of the row's sample or group, which a chunk holds: chunks end
+ *                 where units do
+ *      kept       the same, where a unit is longer than a chunk: bfloat16(log p_v) of its rows
+ *                 stays
  *      two passes the same without the memory: the logits are computed again, for the rows whose
- *                 coefficients are not zero */
+ *                 coefficients are not zero
+ *
+ * A batch may have units of both lengths: the long ones go first, the others in chunks after. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +24,7 @@ struct loss {
     struct objective_view  *view;
     uint8_t                *wanted;     /* the device's: rows with a part in the loss */
     int64_t                *ends;       /* (samples): placed rows up to the end of the sample */
+    int                     whole;      /* all units count as long */
 };
 
 /* ---- units ---- */
@@ -75,17 +79,36 @@ find_ends(struct loss *l)
     return rc;
 }
 
+/* Is the unit that begins with sample i longer than a chunk? */
 static int
-units_fit(const struct loss *l)
+is_long(const struct loss *l, int64_t i)
 {
-    int64_t samples = l->objective->batch->samples, end;
+    return l->whole
+           || placed_before(l, unit_end(l, i)) - placed_before(l, i) > l->call.shape.capacity;
+}
 
-    for (int64_t i = 0; i < samples; i = end) {
-        end = unit_end(l, i);
-        if (placed_before(l, end) - placed_before(l, i) > l->call.shape.capacity)
-            return 0;
-    }
-    return 1;
+/* The next samples [*from, *to), from the former *to on, whose units are long, if there are any. */
+static int
+next_long(const struct loss *l, int64_t *from, int64_t *to)
+{
+    int64_t samples = l->objective->batch->samples;
+
+    for (*from = *to; *from < samples && !is_long(l, *from);)
+        *from = unit_end(l, *from);
+    for (*to = *from; *to < samples && is_long(l, *to);)
+        *to = unit_end(l, *to);
+    return *from < *to;
+}
+
+/* Placed rows of long units. */
+static int64_t
+long_rows(const struct loss *l)
+{
+    int64_t from, to = 0, rows = 0;
+
+    while (next_long(l, &from, &to))
+        rows += placed_before(l, to) - placed_before(l, from);
+    return rows;
 }
 
 /* ---- the four ways ---- */
@@ -94,7 +117,7 @@ static int
 run_rows(struct loss *l)
 {
     struct head_call *call = &l->call;
-    int64_t step = call->shape.capacity;
+    int64_t step = head_step(call, call->count);
     int rc = 0;
 
     for (int64_t at = 0; at < call->count && rc == 0; at += step) {
@@ -128,6 +151,7 @@ run_chunk(struct loss *l, int64_t from, int64_t to)
     return rc == 0 ? head_back(call, at, count, &z) : rc;
 }
 
+/* Units that are not long, as many to a chunk as it holds. */
 static int
 run_units(struct loss *l)
 {
@@ -136,24 +160,31 @@ run_units(struct loss *l)
 
     for (int64_t from = 0; from < samples && rc == 0; from = to) {
         to = unit_end(l, from);
-        while (to < samples && placed_before(l, unit_end(l, to)) - placed_before(l, from)
-                                   <= l->call.shape.capacity)
+        if (is_long(l, from))
+            continue;
+        while (to < samples && !is_long(l, to)
+               && placed_before(l, unit_end(l, to)) - placed_before(l, from)
+                      <= l->call.shape.capacity)
             to = unit_end(l, to);
         rc = run_chunk(l, from, to);
     }
     return rc;
 }
 
-/* Statistics of all placed rows, which stay as bfloat16(log p_v) where there is room for them. */
+/* Statistics of the placed rows [at, end), which stay as bfloat16(log p_v), from the kept-th kept
+ * row on, where there is room for such. */
 static int
-read_all(struct loss *l)
+read_range(struct loss *l, int64_t at, int64_t end, int64_t kept)
 {
     struct head_call *call = &l->call;
-    int64_t step = call->shape.capacity, stride = call->logits_stride;
+    int64_t step = head_step(call, end - at), stride = call->logits_stride;
+    void *logits = call->logits;
     int rc = 0;
 
-    for (int64_t at = 0; at < call->count && rc == 0; at += step) {
-        int64_t count = call->count - at < step ? call->count - at : step;
+    if (call->kept == NULL && call->shape.form == SLUICE_logits_fused)
+        call->logits = NULL;        /* statistics come from the sums: none are written */
+    for (; at < end && rc == 0; at += step, kept += step) {
+        int64_t count = end - at < step ? end - at : step;
         struct row_logits z;
 
         if (call->kept == NULL) {
@@ -162,24 +193,42 @@ read_all(struct loss *l)
         }
         rc = head_logits(call, at, count, &z);
         if (rc == 0)
-            rc = rows_keep(call->s, &z, call->place + at, &call->a, call->kept + 2 * at * stride,
+            rc = rows_keep(call->s, &z, call->place + at, &call->a, call->kept + 2 * kept * stride,
                            stride);
+    }
+    call->logits = logits;
+    return rc;
+}
+
+static int
+read_long(struct loss *l)
+{
+    int64_t from, to = 0, kept = 0;
+    int rc = 0;
+
+    while (rc == 0 && next_long(l, &from, &to)) {
+        int64_t at = placed_before(l, from), end = placed_before(l, to);
+
+        rc = read_range(l, at, end, kept);
+        if (rc == 0)
+            rc = objective_solve(l->call.s, l->view, from, to);
+        kept += end - at;
     }
     return rc;
 }
 
 static int
-back_kept(struct loss *l)
+back_range(struct loss *l, int64_t at, int64_t end, int64_t kept)
 {
     struct head_call *call = &l->call;
-    int64_t step = call->shape.capacity, stride = call->logits_stride;
+    int64_t step = head_step(call, end - at), stride = call->logits_stride;
     int rc = 0;
 
-    for (int64_t at = 0; at < call->count && rc == 0; at += step) {
+    for (; at < end && rc == 0; at += step, kept += step) {
         struct row_logits z = {};
 
-        z.at = call->kept + 2 * at * stride;
-        z.rows = call->count - at < step ? call->count - at : step;
+        z.at = call->kept + 2 * kept * stride;
+        z.rows = end - at < step ? end - at : step;
         z.vocab = call->shape.vocab;
         z.stride = stride;
         z.form = ROW_kept;
@@ -191,38 +240,74 @@ back_kept(struct loss *l)
 }
 
 static int
-run_whole(struct loss *l)
+back_kept(struct loss *l)
+{
+    int64_t from, to = 0, kept = 0;
+    int rc = 0;
+
+    while (rc == 0 && next_long(l, &from, &to)) {
+        int64_t at = placed_before(l, from), end = placed_before(l, to);
+
+        rc = back_range(l, at, end, kept);
+        kept += end - at;
+    }
+    return rc;
+}
+
+/* Long units: no other row has a coefficient yet, so those that have one are theirs. */
+static int
+run_long(struct loss *l)
 {
     struct head_call *call = &l->call;
-    int keeps = l->options != NULL && l->options->keep && head_wants_slopes(call), rc = 0;
-    struct head_shape shape;
+    int64_t count = call->count;
+    int rc = read_long(l);
 
-    if (keeps)
-        rc = head_shape_float32(call->s, call->shape.rows, call->shape.hidden, call->shape.vocab,
-                                l->options, &shape);
-    if (rc == 0 && keeps)
-        rc = head_take(call, &shape, call->count);
-    if (rc == 0)
-        rc = read_all(l);
-    if (rc == 0)
-        rc = objective_solve(call->s, l->view, 0, l->objective->batch->samples);
     if (rc != 0 || !head_wants_slopes(call))
         return rc;
-    return keeps ? back_kept(l) : head_back_live(call);
+    if (call->kept != NULL)
+        return back_kept(l);
+    rc = head_back_live(call);
+    call->place = call->space.place;
+    call->count = count;
+    return rc;
+}
+
+/* Room for the rows that are to be kept, whose logits are in float32 then: other units may be long
+ * under that. */
+static int
+keep_long(struct loss *l)
+{
+    struct head_call *call = &l->call;
+    struct head_shape shape;
+    int rc = head_shape_float32(call->s, call->shape.rows, call->shape.hidden, call->shape.vocab,
+                                l->options, &shape);
+
+    if (rc != 0)
+        return rc;
+    call->shape = shape;
+    return head_take(call, &shape, long_rows(l));
 }
 
 static int
 run(struct loss *l)
 {
-    int rc;
+    struct head_call *call = &l->call;
+    int named = (l->kind.needs & OBJECTIVE_needs_named) != 0, rc;
 
-    if (l->kind.scope == OBJECTIVE_token && !(l->kind.needs & OBJECTIVE_needs_named)
-        && l->call.shape.form != SLUICE_logits_fused)
+    if (l->kind.scope == OBJECTIVE_token && !named)
         return run_rows(l);
     rc = find_ends(l);
-    if (rc != 0)
-        return rc;
-    return units_fit(l) ? run_units(l) : run_whole(l);
+    /* Entries are there for all samples at once. */
+    l->whole = named && call->count > call->shape.capacity;
+    if (rc != 0 || long_rows(l) == 0)
+        return rc == 0 ? run_units(l) : rc;
+    if (l->options != NULL && l->options->keep && head_wants_slopes(call))
+        rc = keep_long(l);
+    if (rc == 0 && long_rows(l) < call->count)
+        rc = head_back_begin(call);
+    if (rc == 0)
+        rc = run_long(l);
+    return rc == 0 ? run_units(l) : rc;
 }
 
 /* ---- the call ---- */

@@ -22,6 +22,16 @@ check_sizes(int64_t rows, int64_t hidden, int64_t vocab)
     return 0;
 }
 
+/* A caller's enumeration may hold anything, which C++ would not have us read as one. */
+static int
+number_of(const void *enumeration)
+{
+    int number;
+
+    memcpy(&number, enumeration, sizeof number);
+    return number;
+}
+
 static int
 check_slopes(const struct sluice_head *head, const struct sluice_slopes *slopes)
 {
@@ -30,9 +40,9 @@ check_slopes(const struct sluice_head *head, const struct sluice_slopes *slopes)
     if (slopes->dx != NULL && slopes->dx_stride < head->hidden)
         return fail(SLUICE_argument, "dx_stride is %lld, below hidden, %lld",
                     (long long)slopes->dx_stride, (long long)head->hidden);
-    if (slopes->dx != NULL && slopes->dx_type != SLUICE_float32
-        && slopes->dx_type != SLUICE_bfloat16)
-        return fail(SLUICE_argument, "dx_type %d is no type", (int)slopes->dx_type);
+    if (slopes->dx != NULL && number_of(&slopes->dx_type) != SLUICE_float32
+        && number_of(&slopes->dx_type) != SLUICE_bfloat16)
+        return fail(SLUICE_argument, "dx_type %d is no type", number_of(&slopes->dx_type));
     if (slopes->dweight != NULL && slopes->dweight_stride < head->hidden)
         return fail(SLUICE_argument, "dweight_stride is %lld, below hidden, %lld",
                     (long long)slopes->dweight_stride, (long long)head->hidden);
@@ -71,12 +81,15 @@ logit_bytes(enum sluice_logits form)
 }
 
 static int
-choose_form(struct sluice_cuda *s, enum sluice_logits asked, int exact, enum sluice_logits *form)
+choose_form(struct sluice_cuda *s, const struct sluice_options *o, int exact,
+            enum sluice_logits *form)
 {
-    *form = asked;
+    int asked = number_of(&o->logits);
+
     if (asked < SLUICE_logits_automatic || asked > SLUICE_logits_fused)
-        return fail(SLUICE_argument, "logits %d: no such form", (int)asked);
-    if (asked == SLUICE_logits_automatic)
+        return fail(SLUICE_argument, "logits %d: no such form", asked);
+    *form = o->logits;
+    if (*form == SLUICE_logits_automatic)
         *form = exact ? SLUICE_logits_float32 : SLUICE_logits_bfloat16;
     if (*form == SLUICE_logits_fused && s->major != 9)
         return fail(SLUICE_argument, "fused logits need compute capability 9.0, the device has "
@@ -94,7 +107,7 @@ head_shape_of(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab
 
     o = o == NULL ? &none : o;
     if (rc == 0)
-        rc = choose_form(s, o->logits, exact, &out->form);
+        rc = choose_form(s, o, exact, &out->form);
     if (rc != 0)
         return rc;
     if (o->chunk_rows < 0 || o->memory < 0)

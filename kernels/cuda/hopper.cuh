@@ -111,7 +111,8 @@ typedef CUtensorMap tensor_map;     /* a kernel takes it as const __grid_constan
 
 /* Map of a (rows, columns) matrix of bfloat16 whose rows are stride elements apart, read in boxes
  * of box_rows (at most 256) by 64 columns, 128 bytes, with the 128-byte swizzle; what lies outside
- * of the matrix is zeros. at: 16-byte aligned; stride a multiple of 8. Returns a CUresult. */
+ * of the matrix is zeros. at: 16-byte aligned; stride a multiple of 8. A box is not larger than the
+ * matrix: the driver takes it, but pytorch/helion 2555 saw such copies fail. Returns a CUresult. */
 static inline int
 tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, int64_t stride,
                 int box_rows)
@@ -126,11 +127,18 @@ tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, 
     cuuint32_t step[2] = {1, 1};
     cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
     void *entry = NULL;
+    cudaError_t rc;
 
+    if (columns < (int64_t)box[0] || rows < box_rows)
+        return CUDA_ERROR_INVALID_VALUE;
     /* Asked of the runtime, so that nothing links with the driver's library. */
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                         cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess || entry == NULL)
+#if CUDART_VERSION >= 12050
+    rc = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                          cudaEnableDefault, &found);
+#else
+    rc = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found);
+#endif
+    if (rc != cudaSuccess || found != cudaDriverEntryPointSuccess || entry == NULL)
         return CUDA_ERROR_NOT_FOUND;
     return ((encode *)entry)(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)at, size, pitch,
                              box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,

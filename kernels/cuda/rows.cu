@@ -16,9 +16,9 @@ statistics_body(const struct row_work *w)
     int64_t i = blockIdx.x;
     struct part part = part_of<SIZE>(w, i, 0), next = part;
 
-    part_load<SIZE>(tile, &part, warp, blockDim.x / WARP, lane);
+    part_load<SIZE>(tile, &part);
     for (; i < w->z.rows; i += gridDim.x, parity ^= 1) {
-        int64_t place = w->place[i], y = row_target(w, place);
+        int64_t place = w->place[i], y = -1;
         struct moments sums = {-INFINITY, 0, 0};
 
         for (int segment = 0; segment < w->segments; segment++, part = next) {
@@ -27,9 +27,11 @@ statistics_body(const struct row_work *w)
 
             next = part_after<SIZE>(w, i, segment);
             part_wait();
-            largest = part_largest<SIZE>(tile, scratch, &part, part_column(w, segment, y),
-                                         &scratch->chosen[parity]);
-            m = part_sums<SIZE>(tile, scratch, &part, largest, w->a.entropy != NULL, &next);
+            if (segment == 0)
+                y = row_target(w, place);       /* used behind a barrier: it is on its way */
+            largest = part_largest<SIZE>(tile, scratch, &part);
+            m = part_sums<SIZE>(tile, scratch, &part, largest, w->a.entropy != NULL,
+                                part_column(w, segment, y), &scratch->chosen[parity], &next);
             if (warp == 0 && segment % WARP == lane)
                 sums = moments_fold(sums, m);
         }
@@ -37,8 +39,9 @@ statistics_body(const struct row_work *w)
             continue;
         sums = moments_merge(sums);
         if (lane == 0) {
-            struct row_statistics r = row_finish<FORM>(w, i, place, y, sums,
-                                                       scratch->chosen[parity]);
+            float exact = FORM == ROW_bfloat16 ? w->z.chosen[i] : 0.0f;
+            struct row_statistics r = row_finish<FORM>(w, place, y, sums,
+                                                       scratch->chosen[parity], exact);
 
             row_write(w, place, &r);
         }
@@ -70,9 +73,20 @@ slope_known(const struct row_work *w, int64_t i)
     int64_t place = w->place[i];
     struct row_statistics r = {w->a.logp[place], w->a.lse[place],
                                w->a.entropy == NULL ? 0.0f : w->a.entropy[place]};
+    struct row_slope p = slope_of(w, place, row_target(w, place), &r,
+                                  w->a.c == NULL ? 0.0f : w->a.c[place],
+                                  w->a.e == NULL ? 0.0f : w->a.e[place],
+                                  w->a.h == NULL ? 0.0f : w->a.h[place]);
 
-    return slope_of(w, place, row_target(w, place), &r, w->a.c == NULL ? 0.0f : w->a.c[place],
-                    w->a.e == NULL ? 0.0f : w->a.e[place], w->a.h == NULL ? 0.0f : w->a.h[place]);
+    if (w->a.entries != NULL) {
+        p.entry = w->a.entry_first[place];
+        p.entry_end = w->a.entry_first[place + 1];
+    }
+#pragma unroll 1
+    for (int64_t j = p.entry; j < p.entry_end; j++)
+        if (!is_finite(w->a.entries[j].value))
+            fault_tell(w->fault, FAULT_coefficient, place);
+    return p;
 }
 
 template <int FORM, int OUTPUT>
@@ -82,11 +96,11 @@ write_body(const struct row_work *w)
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
     unsigned char *tile = shared_memory();
     struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * GROUP * SIZE);
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, parity = 0;
     int64_t i = blockIdx.x;
     struct part part = part_of<SIZE>(w, i, 0), next = part;
+    int parity = 0;
 
-    part_load<SIZE>(tile, &part, warp, blockDim.x / WARP, lane);
+    part_load<SIZE>(tile, &part);
     for (; i < w->z.rows; i += gridDim.x, parity ^= 1)
         for (int segment = 0; segment < w->segments; segment++, part = next) {
             next = part_after<SIZE>(w, i, segment);
@@ -138,7 +152,7 @@ shape(const struct sluice_cuda *s, struct row_work *w)
 {
     int group_bytes = GROUP * form_bytes(w->z.form);
     int64_t groups = (w->z.vocab + GROUP - 1) / GROUP, most = SEGMENT_BYTES / group_bytes;
-    int64_t room = (s->shared_most - (int64_t)sizeof(struct row_scratch)) / group_bytes;
+    int64_t room = (s->shared_most - BESIDE_MOST) / group_bytes;
     int64_t segments = (groups + most - 1) / most, even = 1;
 
     while (even < segments && even < CLUSTER_MAX)
@@ -163,8 +177,8 @@ refused(const struct row_work *w)
                     (long long)w->z.vocab, (long long)w->z.stride);
     if (w->out != NULL && (w->out_stride < rounded || w->out_stride % UNIT != 0
                            || (uintptr_t)w->out % 16 != 0))
-        return fail(SLUICE_failed, "rows of slopes: stride %lld is not a multiple of 8 or less than "
-                    "%lld", (long long)w->out_stride, (long long)rounded);
+        return fail(SLUICE_failed, "rows of slopes: stride %lld is not a multiple of 8, or less "
+                    "than %lld", (long long)w->out_stride, (long long)rounded);
     if (w->z.form == ROW_shifted && w->z.tile_columns % UNIT != 0)
         return fail(SLUICE_failed, "rows of logits: tiles of %lld classes",
                     (long long)w->z.tile_columns);

@@ -47,7 +47,8 @@ int rows_keep(struct sluice_cuda *s, const struct row_logits *z, const int64_t *
 int rows_slopes(struct sluice_cuda *s, const struct row_logits *z, const int64_t *place,
                 const struct row_arrays *a);
 /* logits -> statistics -> the objective's coefficients -> slopes in place: one read, one write. For
- * objectives of scope token without named logits. float32, bfloat16. c, e, h are written too. */
+ * objectives of scope token without named logits. float32, bfloat16; shifted, whose statistics have
+ * been written (fused.cuh). c, e, h are written too. */
 int rows_loss(struct sluice_cuda *s, const struct row_logits *z, const int64_t *place,
               const struct row_arrays *a, const struct objective_view *objective);
 

@@ -1,8 +1,8 @@
 /* rows_loss: statistics and what is made of them with one read and one write: 6 V bytes a row of
- * float32, 4 V of bfloat16. A cluster holds a row in the shared memory of its blocks, a segment each;
- * they exchange four numbers each, and every block works out the rest for itself. A row of one
- * segment is one block's. Where there are no clusters, statistics, coefficients and slopes are three
- * launches (10 V or 6 V bytes a row). */
+ * float32, 4 V of bfloat16. A cluster holds a row in the shared memory of its blocks, a segment
+ * each; they exchange four numbers each, and every block works out the rest for itself. A row of
+ * one segment is one block's. Where there are no clusters, statistics, coefficients and slopes are
+ * three launches (10 V or 6 V bytes a row). */
 #include "kernels/cuda/objective.cuh"
 #include "kernels/cuda/objective_device.cuh"
 #include "kernels/cuda/rows_host.cuh"
@@ -14,9 +14,22 @@ struct loss_scratch {
     struct objective_ready ready;
     struct objective_view_device view;
     struct row_statistics statistics;
+    float exact;                    /* z_y of ROW_bfloat16 */
     float c, e, h;
     int64_t place, y;
 };
+
+static_assert(sizeof(struct row_scratch) + sizeof(struct loss_scratch) <= BESIDE_MOST);
+
+template <int CLUSTERED>
+static __device__ inline void
+meet(void)
+{
+    if (CLUSTERED)
+        cluster_meet();
+    else
+        __syncthreads();
+}
 
 /* The sums of all segments, in every lane of warp 0, and the logit of the target. */
 template <int CLUSTERED>
@@ -27,7 +40,7 @@ cluster_merge(const struct row_work *w, float4 *slot, int64_t y, float *chosen)
     float4 word = make_float4(-INFINITY, 0, 0, 0);
 
     if (lane < w->segments)
-        word = cluster_read<CLUSTERED>(slot, lane);
+        word = CLUSTERED ? cluster_read(slot, lane) : *slot;
     if (CLUSTERED && y >= 0)
         owner = (int)(y / (w->segment * GROUP));
     *chosen = __shfl_sync(FULL, word.w, owner);
@@ -54,23 +67,23 @@ loss_slope(const struct row_work *w, struct loss_scratch *l, int writes)
  * block of a cluster comes to the same bits; rank 0 writes them. */
 template <int FORM, int OUTPUT, int CLUSTERED>
 static __device__ inline void
-row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scratch *l, int64_t i,
+row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scratch *l,
           int64_t place, int64_t y, int parity, int rank)
 {
     float chosen;
     struct moments sums = cluster_merge<CLUSTERED>(w, &scratch->slot[parity], y, &chosen);
     struct row_statistics r;
 
-    if (OUTPUT == OUTPUT_slopes) {
+    if (OUTPUT == OUTPUT_loss) {
         __pipeline_wait_prior(0);               /* the row's objective_ready */
         __syncwarp();
     }
     if (threadIdx.x != 0)
         return;
-    r = row_finish<FORM>(w, i, place, y, sums, chosen);
+    r = row_finish<FORM>(w, place, y, sums, chosen, FORM == ROW_bfloat16 ? l->exact : 0.0f);
     if (rank == 0)
         row_write(w, place, &r);
-    if (OUTPUT == OUTPUT_slopes) {
+    if (OUTPUT == OUTPUT_loss) {
         l->statistics = r;
         l->place = place;
         l->y = y;
@@ -81,13 +94,17 @@ row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scr
 }
 
 /* Begins to fetch what is known of a row before its statistics. */
+template <int FORM>
 static __device__ inline void
-ready_load(struct loss_scratch *l, const struct objective_view_device *view, int64_t place)
+ready_load(const struct row_work *w, struct loss_scratch *l,
+           const struct objective_view_device *view, int64_t i, int64_t place)
 {
     int k = threadIdx.x;
 
     if (k < READY_CHUNKS)
         __pipeline_memcpy_async((uint4 *)&l->ready + k, (const uint4 *)&view->ready[place] + k, 16);
+    else if (FORM == ROW_bfloat16 && k == READY_CHUNKS)
+        __pipeline_memcpy_async(&l->exact, &w->z.chosen[i], sizeof l->exact);
     __pipeline_commit();
 }
 
@@ -112,34 +129,37 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
     unsigned char *tile = shared_memory();
     struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * GROUP * SIZE);
     struct loss_scratch *l = (struct loss_scratch *)(scratch + 1);
-    int warp = threadIdx.x / WARP, parity = 0, rank = cluster_rank<CLUSTERED>();
+    int warp = threadIdx.x / WARP, parity = 0, rank = CLUSTERED ? cluster_rank() : 0;
     unsigned blocks = CLUSTERED ? (unsigned)w->segments : 1, step = gridDim.x / blocks;
     int64_t i = blockIdx.x / blocks;
     struct part part = part_of<SIZE>(w, i, rank), none = part_none(), next;
 
-    part_load<SIZE>(tile, &part, warp, blockDim.x / WARP, threadIdx.x % WARP);
-    if (OUTPUT == OUTPUT_slopes)
+    part_load<SIZE>(tile, &part);
+    if (OUTPUT == OUTPUT_loss)
         view_copy(l, view);
     for (; i < w->z.rows; i += step, parity ^= 1) {
-        int64_t place = w->place[i], y = row_target(w, place);
+        int64_t place = w->place[i], y;
         struct moments m;
 
         part_wait();
-        if (OUTPUT == OUTPUT_slopes && warp == 0)
-            ready_load(l, view, place);
-        m.largest = part_largest<SIZE>(tile, scratch, &part, part_column(w, rank, y),
-                                       &scratch->chosen[parity]);
-        m = part_sums<SIZE>(tile, scratch, &part, m.largest, w->a.entropy != NULL, &none);
+        y = row_target(w, place);               /* used behind a barrier: it is on its way */
+        if (OUTPUT == OUTPUT_loss && warp == 0)
+            ready_load<FORM>(w, l, view, i, place);
+        m.largest = part_largest<SIZE>(tile, scratch, &part);
+        m = part_sums<SIZE>(tile, scratch, &part, m.largest, w->a.entropy != NULL,
+                            part_column(w, rank, y), &scratch->chosen[parity], &none);
         if (threadIdx.x == 0) {
             scratch->slot[parity] = make_float4(m.largest, m.s, m.t, scratch->chosen[parity]);
             scratch->row = i;
             scratch->step = step;
             scratch->rank = rank;
             scratch->parity = parity;
+            if (CLUSTERED)
+                cluster_publish();
         }
-        cluster_wait<CLUSTERED>();
+        meet<CLUSTERED>();
         if (warp == 0)
-            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, i, place, y, parity, rank);
+            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, place, y, parity, rank);
         __syncthreads();
         i = scratch->row;
         step = scratch->step;
@@ -149,7 +169,7 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
         next = i + step < w->z.rows ? part_of<SIZE>(w, i + step, rank) : none;
         part_write<FORM, OUTPUT>(w, tile, &scratch->slope[0], &part, i, rank, &next);
     }
-    cluster_wait<CLUSTERED>();              /* nobody leaves while another may read its slot */
+    meet<CLUSTERED>();                      /* nobody leaves while another may read its slot */
 }
 
 #define KERNEL(name, form, output, clustered)                                                      \
@@ -159,11 +179,11 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
         loss_body<form, output, clustered>(&w, view);                                              \
     }
 
-KERNEL(rows_loss_float32, ROW_float32, OUTPUT_slopes, 0)
-KERNEL(rows_loss_bfloat16, ROW_bfloat16, OUTPUT_slopes, 0)
+KERNEL(rows_loss_float32, ROW_float32, OUTPUT_loss, 0)
+KERNEL(rows_loss_bfloat16, ROW_bfloat16, OUTPUT_loss, 0)
 KERNEL(rows_keep_float32, ROW_float32, OUTPUT_kept, 0)
-KERNEL(rows_loss_cluster_float32, ROW_float32, OUTPUT_slopes, 1)
-KERNEL(rows_loss_cluster_bfloat16, ROW_bfloat16, OUTPUT_slopes, 1)
+KERNEL(rows_loss_cluster_float32, ROW_float32, OUTPUT_loss, 1)
+KERNEL(rows_loss_cluster_bfloat16, ROW_bfloat16, OUTPUT_loss, 1)
 KERNEL(rows_keep_cluster_float32, ROW_float32, OUTPUT_kept, 1)
 
 /* ---- three launches ---- */
@@ -225,6 +245,10 @@ rows_loss(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form == ROW_shifted) {       /* from fused.cu, which has written the statistics */
+        rc = coefficients(s, &w, view);
+        return rc == 0 ? rows_write_slopes(s, &w, l) : rc;
+    }
     l.shared += (int64_t)sizeof(struct loss_scratch);
     if (w.segments == 1)
         return row_launch(s, "loss of rows", l,

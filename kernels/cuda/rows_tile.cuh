@@ -20,11 +20,11 @@
 #ifndef KERNELS_CUDA_ROWS_TILE_CUH
 #define KERNELS_CUDA_ROWS_TILE_CUH
 
-#include <cooperative_groups.h>
 #include <cuda_pipeline.h>
 #include <math.h>
 
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/rows_device.cuh"
 
 #define UNIT          8             /* classes of a lane: 16 bytes of bfloat16 */
 #define GROUP         (UNIT * WARP) /* classes of a warp's step */
@@ -49,7 +49,7 @@ struct row_work {                   /* what every kernel of rows gets, by value 
 /* A segment of a row in global memory. */
 struct part {
     const unsigned char *from;
-    int columns, groups;            /* classes, and groups they fill; 0: none */
+    int columns;                    /* classes; 0: none */
 };
 
 /* Sums of a part, relative to its largest logit; s and t are 0 where largest is -inf. */
@@ -70,69 +70,12 @@ struct row_scratch {                /* behind the tile in shared memory */
     float  largest[WARPS_MAX], s[WARPS_MAX], t[WARPS_MAX];
     float  chosen[2];               /* z_y, by parity of the row */
     struct row_slope slope[2];
-    int64_t  row;                   /* where rows_loss is, and its steps: here so that they take no */
-    unsigned step;                  /* registers while an objective answers */
+    int64_t  row;                   /* where rows_loss is: here so that it takes no registers */
+    unsigned step;                  /* while an objective answers */
     int      rank, parity;
 };
 
-/* ---- clusters: of one block where there are none ---- */
-
-#if defined SLUICE_SIMT || !defined __CUDA_ARCH__ || __CUDA_ARCH__ >= 900
-#define HAS_CLUSTERS 1
-#else
-#define HAS_CLUSTERS 0              /* compute capability 8: such kernels are never launched */
-#endif
-
-template <int CLUSTERED>
-static __device__ inline int
-cluster_rank(void)
-{
-#if HAS_CLUSTERS
-    if (CLUSTERED)
-        return (int)cooperative_groups::this_cluster().block_rank();
-#endif
-    return 0;
-}
-
-template <int CLUSTERED>
-static __device__ inline void
-cluster_wait(void)
-{
-#if HAS_CLUSTERS
-    if (CLUSTERED) {
-        cooperative_groups::this_cluster().sync();
-        return;
-    }
-#endif
-    __syncthreads();
-}
-
-template <int CLUSTERED>
-static __device__ inline float4
-cluster_read(float4 *own, int rank)
-{
-#if HAS_CLUSTERS
-    if (CLUSTERED)
-        return *cooperative_groups::this_cluster().map_shared_rank(own, (unsigned)rank);
-#endif
-    (void)rank;
-    return *own;
-}
-
 /* ---- numbers ---- */
-
-static __device__ inline float
-power_of_two(float y)               /* 2^y; results below 2^-126 are 0 */
-{
-#ifdef SLUICE_SIMT
-    return exp2f(y);
-#else
-    float result;
-
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(y));
-    return result;
-#endif
-}
 
 static __device__ inline float
 row_exp(float x)
@@ -178,18 +121,6 @@ chunk_at(int chunk)
 }
 
 template <int SIZE>
-static __device__ inline void
-column_set(unsigned char *tile, int column, float value)
-{
-    int chunk = column % GROUP / 4;
-
-    if (SIZE == 4)
-        ((float *)tile)[column / GROUP * GROUP + 4 * chunk_at(chunk) + column % 4] = value;
-    else
-        ((__nv_bfloat16 *)tile)[column] = __float2bfloat16(value);
-}
-
-template <int SIZE>
 static __device__ inline float
 column_get(const unsigned char *tile, int column)
 {
@@ -200,18 +131,33 @@ column_get(const unsigned char *tile, int column)
     return __bfloat162float(((const __nv_bfloat16 *)tile)[column]);
 }
 
+/* Where in a group this lane's unit lies, in bytes, and the chunk it fetches. */
+template <int SIZE>
+static __device__ inline int
+unit_at(int lane)
+{
+    return 16 * (SIZE == 4 ? chunk_at(2 * lane) : lane);
+}
+
+template <int SIZE>
+static __device__ inline int
+fetch_at(int lane)
+{
+    return 16 * (SIZE == 4 ? chunk_at(lane) : lane);
+}
+
+/* at: bytes into the tile. Of float32 the other chunk is the neighbour of the first. */
 template <int SIZE>
 static __device__ inline void
-unit_read(const unsigned char *tile, int group, int lane, float *v)
+unit_read(const unsigned char *tile, int at, float *v)
 {
     if (SIZE == 4) {
-        const float4 *at = (const float4 *)tile + group * (GROUP / 4);
-        float4 a = at[chunk_at(2 * lane)], b = at[chunk_at(2 * lane + 1)];
+        float4 a = *(const float4 *)(tile + at), b = *(const float4 *)(tile + (at ^ 16));
 
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
         v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
     } else {
-        uint4 a = ((const uint4 *)tile)[group * WARP + lane];
+        uint4 a = *(const uint4 *)(tile + at);
 
         v[0] = low_float(a.x), v[1] = high_float(a.x);
         v[2] = low_float(a.y), v[3] = high_float(a.y);
@@ -229,7 +175,6 @@ part_of(const struct row_work *w, int64_t row, int segment)
 
     left = left < 0 ? 0 : left;
     p.columns = left < w->segment * GROUP ? (int)left : w->segment * GROUP;
-    p.groups = (p.columns + GROUP - 1) / GROUP;
     p.from = (const unsigned char *)w->z.at + row * w->row_bytes + first * SIZE;
     return p;
 }
@@ -237,7 +182,7 @@ part_of(const struct row_work *w, int64_t row, int segment)
 static __device__ inline struct part
 part_none(void)
 {
-    return (struct part){NULL, 0, 0};
+    return (struct part){NULL, 0};
 }
 
 /* What a block that goes from segment to segment, and then to the row that is gridDim.x further,
@@ -260,35 +205,101 @@ part_column(const struct row_work *w, int segment, int64_t y)
     return y >= 0 && column >= 0 && column < w->segment * GROUP ? (int)column : -1;
 }
 
-/* Begins to copy a group; chunks behind the last class become -inf. No chunk is read that holds no
- * class, for there may be no memory. */
+/* A chunk whose last classes are missing, -inf in their place: what lies there in memory may be
+ * anything, or not be there at all. */
 template <int SIZE>
 static __device__ inline void
-group_load(unsigned char *tile, const struct part *p, int group, int lane)
+chunk_end(void *to, const unsigned char *from, int left)
 {
-    const int of_chunk = 16 / SIZE, chunks = GROUP / of_chunk;
-    float nothing = -INFINITY;
-
-#pragma unroll
-    for (int j = lane; j < chunks; j += WARP) {
-        int column = group * GROUP + j * of_chunk;
-        float4 *to = (float4 *)tile + group * chunks + (SIZE == 4 ? chunk_at(j) : j);
-
-        if (column < p->columns)
-            __pipeline_memcpy_async(to, p->from + (int64_t)column * SIZE, 16);
-        else if (SIZE == 4)
-            *to = make_float4(nothing, nothing, nothing, nothing);
+#pragma unroll 1
+    for (int k = 0; k < 16 / SIZE; k++) {
+        if (SIZE == 4)
+            ((float *)to)[k] = k < left ? ((const float *)from)[k] : -INFINITY;
         else
-            *(uint4 *)to = make_uint4(0xff80ff80u, 0xff80ff80u, 0xff80ff80u, 0xff80ff80u);
+            ((uint16_t *)to)[k] = k < left ? ((const uint16_t *)from)[k] : 0xff80u;
     }
+}
+
+/* Begins to copy a chunk, of which so many classes are left. */
+template <int SIZE>
+static __device__ inline void
+chunk_load(float4 *to, const unsigned char *from, int left)
+{
+    if (left >= 16 / SIZE)
+        __pipeline_memcpy_async(to, from, 16);
+    else
+        chunk_end<SIZE>(to, from, left);
+}
+
+/* Which groups a warp has, in classes from the part's first, and where in each its lanes look. */
+struct lanes {
+    int first, step;
+    int unit;                       /* this lane's first class in a group */
+    int read;                       /* and its place, in bytes */
+    int own, fetch;                 /* the same of the chunk it fetches */
+};
+
+template <int SIZE>
+static __device__ inline struct lanes
+lanes_of(void)
+{
+    int lane = threadIdx.x % WARP;
+    struct lanes n;
+
+    n.first = pinned(threadIdx.x / WARP * GROUP);
+    n.step = pinned(blockDim.x / WARP * GROUP);
+    n.unit = pinned(lane * UNIT);
+    n.read = pinned(unit_at<SIZE>(lane));
+    n.own = pinned(lane * (16 / SIZE));
+    n.fetch = pinned(fetch_at<SIZE>(lane));
+    return n;
+}
+
+/* Begins to copy the group of the classes from `column` on: of float32 a lane's chunk and the one
+ * 32 further. All of its classes are there. */
+template <int SIZE>
+static __device__ inline void
+group_fetch(unsigned char *tile, const struct part *p, int column, const struct lanes *n)
+{
+    float4 *to = (float4 *)(tile + column * SIZE + n->fetch);
+    const unsigned char *from = p->from + (unsigned)((column + n->own) * SIZE);
+
+    __pipeline_memcpy_async(to, from, 16);
+    if (SIZE == 4)
+        __pipeline_memcpy_async(to + WARP, from + 16 * WARP, 16);
+}
+
+/* The same where the part may end. */
+template <int SIZE>
+static __device__ inline void
+group_load(unsigned char *tile, const struct part *p, int column, const struct lanes *n)
+{
+    float4 *to = (float4 *)(tile + column * SIZE + n->fetch);
+    const unsigned char *from = p->from + (unsigned)((column + n->own) * SIZE);
+    int left = p->columns - column - n->own;
+
+    chunk_load<SIZE>(to, from, left);
+    if (SIZE == 4)
+        chunk_load<SIZE>(to + WARP, from + 16 * WARP, left - GROUP / 2);
+}
+
+/* Up to which class all is in whole groups, of p and of what is fetched in its place. */
+static __device__ inline int
+whole_groups(const struct part *p, const struct part *next)
+{
+    int least = next->columns > 0 && next->columns < p->columns ? next->columns : p->columns;
+
+    return least / GROUP * GROUP;
 }
 
 template <int SIZE>
 static __device__ inline void
-part_load(unsigned char *tile, const struct part *p, int warp, int warps, int lane)
+part_load(unsigned char *tile, const struct part *p)
 {
-    for (int group = warp; group < p->groups; group += warps)
-        group_load<SIZE>(tile, p, group, lane);
+    struct lanes n = lanes_of<SIZE>();
+
+    for (int column = n.first; column < p->columns; column += n.step)
+        group_load<SIZE>(tile, p, column, &n);
     __pipeline_commit();
 }
 
@@ -300,43 +311,25 @@ part_wait(void)
     __syncwarp();
 }
 
-/* -inf in the columns of this lane's unit that are no classes: what the caller left there may be
- * anything. */
-template <int SIZE>
-static __device__ inline void
-unit_end(unsigned char *tile, int at, int columns)
-{
-    for (int k = 0; k < UNIT; k++)
-        if (at + k >= columns)
-            column_set<SIZE>(tile, at + k, -INFINITY);
-}
-
 /* ---- sums ---- */
 
-/* The largest logit of a part, in every thread; NaNs are passed over. y: the target's column in it,
- * or -1; its logit goes to *chosen, for whoever passes a later barrier. */
+/* The largest logit of a part, in every thread; NaNs are passed over. */
 template <int SIZE>
 static __device__ inline float
-part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part *p, int y,
-             float *chosen)
+part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part *p)
 {
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    struct lanes n = lanes_of<SIZE>();
     float largest = -INFINITY, v[UNIT];
 
-    for (int group = warp; group < p->groups; group += warps) {
-        int at = group * GROUP + lane * UNIT;
-
-        if (at + UNIT > p->columns)
-            unit_end<SIZE>(tile, at, p->columns);
-        unit_read<SIZE>(tile, group, lane, v);
+    for (int column = n.first; column < p->columns; column += n.step) {
+        unit_read<SIZE>(tile, column * SIZE + n.read, v);
         largest = fmaxf(largest, fmaxf(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])),
                                        fmaxf(fmaxf(v[4], v[5]), fmaxf(v[6], v[7]))));
-        if (y >= at && y < at + UNIT)
-            *chosen = column_get<SIZE>(tile, y);
     }
     largest = warp_largest(largest);
     if (lane == 0)
-        scratch->largest[warp] = largest;
+        scratch->largest[threadIdx.x / WARP] = largest;
     __syncthreads();
     return warp_largest(lane < warps ? scratch->largest[lane] : -INFINITY);
 }
@@ -359,27 +352,41 @@ unit_sums(const float *v, float base, int entropy, float *s, float *t)
         *t = fmaf(e[k], fmaxf(v[k] - base, FAR), *t);
 }
 
-/* The block's sums, in its warp 0 alone. Groups of `next` are fetched as those of p are done: a
- * warp reads and fetches the same groups of the tile, so a barrier of the warp is enough. */
+/* The block's sums, in its warp 0 alone. y: the target's column in the part, or -1; its logit goes
+ * to *chosen, for warp 0. Groups of `next` are fetched as those of p are done: a warp reads and
+ * fetches the same groups of the tile, so a barrier of the warp is enough. */
 template <int SIZE>
 static __device__ inline struct moments
 part_sums(unsigned char *tile, struct row_scratch *scratch, const struct part *p, float largest,
-          int entropy, const struct part *next)
+          int entropy, int y, float *chosen, const struct part *next)
 {
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP, column;
+    int whole = pinned(whole_groups(p, next)), more = next->columns > 0;
     float base = largest == -INFINITY ? 0.0f : largest, s = 0, t = 0, v[UNIT];
-    int groups = p->groups > next->groups ? p->groups : next->groups;
+    struct lanes n = lanes_of<SIZE>();
 
-    for (int group = warp; group < groups; group += warps) {
-        if (group < p->groups) {
-            unit_read<SIZE>(tile, group, lane, v);
-            unit_sums(v, base, entropy, &s, &t);
-        }
-        if (group < next->groups) {
+    if (y >= 0 && y / GROUP % warps == warp && y % GROUP / UNIT == lane)
+        *chosen = column_get<SIZE>(tile, y);
+    for (column = n.first; column < whole; column += n.step) {
+        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        if (more) {
             __syncwarp();
-            group_load<SIZE>(tile, next, group, lane);
+            group_fetch<SIZE>(tile, next, column, &n);
         }
+        unit_sums(v, base, entropy, &s, &t);
     }
+#pragma unroll 1
+    for (; column < p->columns; column += n.step) {
+        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        if (column < next->columns) {
+            __syncwarp();
+            group_load<SIZE>(tile, next, column, &n);
+        }
+        unit_sums(v, base, entropy, &s, &t);
+    }
+#pragma unroll 1
+    for (; column < next->columns; column += n.step)
+        group_load<SIZE>(tile, next, column, &n);
     __pipeline_commit();
     s = warp_sum(s);
     t = entropy ? warp_sum(t) : 0.0f;
@@ -455,19 +462,18 @@ moments_swap(struct moments a, float rounded, float chosen)
     return (struct moments){a.largest, rest.s + term, fmaf(term, x, rest.t)};
 }
 
-/* From the sums of row i, whose target y has the logit `chosen`. One thread; tells of a fault. */
+/* From the sums of a row, whose target y has the logit `chosen`, `exact` where the form rounds. One
+ * thread; tells of a fault. */
 template <int FORM>
 static __device__ inline struct row_statistics
-row_finish(const struct row_work *w, int64_t i, int64_t place, int64_t y, struct moments a,
-           float chosen)
+row_finish(const struct row_work *w, int64_t place, int64_t y, struct moments a, float chosen,
+           float exact)
 {
     struct row_statistics r;
     float rest;
     int bad = !is_finite(a.largest) || !is_finite(a.s);
 
     if (FORM == ROW_bfloat16) {
-        float exact = w->z.chosen[i];
-
         bad |= !is_finite(chosen);
         a = moments_swap(a, chosen, exact);
         chosen = exact;
@@ -475,7 +481,7 @@ row_finish(const struct row_work *w, int64_t i, int64_t place, int64_t y, struct
     rest = logf(a.s);
     r.logp = (chosen - a.largest) - rest;
     r.lse = a.largest + rest;
-    r.entropy = fmaxf(rest - a.t / a.s, 0.0f);
+    r.entropy = w->a.entropy == NULL ? 0.0f : fmaxf(rest - a.t / a.s, 0.0f);
     if (y < 0)
         fault_tell(w->fault, FAULT_target, place);
     else if (bad || !is_finite(r.logp))
@@ -499,137 +505,6 @@ row_target(const struct row_work *w, int64_t place)
     int64_t y = w->a.targets[place];
 
     return y < w->z.vocab ? y : -1;
-}
-
-/* ---- slopes ---- */
-
-enum row_output { OUTPUT_slopes, OUTPUT_kept };
-
-/* One thread. The target's slope is made apart, from log p: c (1 - p) = -c expm1(log p) keeps its
- * digits where p is nearly 1. */
-static __device__ inline struct row_slope
-slope_of(const struct row_work *w, int64_t place, int64_t y, const struct row_statistics *r,
-         float c, float e, float h)
-{
-    struct row_slope p;
-    float own = expf(r->logp);
-
-    p.lse = r->lse;
-    p.shift = -r->lse * LOG2E;
-    p.k = e - c;
-    p.h = h;
-    p.entropy = r->entropy;
-    p.y = y;
-    p.target = fmaf(-c, expm1f(r->logp), own * (e - h * (r->logp + r->entropy)));
-    p.entry = p.entry_end = 0;
-    if (w->a.entries != NULL) {
-        p.entry = w->a.entry_first[place];
-        p.entry_end = w->a.entry_first[place + 1];
-    }
-    if (!is_finite(c) || !is_finite(e) || !is_finite(h))
-        fault_tell(w->fault, FAULT_coefficient, place);
-    for (int64_t j = p.entry; j < p.entry_end; j++)
-        if (!is_finite(w->a.entries[j].value))
-            fault_tell(w->fault, FAULT_coefficient, place);
-    return p;
-}
-
-/* Logits of a unit -> slopes or log p_v. shift: the tile's largest logit less lse. The slopes take
- * p = 2^(z log2 e - lse log2 e) in one rounding: off by 2^-23 max|z|, and rounded to 2^-9. */
-template <int FORM, int OUTPUT>
-static __device__ inline void
-unit_slopes(const struct row_slope *r, float shift, float *v)
-{
-    float z = FORM == ROW_kept ? 0.0f : FORM == ROW_shifted ? shift : -r->lse;
-    float y = FORM == ROW_kept ? 0.0f : FORM == ROW_shifted ? shift * LOG2E : r->shift;
-
-    if (OUTPUT == OUTPUT_kept) {
-#pragma unroll
-        for (int k = 0; k < UNIT; k++)
-            v[k] += z;
-    } else if (r->h == 0) {
-#pragma unroll
-        for (int k = 0; k < UNIT; k++)
-            v[k] = power_of_two(fmaf(v[k], LOG2E, y)) * r->k;
-    } else {
-#pragma unroll
-        for (int k = 0; k < UNIT; k++)
-            v[k] = power_of_two(fmaf(v[k], LOG2E, y))
-                   * fmaf(-r->h, fmaxf(v[k] + z, FAR) + r->entropy, r->k);
-    }
-}
-
-/* v[at] = value, or += value: an index that is known when compiling, so that v stays in registers. */
-static __device__ inline void
-unit_put(float *v, int64_t at, float value, int add)
-{
-#pragma unroll
-    for (int k = 0; k < UNIT; k++)
-        if (at == k)
-            v[k] = add ? v[k] + value : value;
-}
-
-/* What differs from column to column: the target and named logits. first: the class of v[0]. */
-static __device__ inline void
-unit_marks(const struct row_work *w, const struct row_slope *r, int64_t first, float *v)
-{
-    if (r->y >= first && r->y < first + UNIT)
-        unit_put(v, (int)(r->y - first), r->target, 0);
-    for (int64_t j = r->entry; j < r->entry_end; j++)
-        unit_put(v, w->a.entries[j].column - first, w->a.entries[j].value, 1);
-}
-
-/* The largest logit of the unit's tile, less lse. */
-static __device__ inline float
-unit_shift(const struct row_work *w, const struct row_slope *r, int64_t row, int64_t first)
-{
-    return w->z.tile_largest[row * w->z.tiles + first / w->z.tile_columns] - r->lse;
-}
-
-static __device__ inline void
-unit_store(__nv_bfloat16 *out, const float *v)
-{
-    *(uint4 *)out = make_uint4(pair_of(v[0], v[1]), pair_of(v[2], v[3]), pair_of(v[4], v[5]),
-                               pair_of(v[6], v[7]));
-}
-
-/* Writes the columns of a part, and fetches `next`. Columns from the last class up to a multiple of
- * eight are written too: zeros. */
-template <int FORM, int OUTPUT>
-static __device__ inline void
-part_write(const struct row_work *w, unsigned char *tile, const struct row_slope *slope,
-           const struct part *p, int64_t i, int segment, const struct part *next)
-{
-    const int SIZE = FORM == ROW_float32 ? 4 : 2;
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    int groups = p->groups > next->groups ? p->groups : next->groups;
-    int64_t first = (int64_t)segment * w->segment * GROUP;
-    __nv_bfloat16 *out = w->out + i * w->out_stride + first;
-    struct row_slope r = *slope;
-    float v[UNIT], shift = 0;
-
-    for (int group = warp; group < groups; group += warps) {
-        int at = group * GROUP + lane * UNIT;
-
-        if (group < p->groups)
-            unit_read<SIZE>(tile, group, lane, v);
-        if (group < next->groups) {
-            __syncwarp();
-            group_load<SIZE>(tile, next, group, lane);
-        }
-        if (at >= p->columns)
-            continue;
-        if (FORM == ROW_shifted)
-            shift = unit_shift(w, &r, i, first + at);
-        unit_slopes<FORM, OUTPUT>(&r, shift, v);
-        if (OUTPUT == OUTPUT_slopes)
-            unit_marks(w, &r, first + at, v);
-        if (at + UNIT > p->columns)
-            for (int k = p->columns - at; k < UNIT; k++)
-                unit_put(v, k, 0.0f, 0);
-        unit_store(out + at, v);
-    }
-    __pipeline_commit();
 }
 
 #endif

@@ -73,8 +73,8 @@ const struct option learner_option_table[] = {
              "where the head, the loss and the optimiser compute: cpu, cuda:N (the N-th CUDA device, "
              "from 0), auto: cuda:0 where there is one, else cpu. The decoder computes on the cpu. On "
              "a device the head's products take bfloat16 factors and float32 sums: numbers differ "
-             "from those of cpu in the third digit, and are the same at each run on the same device, "
-             "driver and cuBLASLt"),
+             "from those of cpu in the third digit, and are the same bits at each run on the same device, "
+             "driver and cuBLASLt (batch_tokens and head_memory may change the last ones)"),
     OPT_SIZE(struct learner_options, head_memory, FIXED, "1280MB", 1 << 20, 1LL << 40,
              "memory of the device for the logits of one chunk of rows; lower it where the device is "
              "short of memory, at the cost of speed below some 1000 rows (4 bytes x vocabulary x rows)"),

@@ -18,24 +18,25 @@ struct head_case {
     double   *room;                 /* (rows): error of a logit that float32 sums may have */
 };
 
-/* The device's memory of this check, before its end. */
+/* Gives back what the check has taken of the device's memory since buffer_count was `kept`. */
 static inline void
-case_forget(void)
+case_forget(int kept)
 {
     sluice_cuda_wait(sluice());
-    for (int i = 0; i < checks.buffer_count; i++)
-        sluice_cuda_free(sluice(), checks.buffers[i]);
-    checks.buffer_count = 0;
+    while (checks.buffer_count > kept)
+        sluice_cuda_free(sluice(), checks.buffers[--checks.buffer_count]);
 }
 
 static inline void
 case_free(struct head_case *k)
 {
-    void *all[] = {k->x, k->weight, k->bias, k->targets, k->z, k->logp, k->lse, k->entropy, k->room};
+    void *all[] = {k->x, k->weight, k->bias, k->targets, k->z,
+                   k->logp, k->lse, k->entropy, k->room};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     memset(k, 0, sizeof *k);
+    case_forget(0);
 }
 
 /* Copies the host's arrays to the device, again where a test has changed them. */
@@ -299,7 +300,7 @@ case_dx(const struct case_out *o, int64_t row, int64_t i)
 }
 
 /* Slopes are rounded to bfloat16 (2^-8 of each term at most) before products are made of them;
- * `more` is what the form of the logits adds, of each term. A row without a part has dx exactly 0. */
+ * `more` is what the form of the logits adds, of each term. A row without a part has dx = 0. */
 static inline void
 case_compare(const struct head_case *k, const struct case_out *o, const struct case_slopes *s,
              double more)

@@ -1,5 +1,5 @@
-/* rows_trial: rows of logits for tests of kernels/cuda/rows.cuh, random and hard ones, with what the
- * definition in double makes of them. */
+/* rows_trial: rows of logits for tests of kernels/cuda/rows.cuh, random and hard ones, with what
+ * the definition in double makes of them. */
 #ifndef TESTS_CUDA_ROWS_TRIAL_H
 #define TESTS_CUDA_ROWS_TRIAL_H
 
@@ -165,9 +165,11 @@ to_device(const float *values, int64_t count, enum row_form form)
 static inline struct held
 hold(const struct trial *t, enum row_form form, int64_t tile_columns, const float *tile_largest)
 {
-    int64_t n = 2 * t->rows, tiles = tile_columns > 0 ? (t->vocab + tile_columns - 1) / tile_columns : 0;
+    int64_t n = 2 * t->rows, tiles = 0;
     struct held d = {};
 
+    if (tile_columns > 0)
+        tiles = (t->vocab + tile_columns - 1) / tile_columns;
     d.z.at = to_device(t->held, t->rows * t->stride, form);
     d.z.rows = t->rows;
     d.z.vocab = t->vocab;

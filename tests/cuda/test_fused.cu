@@ -14,8 +14,8 @@ struct shape {
 
 static const struct shape shapes[] = {
     {1, 100, 64, 64},       {64, 128, 72, 72},      {129, 384, 200, 208},
-    {300, 1000, 72, 72},    {20, 300, 520, 520},    {4200, 100, 8, 8},
-    {5, 1, 16, 16},         {2, 257, 3, 8},
+    {300, 1000, 72, 72},    {20, 300, 520, 520},    {4200, 100, 64, 64},
+    {5, 1, 64, 64},         {2, 257, 67, 72},
 };
 
 /* What a product gets and gives; on the host. */
@@ -269,7 +269,7 @@ CHECK(logits_and_statistics_are_the_definitions)
 /* More tiles than blocks: each block takes several. */
 CHECK(blocks_that_take_several_tiles)
 {
-    struct shape shape = {130, 0, 24, 24};
+    struct shape shape = {130, 0, 64, 64};
     struct trial t;
 
     needs_hopper();
@@ -314,7 +314,7 @@ CHECK(statistics_alone_are_the_same_bits)
     struct trial a, b;
 
     needs_hopper();
-    a = trial_new((struct shape){70, 300, 40, 40}, 21, 1.0f);
+    a = trial_new((struct shape){70, 300, 80, 80}, 21, 1.0f);
     b = trial_new(a.shape, 21, 1.0f);
     trial_run(&a, 1);
     trial_run(&b, 0);
@@ -325,6 +325,45 @@ CHECK(statistics_alone_are_the_same_bits)
         MUST(same_row(&a, i, &b, i));
     trial_free(&a);
     trial_free(&b);
+}
+
+/* Through the library's own function, in chunks, rows without a target between. */
+CHECK(statistics_of_the_head_are_the_same_bits_in_any_chunks)
+{
+    enum { ROWS = 150 };
+    static float got[3][ROWS], again[3][ROWS];
+    struct shape shape = {ROWS, 300, 80, 80};
+    struct trial t;
+    struct sluice_head head;
+    struct sluice_rows rows;
+
+    needs_hopper();
+    t = trial_new(shape, 61, 1.0f);
+    head = {shape.hidden, shape.vocab, device(t.weight, shape.vocab * shape.stride * 2),
+            shape.stride, NULL};
+    for (int i = 0; i < ROWS; i++)
+        t.targets[i] = i % 5 == 3 ? -1 : (i * 97) % 300;
+    rows = {ROWS, device(t.x, ROWS * shape.stride * 2), shape.stride,
+            (const int32_t *)device(t.targets, ROWS * 4)};
+    for (int64_t chunk = 0; chunk <= 64; chunk += 32) {
+        struct sluice_options o = {};
+        float *out[3];
+
+        o.logits = SLUICE_logits_fused;
+        o.chunk_rows = chunk;
+        for (int i = 0; i < 3; i++)
+            out[i] = (float *)device_room(ROWS * 4);
+        MUST_OK(sluice_head_statistics(sluice(), &head, &rows, &o, out[0], out[1], out[2]));
+        for (int i = 0; i < 3; i++) {
+            host(again[i], out[i], ROWS * 4);
+            if (chunk == 0)
+                memcpy(got[i], again[i], sizeof got[i]);
+            MUST_SAME(again[i], got[i], ROWS);
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        MUST((got[0][i] == 0.0f) == (t.targets[i] < 0));
+    trial_free(&t);
 }
 
 /* |z| of 16 to 32, the target first or a close second of copies of itself; and all logits equal. */
@@ -361,14 +400,15 @@ CHECK(a_large_logit_does_not_hide_the_others)
     struct trial t;
 
     needs_hopper();
-    t = trial_new((struct shape){2, 2, 1, 8}, 51, 1.0f);
+    t = trial_new((struct shape){2, 2, 64, 64}, 51, 1.0f);
+    memset(t.x, 0, 2 * 64 * sizeof *t.x);
     for (int64_t row = 0; row < 2; row++) {
-        t.x[row * 8] = check_bf16(1.0f);
-        t.weight[row * 8] = check_bf16(row == 0 ? 64.0f : 48.0f);
+        t.x[row * 64] = check_bf16(1.0f);
+        t.weight[row * 64] = check_bf16(row == 0 ? 64.0f : 48.0f);
         t.targets[t.place[row]] = (int32_t)row;
     }
     trial_run(&t, 1);
-    compare(&t);
+    MUST_EQUAL(t.fault_row, -1);
     MUST_NEAR(t.logp[t.place[0]], -log1p(exp(-16.0)), 0x1p-24);
     MUST_NEAR(t.logp[t.place[1]], -16.0 - log1p(exp(-16.0)), 0x1p-20);
     trial_free(&t);
@@ -437,6 +477,10 @@ CHECK(what_does_not_fit_is_told)
     MUST(!fused_fits(&s, &head));
     MUST_TEXT(fused_why(&s), "bias");
     head.bias = NULL;
+    head.hidden = 56;
+    MUST(!fused_fits(&s, &head));
+    MUST_TEXT(fused_why(&s), "64");
+    head.hidden = 64;
     head.weight = (const char *)&bias + 1;
     MUST(!fused_fits(&s, &head));
     head.weight = NULL;
@@ -445,4 +489,29 @@ CHECK(what_does_not_fit_is_told)
     MUST_TEXT(fused_why(&s), "9.0");
     s.minor = 0;
     MUST(fused_fits(&s, &head) && fused_why(&s)[0] == '\0');
+}
+
+/* Where products are wrong, the first use finds out, and nothing is computed with them. */
+CHECK(a_device_that_multiplies_wrongly_is_not_believed)
+{
+#ifdef SLUICE_SIMT
+    struct sluice_head head = {64, 100, NULL, 64, NULL};
+    struct sluice_rows none = {0, NULL, 64, NULL};
+    struct sluice_options o = {};
+
+    needs_hopper();
+    sluice_close();
+    setenv("SLUICE_SIMT_WGMMA", "wrong", 1);
+    MUST(!fused_fits(sluice(), &head));
+    unsetenv("SLUICE_SIMT_WGMMA");
+    MUST_TEXT(fused_why(sluice()), "a logit of row 0 of their check is");
+    MUST(!fused_fits(sluice(), &head));
+    o.logits = SLUICE_logits_fused;
+    head.weight = device_room(100 * 64 * 2);
+    MUST_FAIL(sluice_head_statistics(sluice(), &head, &none, &o, NULL, NULL, NULL),
+              SLUICE_argument, "of their check is");
+    sluice_close();
+#else
+    check_skip("asks for a simulated device");
+#endif
 }

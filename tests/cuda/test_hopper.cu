@@ -5,10 +5,13 @@
 
 #include "kernels/cuda/hopper.cuh"
 
-#define ROWS    50                  /* of x; boxes have 64 */
-#define CLASSES 200                 /* of W; boxes have 256 */
-#define COLUMNS 60                  /* of both; boxes have 64 */
-#define STRIDE  64
+#define ROWS    80                  /* of x; boxes have 64: 50 from FIRST_ROW on, 14 zeros */
+#define CLASSES 280                 /* of W; boxes have 256: 200, 56 zeros */
+#define COLUMNS 100                 /* of both; boxes have 64: 60, 4 zeros */
+#define STRIDE  104
+#define FIRST_ROW 30
+#define FIRST_CLASS 80
+#define FIRST_COLUMN 40
 #define BOX_X   (64 * SWIZZLE_ROW)
 #define BOX_W   (256 * SWIZZLE_ROW)
 
@@ -51,8 +54,8 @@ product_kernel(const __grid_constant__ tensor_map x, const __grid_constant__ ten
         if (mistake != NO_BARRIER_FENCE)
             fence_barriers();
         barrier_expect(came, BOX_X + BOX_W + (mistake == MISSING_BYTES ? 16 : 0));
-        tensor_load(at, &x, came, 0, 0);
-        tensor_load(at + BOX_X, &w, came, 0, 0);
+        tensor_load(at, &x, came, FIRST_COLUMN, FIRST_ROW);
+        tensor_load(at + BOX_X, &w, came, FIRST_COLUMN, FIRST_CLASS);
     }
     __syncthreads();
     if (mistake == EXTRA_ARRIVAL)
@@ -143,8 +146,10 @@ right_elements(const struct matrices *m)
         for (int v = 0; v < 256; v++) {
             float sum = 0.0f;       /* of small integers: exact */
 
-            for (int c = 0; c < COLUMNS && r < ROWS && v < CLASSES; c++)
-                sum += check_float(m->x[r * STRIDE + c]) * check_float(m->w[v * STRIDE + c]);
+            for (int c = FIRST_COLUMN; c < COLUMNS; c++)
+                if (r + FIRST_ROW < ROWS && v + FIRST_CLASS < CLASSES)
+                    sum += check_float(m->x[(r + FIRST_ROW) * STRIDE + c]) *
+                           check_float(m->w[(v + FIRST_CLASS) * STRIDE + c]);
             right += out[r * 256 + v] == sum;
         }
     free(out);
@@ -174,7 +179,7 @@ copy_kernel(const __grid_constant__ tensor_map w, uint16_t *out)
         barrier_init(came, 1);
         fence_barriers();
         barrier_expect(came, BOX_W);
-        tensor_load(at, &w, came, 16, 8);
+        tensor_load(at, &w, came, FIRST_COLUMN, FIRST_CLASS);
     }
     __syncthreads();
     barrier_wait(came, 0);
@@ -196,25 +201,28 @@ CHECK(a_box_lies_swizzled_in_shared_memory)
     host(out, at, BOX_W);
     for (int r = 0; r < 256; r++)
         for (int c = 0; c < 64; c++) {
-            int inside = r + 8 < CLASSES && c + 16 < COLUMNS;
-            uint16_t expected = inside ? m.w[(r + 8) * STRIDE + c + 16] : 0;
+            int inside = r + FIRST_CLASS < CLASSES && c + FIRST_COLUMN < COLUMNS;
+            uint16_t expected =
+                inside ? m.w[(r + FIRST_CLASS) * STRIDE + c + FIRST_COLUMN] : 0;
 
             MUST_EQUAL(out[r * 64 + (c / 8 ^ r % 8) * 8 + c % 8], expected);
         }
     matrices_free(&m);
 }
 
-CHECK(a_map_is_refused_where_rows_are_not_aligned)
+CHECK(a_map_is_refused_where_rows_are_not_aligned_or_less_than_a_box)
 {
     tensor_map map;
     unsigned char *at;
 
     needs_hopper();
-    at = (unsigned char *)device_room(4096);
-    MUST_EQUAL(tensor_map_make(&map, at, 8, 60, 64, 64), 0);
-    MUST(tensor_map_make(&map, at + 8, 8, 60, 64, 64) != 0);
-    MUST(tensor_map_make(&map, at, 8, 60, 60, 64) != 0);
-    MUST(tensor_map_make(&map, at, 8, 60, 64, 512) != 0);
+    at = (unsigned char *)device_room(600 * 72 * 2 + 16);
+    MUST_EQUAL(tensor_map_make(&map, at, 600, 68, 72, 64), 0);
+    MUST(tensor_map_make(&map, at + 8, 600, 68, 72, 64) != 0);
+    MUST(tensor_map_make(&map, at, 600, 68, 68, 64) != 0);
+    MUST(tensor_map_make(&map, at, 600, 68, 72, 512) != 0);
+    MUST(tensor_map_make(&map, at, 63, 68, 72, 64) != 0);
+    MUST(tensor_map_make(&map, at, 600, 63, 72, 64) != 0);
 }
 
 /* ---- matrices of 8 by 8, numbers ---- */

@@ -17,7 +17,7 @@ CHECK(statistics_are_those_of_the_definition)
 {
     for (int k = 0; k < SIZES; k++)
         for (int bfloat16 = 0; bfloat16 < 2; bfloat16++) {
-            struct trial t = trial_new(sizes[k].rows, sizes[k].vocab, bfloat16, (uint64_t)(100 + k));
+            struct trial t = trial_new(sizes[k].rows, sizes[k].vocab, bfloat16, 100u + (unsigned)k);
             struct held d = hold(&t, bfloat16 ? ROW_bfloat16 : ROW_float32, 0, NULL);
 
             MUST_OK(rows_statistics(sluice(), &d.z, d.place, &d.a));
@@ -30,7 +30,7 @@ CHECK(slopes_in_place_are_those_of_the_definition)
 {
     for (int k = 0; k < SIZES; k++)
         for (int bfloat16 = 0; bfloat16 < 2; bfloat16++) {
-            struct trial t = trial_new(sizes[k].rows, sizes[k].vocab, bfloat16, (uint64_t)(200 + k));
+            struct trial t = trial_new(sizes[k].rows, sizes[k].vocab, bfloat16, 200u + (unsigned)k);
             struct held d = hold(&t, bfloat16 ? ROW_bfloat16 : ROW_float32, 0, NULL);
 
             give_statistics(&t, &d);
@@ -127,7 +127,7 @@ CHECK(slopes_are_differences_of_the_loss)
 
 /* ---- the same bits ---- */
 
-/* Statistics by statistics, by keep (in clusters or not) and of rows in another order and number. */
+/* Statistics by statistics, by keep, in clusters or not, and of rows one at a time. */
 CHECK(a_row_has_the_same_bits_however_it_is_asked_for)
 {
     static const int64_t vocabs[] = {33, 5003, 19201, 40004, 78000};
@@ -198,12 +198,39 @@ CHECK(clusters_write_what_blocks_write)
         MUST_OK(rows_keep(sluice(), &d.z, d.place, &d.a, to, 2 * t.stride));
         host(out[way], to, bytes);
         for (int64_t i = 0; i < t.rows; i++)
-            MUST_SAME(out[way] + i * 2 * t.stride, out[0] + i * 2 * t.stride, (t.vocab + 7) / 8 * 8);
+            MUST_SAME(out[way] + i * 2 * t.stride, out[0] + i * 2 * t.stride, t.vocab);
     }
     for (int way = 0; way < 3; way++)
         free(out[way]);
     compute(NULL);
     trial_free(&t);
+}
+
+/* More than eight segments are one block's; more than thirty-two are folded. On a device with
+ * clusters the first two are still eight blocks'. */
+CHECK(rows_of_any_width_are_those_of_the_definition)
+{
+    static const int64_t vocabs[] = {160001, 301000, 620003};
+
+    for (int k = 0; k < 6; k++) {
+        struct trial t = trial_new(1, vocabs[k / 2], 0, 800u + (unsigned)k);
+        struct row_logits kept;
+        struct held d;
+
+        compute(k % 2 ? "80" : "90");
+        d = hold(&t, ROW_float32, 0, NULL);
+        MUST_OK(rows_statistics(sluice(), &d.z, d.place, &d.a));
+        must_be_statistics(&t, &d);
+        MUST_OK(rows_keep(sluice(), &d.z, d.place, &d.a, d.z.at, 2 * t.stride));
+        must_be_statistics(&t, &d);
+        kept = d.z;
+        kept.form = ROW_kept;
+        kept.stride = 2 * t.stride;
+        MUST_OK(rows_slopes(sluice(), &kept, d.place, &d.a));
+        must_be_slopes(&t, d.z.at, 2 * t.stride, 0x1p-9 * 40);
+        trial_free(&t);
+    }
+    compute(NULL);
 }
 
 /* More rows than blocks at a time: each is fetched while another is worked on. */
@@ -225,7 +252,7 @@ CHECK(many_rows_are_done_one_after_the_other)
 
 /* ---- bad rows ---- */
 
-/* A bad number in one class of row 1 is told with the row of the call, 3; its neighbours are whole. */
+/* A bad number in one class of row 1 is told with the row of the call, 3; the others are whole. */
 CHECK(a_bad_logit_is_told_with_its_row)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY, -INFINITY};

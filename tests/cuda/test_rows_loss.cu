@@ -150,7 +150,7 @@ run(struct trial *t, enum row_form form, const char *name, double entropy_weight
     return l;
 }
 
-/* On devices with clusters and without: the same bytes as the parts, and the definition's slopes. */
+/* With clusters and without: the same bytes as the parts, and the definition's slopes. */
 CHECK(the_loss_in_one_launch_is_that_of_its_parts)
 {
     static const struct { int64_t rows, vocab; const char *name; double entropy; } cases[] = {

@@ -9,7 +9,9 @@
  * was not initialised or not fenced before a copy names it, is told of more arrivals than it waits
  * for or changes phase with bytes missing; a descriptor is not one of K-major rows with the
  * 128-byte swizzle; the threads of a warpgroup multiply different things; accumulators are touched
- * while products are under way; a block ends with products or copies under way. */
+ * while products are under way; a block ends with products or copies under way.
+ *
+ * A fault on demand, as those of simt.h: SLUICE_SIMT_WGMMA=wrong, columns of products exchanged. */
 #include "kernels/cuda/hopper.cuh"
 
 #include <stdlib.h>
@@ -156,6 +158,7 @@ struct load {
     int       column, row;
 };
 
+static int wrong_products;
 static struct load loads[LOADS_MAX];
 static int load_count;
 
@@ -176,6 +179,7 @@ barrier_init(uint64_t *b, int arrivals)
     for (int i = 0; i < load_count; i++)
         if (loads[i].b == b)
             forgotten(&loads[i]);
+    wrong_products = getenv("SLUICE_SIMT_WGMMA") != NULL;
     barrier_write(b, v);
     fresh[fresh_count++] = b;
 }
@@ -186,9 +190,9 @@ tensor_map_make(tensor_map *map, const void *at, int64_t rows, int64_t columns, 
 {
     int64_t pitch = 2 * stride;
 
-    if (at == NULL || (uintptr_t)at % 16 != 0 || rows < 1 || columns < 1 || rows > 1ll << 32 ||
-        columns > 1ll << 32 || pitch % 16 != 0 || pitch < 2 * columns || pitch >= 1ll << 40 ||
-        box_rows < 1 || box_rows > 256)
+    if (at == NULL || (uintptr_t)at % 16 != 0 || rows > 1ll << 32 || columns > 1ll << 32 ||
+        pitch % 16 != 0 || pitch < 2 * columns || pitch >= 1ll << 40 || box_rows < 1 ||
+        box_rows > 256 || columns < SWIZZLE_ROW / 2 || rows < box_rows)
         return 1;                   /* CUDA_ERROR_INVALID_VALUE */
     map->at = (const unsigned char *)at;
     map->rows = rows;
@@ -378,7 +382,7 @@ compute(struct products *p, const struct product *m)
     read_row(&left, row + 8, a[1]);
     for (int block = 0; block < m->columns / 8; block++)
         for (int c = 0; c < 2; c++) {
-            read_row(&right, block * 8 + pair + c, b);
+            read_row(&right, block * 8 + pair + (wrong_products ? 1 - c : c), b);
             for (int r = 0; r < 2; r++) {
                 float *sum = &p->sums[block * 4 + r * 2 + c];
                 float value = m->add ? *sum : 0.0f;

@@ -12,7 +12,9 @@
 #define MEMORY_DEFAULT ((size_t)4 << 30)
 #define ALIGN ((size_t)256)
 #define PAGE ((size_t)4096)
-#define CLOSED_MAX ((size_t)64 << 20)       /* more than this is left open: it would take long */
+#define CLOSED_MAX ((size_t)1 << 20)        /* an allocation larger than this is left open: time */
+#define WAITS_ALL 64                /* the first waits all close the memory, then every 16th */
+#define WAITS_SOME 16
 #define PATTERN 0xa5                /* between an allocation's last byte and the page's */
 
 struct allocation {
@@ -25,6 +27,7 @@ static struct allocation *allocations;
 static size_t count, room, allocated;
 static struct allocation recent;    /* the last that was asked for: kernels ask often */
 static int closed;
+static uint64_t waits;              /* of the host for the device */
 
 size_t
 simt_memory(void)
@@ -147,7 +150,8 @@ map(size_t bytes)
 static void
 protect(const struct allocation *a, int mode)
 {
-    mprotect(pages(a), paged(a->bytes), mode);
+    if (a->bytes <= CLOSED_MAX)
+        mprotect(pages(a), paged(a->bytes), mode);
 }
 
 int
@@ -192,7 +196,8 @@ void
 simt_memory_close(void)
 {
     pthread_mutex_lock(&lock);
-    if (!closed && allocated <= CLOSED_MAX) {
+    waits++;
+    if (!closed && (waits <= WAITS_ALL || waits % WAITS_SOME == 0)) {
         protect_all(PROT_NONE);
         closed = 1;
     }

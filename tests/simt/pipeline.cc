@@ -41,6 +41,8 @@ simt_copy_begin(void *to, const void *from, size_t bytes, const char *file, int 
             simt_die(file, line, "out of memory");
     }
     c->at[c->count++] = (struct copy){to, from, bytes, c->batch};
+    simt_touch(from, (unsigned)bytes, 0);
+    simt_touch(to, (unsigned)bytes, 1);
     memset(to, 0xff, bytes);
 }
 
@@ -57,6 +59,7 @@ simt_copy_wait(size_t prior)
     size_t done = 0;
 
     while (done < c->count && c->at[done].batch + prior < c->batch) {
+        simt_touch(c->at[done].to, (unsigned)c->at[done].bytes, 1);
         memcpy(c->at[done].to, c->at[done].from, c->at[done].bytes);
         done++;
     }

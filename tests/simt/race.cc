@@ -126,7 +126,8 @@ ordered(const struct cell *c, const struct thread *me, uint32_t id)
 
     if (c->thread == id)
         return 1;
-    if (mine / simt_cluster_blocks != its / simt_cluster_blocks)
+    if (mine != its && (simt_cluster_blocks == 1 ||
+                        mine / simt_cluster_blocks != its / simt_cluster_blocks))
         return 0;
     if (me->waits > c->cluster_epoch)
         return 1;
@@ -217,11 +218,16 @@ look(struct cell cells[CELLS], const struct cell *now, const struct thread *me, 
         }
         if ((c->bytes & now->bytes) == 0)
             continue;
+        if (((c->kind | now->kind) & WRITE) == 0) {
+            if (c->thread == now->thread && covers)
+                place = i;
+            continue;
+        }
         if (ordered(c, me, now->thread)) {
             place = covers ? i : place;
             continue;
         }
-        if (((c->kind | now->kind) & WRITE) != 0 && (c->kind & now->kind & ATOMIC) == 0)
+        if ((c->kind & now->kind & ATOMIC) == 0)
             tell_race(c, now, at);
     }
     cells[place >= 0 ? place : (int)(turn++ % CELLS)] = *now;
@@ -323,9 +329,16 @@ access(const void *at, unsigned bytes, int write, const void *code)
     }
 }
 
-/* ---- what compiled kernels call ---- */
-
 #define HERE __builtin_return_address(0)
+
+void
+simt_touch(const void *at, unsigned bytes, int write)
+{
+    if (race_on)
+        access(at, bytes, write, HERE);
+}
+
+/* ---- what compiled kernels call ---- */
 
 #define HOOKS(BYTES)                                                                            \
     extern "C" void __tsan_read##BYTES(void *at) { access(at, BYTES, 0, HERE); }                \

@@ -16,8 +16,8 @@
  *      Memory. What cudaMalloc gives and shared memory at a block's start are 0xff bytes (NaN);
  * shared memory of a block that exited before its cluster is made 0xff again. An allocation ends
  * before a page that faults, its addresses are never given again, and after a wait for the device
- * the host cannot touch it until something is asked of the device: who follows a pointer to the
- * wrong side is named. Under -fsanitize=address it is malloc's, of exact size, in its place.
+ * (the first 64, then every 16th) the host cannot touch it until the next call for the device: who
+ * follows a pointer to the wrong side is named. Under -fsanitize=address it is malloc's, of exact size, in its place.
  *      Races (make race: test_race_NAME, race.cc): each load and store of a kernel is compared with
  * earlier ones of its launch, those of other blocks too, and its address is looked at.
  *      Faults on demand, read at each call: SLUICE_SIMT_MEMORY=bytes of the device,
@@ -96,6 +96,8 @@ simt_shared(void)
     return simt_self->shared;
 }
 
+/* An access of the running thread that race.cc does not see itself: one made here on its behalf. */
+void simt_touch(const void *at, unsigned bytes, int write);
 void simt_atomic(int on);           /* the accesses between are an atomic's: race.cc */
 
 /* ---- a launch ---- */
