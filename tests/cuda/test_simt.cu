@@ -311,7 +311,8 @@ CHECK(memory_that_is_not_the_kernels_or_the_hosts_ends_the_process)
     must_die(just_beyond_body, "AddressSanitizer");
     must_die(deep_body, "AddressSanitizer");
 #else
-    must_die(host_reads_body, "the host touches memory of the device: byte 20 of an allocation of 4096");
+    must_die(host_reads_body, "the host touches memory of the device");
+    must_die(host_reads_body, ": byte 20 of an allocation of 4096");
     must_die(beyond_body, "kernel beyond_kernel, block (0,0,0)");
     must_die(beyond_body, " of an allocation of 4096 bytes");
     must_die(just_beyond_body, "byte 24 of an allocation of 24 bytes");
