@@ -360,6 +360,40 @@ CHECK(functions_of_a_warp_are_those_of_the_manual)
 }
 
 static __global__ void
+exponential_kernel(float *out)
+{
+    float v = (float)(threadIdx.x + 1) / 64;
+
+    out[threadIdx.x] = expf(v) - (float)exp((double)v);
+    out[256 + threadIdx.x] = expf(0.0f) - 1 + logf(1.0f);
+}
+
+/* How many of 256 exponentials are not the C library's; all of them are beside it at most. */
+static int
+exponentials_beside(const char *ulps)
+{
+    float *out = (float *)device_room(2048), result[512];
+    int beside = 0;
+
+    setenv("SLUICE_SIMT_ULPS", ulps, 1);
+    run(1, 256, 0, 0, exponential_kernel, out);
+    unsetenv("SLUICE_SIMT_ULPS");
+    host(result, out, sizeof result);
+    for (int i = 0; i < 256; i++) {
+        MUST_NEAR(result[i], 0, 3e-7 * exp((i + 1) / 64.0));
+        MUST_EQUAL(result[256 + i] * 1e9, 0);
+        beside += fabsf(result[i]) > 6e-8 * exp((i + 1) / 64.0);
+    }
+    return beside;
+}
+
+CHECK(functions_are_beside_the_c_librarys_on_demand)
+{
+    MUST(exponentials_beside("0") < 10);
+    MUST(exponentials_beside("1") > 50);
+}
+
+static __global__ void
 index_kernel(float *out)
 {
     unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
