@@ -1,9 +1,10 @@
 /* rows_tile: a row of logits in shared memory, and the one order in which its sums are taken.
  *
- * Order. A row is cut into segments (shape() of rows.cu: by the number of classes and the size of an
- * element, and above eight segments by whether the device has clusters; so cluster and block
+ * Order. A row is cut into segments (shape() of rows.cu: by the number of classes and the size of
+ * an element, and above eight segments by whether the device has clusters; so cluster and block
  * kernels, and all functions of rows.cuh, add alike), a segment into groups of 256 classes. Lane l
- * of a warp owns the classes [8 l, 8 l + 8) of a group, warp w of a block the groups w, w + warps ...
+ * of a warp owns the classes [8 l, 8 l + 8) of a group, warp w of a block the groups w,
+ * w + warps, ...
  *      eight terms         ((0 1)(2 3))((4 5)(6 7)), then added to the lane's sum, group by group
  *      lanes, then warps   the butterfly of warp_sum()
  *      segments            relative to their own largest logit; segment r belongs to lane r mod 32
