@@ -255,6 +255,8 @@ rows_statistics(struct sluice_cuda *s, const struct row_logits *z, const int64_t
 
     if (rc != 0)
         return rc;
+    if (z->form != ROW_float32 && z->form != ROW_bfloat16)
+        return fail(SLUICE_failed, "statistics of rows: not of what is kept or shifted");
     return row_launch(s, "statistics of rows", l,
                       z->form == ROW_float32 ? rows_statistics_float32 : rows_statistics_bfloat16,
                       w);

@@ -221,6 +221,8 @@ rows_keep(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form != ROW_float32)
+        return fail(SLUICE_failed, "keeping rows: of float32 alone");
     if (w.segments == 1)
         return row_launch(s, "keeping rows", l, rows_keep_float32, w, view);
     if (row_clusters(s, &w, &l))
@@ -241,6 +243,8 @@ rows_loss(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form == ROW_kept)
+        return fail(SLUICE_failed, "loss of rows: not of what is kept");
     if (z->form == ROW_shifted) {       /* from fused.cu, which has written the statistics */
         rc = coefficients(s, &w, view);
         return rc == 0 ? rows_write_slopes(s, &w, l) : rc;
