@@ -16,7 +16,9 @@
  *
  * Pointers are of the context's device unless a comment says host. Calls are queued on the
  * context's stream; those that give an answer to the host (marked: waits) wait for the stream.
- * A context belongs to one thread at a time; its work space serves one call after the other. */
+ * A context belongs to one thread at a time, whose current device becomes its own; its work space
+ * serves one call after the other. What is copied from the host stays as it is until a call that
+ * waits has come back. */
 #ifndef SLUICE_CUDA_H
 #define SLUICE_CUDA_H
 
@@ -115,7 +117,7 @@ enum sluice_logits {
 struct sluice_options {             /* zero: as said */
     enum sluice_logits logits;
     int64_t chunk_rows;             /* rows of a chunk; 0: as many as memory holds, at most 4096 */
-    int64_t memory;                 /* bytes for logits; 0: 1.28e9 */
+    int64_t memory;                 /* bytes for logits (fused: and their tiles'); 0: 1.28e9 */
     int     keep;                   /* where a unit of the objective is longer than a chunk: keep
                                      * every row's bfloat16(log p_v), rows x vocab x 2 bytes beside
                                      * `memory`, in place of computing the logits twice */

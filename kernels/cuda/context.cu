@@ -66,7 +66,10 @@ fail_cuda(cudaError_t error, const char *what)
         return fail(SLUICE_memory, "%s: %s", what, words);
     case cudaErrorInvalidValue:
     case cudaErrorInvalidConfiguration:
+    case cudaErrorInvalidDeviceFunction:
     case cudaErrorLaunchOutOfResources:
+    case cudaErrorNotSupported:
+    case cudaErrorInvalidClusterSize:
         cudaGetLastError();
         return fail(SLUICE_failed, "%s: %s", what, words);
     default:                        /* everything else spoils the context for good */
@@ -276,14 +279,23 @@ sluice_cuda_free(struct sluice_cuda *s, void *at)
 SLUICE_API int
 sluice_cuda_zero(struct sluice_cuda *s, void *at, int64_t bytes)
 {
+    int rc;
+
     fail_clear();
-    return fail_cuda(cudaMemsetAsync(at, 0, (size_t)bytes, s->stream), "zeroing memory");
+    rc = context_enter(s);
+    return rc == 0 ? fail_cuda(cudaMemsetAsync(at, 0, (size_t)bytes, s->stream), "zeroing memory")
+                   : rc;
 }
 
 SLUICE_API int
 sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64_t bytes)
 {
+    int rc;
+
     fail_clear();
+    rc = context_enter(s);
+    if (rc != 0)
+        return rc;
     return fail_cuda(cudaMemcpyAsync(to, from_host, (size_t)bytes, cudaMemcpyHostToDevice,
                                      s->stream), "copying to the device");
 }
@@ -294,8 +306,10 @@ sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from, int
     int rc;
 
     fail_clear();
-    rc = fail_cuda(cudaMemcpyAsync(to_host, from, (size_t)bytes, cudaMemcpyDeviceToHost,
-                                   s->stream), "copying from the device");
+    rc = context_enter(s);
+    if (rc == 0)
+        rc = fail_cuda(cudaMemcpyAsync(to_host, from, (size_t)bytes, cudaMemcpyDeviceToHost,
+                                       s->stream), "copying from the device");
     return rc == 0 ? sluice_cuda_wait(s) : rc;
 }
 

@@ -385,7 +385,8 @@ multiply(struct sluice_cuda *s, struct gemm *g, const struct gemm_kind *k, const
     forget(l, &d);
     if (status == CUBLAS_STATUS_SUCCESS)
         return 0;
-    error = cudaGetLastError();
+    error = cudaStreamSynchronize(s->stream);   /* the library has a runtime of its own: its errors
+                                                 * are seen here only where the device is lost */
     return error != cudaSuccess ? fail_cuda(error, "a product") : refused(g, k, status);
 }
 

@@ -179,6 +179,7 @@ head_entries(struct head_call *call, const struct objective_entry *entries, int6
     rc = head_upload(call->s, to, entries, count * (int64_t)sizeof *entries);
     if (rc == 0)
         rc = head_upload(call->s, call->space.entry_first, first, (rows + 1) * 8);
+    cudaStreamSynchronize(call->s->stream);     /* the device may read it itself until then */
     free(first);
     call->a.entries = (const struct objective_entry *)to;
     call->a.entry_first = call->space.entry_first;

@@ -77,6 +77,7 @@ name_rows(struct sluice_cuda *s, const struct sluice_head *head, const struct sl
         rc = head_upload(s, n->back, back, *there * 8);
     if (rc == 0)
         rc = head_upload(s, n->column, columns, named * 8);
+    cudaStreamSynchronize(s->stream);       /* the device may read the list itself until then */
     free(list);
     return rc;
 }

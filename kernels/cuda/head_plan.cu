@@ -80,6 +80,15 @@ logit_bytes(enum sluice_logits form)
     return form == SLUICE_logits_float32 ? 4 : 2;
 }
 
+/* Bytes of memory for logits that a row takes; of fused ones their tiles' statistics are a part. */
+static int64_t
+row_bytes(enum sluice_logits form, int64_t vocab)
+{
+    int64_t tiles = form == SLUICE_logits_fused ? fused_tiles_bytes(1, vocab) : 0;
+
+    return round_up(vocab, HEAD_VOCAB_STEP) * logit_bytes(form) + tiles;
+}
+
 static int
 choose_form(struct sluice_cuda *s, const struct sluice_options *o, int exact,
             enum sluice_logits *form)
@@ -114,7 +123,7 @@ head_shape_of(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab
         return fail(SLUICE_argument, "chunk_rows is %lld and memory %lld: neither is negative",
                     (long long)o->chunk_rows, (long long)o->memory);
     memory = o->memory > 0 ? o->memory : HEAD_MEMORY;
-    fit = memory / (round_up(vocab, HEAD_VOCAB_STEP) * logit_bytes(out->form));
+    fit = memory / row_bytes(out->form, vocab);
     fit = fit / HEAD_CHUNK_STEP * HEAD_CHUNK_STEP;
     fit = fit > HEAD_CHUNK_MOST ? HEAD_CHUNK_MOST : fit < HEAD_CHUNK_STEP ? HEAD_CHUNK_STEP : fit;
     out->rows = rows;

@@ -147,6 +147,26 @@ CHECK(arguments_that_make_no_sense_are_refused)
 
 /* ---- memory ---- */
 
+/* 1.4 GB beside x, W, dX and dW are promised, whatever the form. */
+CHECK(plans_of_a_large_vocabulary_keep_to_1_4_GB)
+{
+    static const int64_t hidden[] = {1536, 3584};
+    static const enum sluice_logits forms[] = {SLUICE_logits_float32, SLUICE_logits_bfloat16,
+                                               SLUICE_logits_fused};
+    int count = device_compute() == 90 ? 3 : 2;
+
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < 2; k++) {
+            struct sluice_options o = {.logits = forms[i]};
+            struct sluice_plan p;
+
+            MUST_OK(sluice_head_plan(sluice(), 32768, hidden[k], 151936, "grpo", 0, &o, &p));
+            MUST_EQUAL(p.passes, 1);
+            MUST(p.chunk_rows >= 2048);
+            MUST(p.total_bytes + 130 * 32768 < INT64_C(1400000000));
+        }
+}
+
 CHECK(a_plan_says_what_a_call_takes)
 {
     struct sluice_options o = {};
