@@ -246,13 +246,16 @@ OWN = {
     "bcpg": ("sequence_mean", "mean", None, 1e-3, None, None, None, None, None, None, 1e-3, -1),
     "bcpg_nsa": ("sequence_mean", "mean", None, 1e-3, None, None, None, None, None, None, 1e-3, -1),
     "tbrm": ("sequence_sum", None, None, 2e-3, None, None, None, None, None, None, 1e-3, -1),
+    "copg": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
+    "gvpo": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
     "dpo": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
     "ipo": ("sequence_sum", None, "geometric", 0.1, None, None, None, None, None, None, 1e-3, -1),
     "kto": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
+    "token_class": ("token_mean", None, None, None, None, None, None, None, None, None, 1e-3, -1),
 }
 OWN_FIELDS = ("aggregation", "advantages", "ratio", "tau", "clip_low", "clip_high", "clip_dual", "soften_positive",
               "soften_negative", "lambda_", "kl_weight", "variant")
-LIKELIHOODS = ("sft", "rft")            # the normaliser of their tokens is the sum of the rows' weights
+LIKELIHOODS = ("sft", "rft", "token_class")     # the normaliser of their tokens is the sum of the rows' weights
 WORDS = {"aggregation": AGGREGATIONS, "advantages": ADVANTAGES, "ratio": RATIOS, "kl": KL}
 
 
@@ -359,12 +362,13 @@ class Call:
                       0 if dweight is None else dweight.stride(0), address(dbias))
 
     def gradients(self, x_wanted, weight_wanted, bias_wanted, dweight):
-        """Room for what is wanted; dweight: the caller's float32 buffer, which is added to."""
+        """Room for what is wanted; dweight: the caller's float32 buffer, which is added to, whether autograd wants the
+        weight's gradient or not."""
         import torch
         dx = torch.empty_like(self.x, memory_format=torch.contiguous_format) if x_wanted else None
         if weight_wanted and dweight is None:
             dweight = torch.zeros_like(self.w, dtype=torch.float32, memory_format=torch.contiguous_format)
-        return dx, dweight if weight_wanted else None, torch.zeros_like(self.bias) if bias_wanted else None
+        return dx, dweight, torch.zeros_like(self.bias) if bias_wanted else None
 
 
 def scaled(gradient, by, like):
@@ -383,7 +387,8 @@ def fused_loss(lib, x, weight, targets, objective="sft", samples=None, settings=
     normalisers; None: those of this batch alone. behaviour, reference: log probabilities (rows) under the policy that
     sampled and under the reference; token_weight, advantage, mask, begins (rows): as in struct objective_batch.
     dweight: a float32 (vocab, hidden) buffer the gradient of weight is added to at once, in place of being
-    returned to autograd in weight's type (then the loss's own gradient must be 1).
+    returned to autograd in weight's type (then the loss's own gradient must be 1). Under torch.no_grad() no gradient is
+    made or added.
     outcome: a dict that receives logp, lse, c (rows) and report."""
     call = Call(lib, x, weight, targets, bias, logits, chunk_rows, memory, keep)
     import torch
@@ -400,7 +405,7 @@ def fused_loss(lib, x, weight, targets, objective="sft", samples=None, settings=
                        **{name: address(value) for name, value in call.arrays.items()})
     call.objective = Objective(objective.encode(), C.pointer(call.settings), C.pointer(call.step),
                                C.pointer(call.batch))
-    call.outcome, call.dweight = outcome, dweight
+    call.outcome, call.dweight, call.graded = outcome, dweight, torch.is_grad_enabled()
     return autograd_functions()[0].apply(x, weight, bias, call)
 
 
@@ -421,8 +426,8 @@ def autograd_functions(made=[]):
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x, weight, bias, call):
-            wanted = ctx.needs_input_grad
-            dx, dweight, dbias = call.gradients(*wanted[:3], call.dweight)
+            wanted = (call.graded and needed for needed in ctx.needs_input_grad[:3])
+            dx, dweight, dbias = call.gradients(*wanted, call.dweight if call.graded else None)
             report, out = Report(), Outcome()
             out.report = C.pointer(report)
             if call.outcome is not None:
