@@ -40,7 +40,8 @@ enum sluice_status {
     SLUICE_no_device,               /* no driver, or no such device */
     SLUICE_old_driver,              /* older than this library's CUDA */
     SLUICE_old_device,              /* compute capability below 8.0 */
-    SLUICE_no_library,              /* cuBLASLt is missing or too old */
+    SLUICE_no_library,              /* cuBLASLt is missing or too old; the environment's
+                                     * SLUICE_CUBLASLT names its file */
     SLUICE_memory,                  /* the device has not enough free memory */
     SLUICE_nonfinite,               /* a logit, a coefficient or a gradient is NaN or infinite */
     SLUICE_lost,                    /* the device failed: nothing on it can be trusted any more */
@@ -87,14 +88,14 @@ int  sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from
 /* ---- the head ---- */
 
 struct sluice_head {
-    int64_t      hidden, vocab;     /* each >= 1; vocab: classes */
+    int64_t      hidden, vocab;     /* each 1 to 2^31 - 1; vocab: classes */
     const void  *weight;            /* bfloat16 (vocab, weight_stride) */
     int64_t      weight_stride;     /* >= hidden; fastest where a multiple of 8 */
     const float *bias;              /* (vocab) or NULL */
 };
 
 struct sluice_rows {
-    int64_t        rows;            /* >= 0 */
+    int64_t        rows;            /* 0 to 2^28 */
     const void    *x;               /* bfloat16 (rows, x_stride) */
     int64_t        x_stride;        /* >= hidden; fastest where a multiple of 8 */
     const int32_t *targets;         /* (rows): the class y, in [0, vocab), or negative: no part */
