@@ -40,7 +40,7 @@ CHECK(slopes_in_place_are_those_of_the_definition)
         }
 }
 
-/* bfloat16 holds log p_v within 2^-9 of itself. */
+/* bfloat16 holds log p_v within 2^-8 of itself. */
 CHECK(what_is_kept_gives_the_slopes_again)
 {
     for (int k = 0; k < SIZES; k++) {
@@ -58,7 +58,7 @@ CHECK(what_is_kept_gives_the_slopes_again)
     }
 }
 
-/* Logits relative to the largest of their tile, rounded: off by 2^-9 of what is left. */
+/* Logits relative to the largest of their tile, rounded: off by 2^-8 of what is left. */
 CHECK(logits_relative_to_their_tile_give_the_slopes)
 {
     for (int k = 0; k < SIZES; k++) {
