@@ -1,5 +1,5 @@
-/* loss_case: a batch of samples over head_case's rows, a call of sluice_head_loss on it, and what it
- * is compared with: statistics, objective_run() on the host, slopes by the definition. */
+/* loss_case: a batch of samples over head_case's rows, a call of sluice_head_loss on it, and what
+ * that is compared with: statistics, objective_run() on the host, slopes by the definition. */
 #ifndef TESTS_CUDA_LOSS_CASE_H
 #define TESTS_CUDA_LOSS_CASE_H
 
