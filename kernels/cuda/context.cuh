@@ -99,7 +99,7 @@ fault_tell(unsigned long long *fault, enum fault what, int64_t row)
 struct launch {
     int64_t blocks;                 /* grid.x, at most 2^31 - 1; 0: nothing is launched */
     int     threads;                /* of a block */
-    int     cluster;                /* blocks of a cluster, 8 at most; 0 or 1: none; needs 9.0 */
+    int     cluster;                /* blocks of a cluster; 0 or 1: none; needs 9.0 */
     int64_t shared;                 /* bytes */
 };
 
@@ -118,6 +118,9 @@ launch(struct sluice_cuda *s, const char *name, struct launch l, void (*kernel)(
     if (l.shared > 48 << 10)
         rc = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)l.shared);
+    if (rc == cudaSuccess && l.cluster > 8)
+        rc = cudaFuncSetAttribute((const void *)kernel,
+                                  cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (rc != cudaSuccess)
         return fail_cuda(rc, name);
     config.gridDim = dim3((unsigned)l.blocks, 1, 1);
