@@ -509,7 +509,7 @@ launch_a_cluster(void)
 {
     struct launch l = { 2, 32, 2, 4 };
 
-    return launch(sluice(), "a cluster", l, leave_cluster_kernel, (float *)device_room(4));
+    return launch(sluice(), "a cluster", l, ordered_kernel, (float *)device_room(4096));
 }
 
 CHECK(clusters_need_a_device_that_has_them)
