@@ -311,7 +311,7 @@ simt_run(const struct simt_launch *l)
 
     pthread_mutex_lock(&one_grid);
     grid.launch = l;
-    grid.beside = ulps != NULL && strcmp(ulps, "1") == 0;
+    grid.beside = ulps != NULL ? strcmp(ulps, "1") == 0 : race_on;
     grid.random = mix(mix(seed != NULL ? strtoull(seed, NULL, 10) : 1) ^ grid.ordinal++) | 1;
     grid.stay = stays[draw() >> 62];
     grid.host.stack = NULL;

@@ -31,10 +31,11 @@
  * What it does not model. Time and anything about speed: occupancy, bank conflicts, coalescing,
  * registers. A memory model weaker than the order in which fibers run: a missing __threadfence is
  * not found. Blocks of a grid never run at the same time. expf and its like are the C library's;
- * SLUICE_SIMT_ULPS=1 puts every second result in kernels a unit in the last place beside it, as a
- * device's may be: who promises bits fails then unless he has functions of his own. cuBLASLt's numerics are this folder's: float32
- * chains, in one of two orders that differ as two real algorithms would. wgmma, TMA and mbarriers
- * are those of tests/simt/kernels/cuda/hopper.cuh. One grid runs at a time in a process.
+ * SLUICE_SIMT_ULPS=1 (0, 1; test_race_NAME: 1 unless said) puts every second result in kernels a
+ * unit in the last place beside it, as a device's may be: who promises bits fails then unless he
+ * has functions of his own. cuBLASLt's numerics are this folder's: float32 chains, in one of two
+ * orders that differ as two real algorithms would. wgmma, TMA and mbarriers are those of hopper.cc.
+ * One grid runs at a time in a process.
  *
  * Streams and events are immediate: a call has been done when it returns. */
 #ifndef SIMT_H
