@@ -133,7 +133,9 @@ struct sluice_plan {
 };
 
 /* objective: a name of objective.def, or NULL: statistics alone. unit_rows: the most rows of one
- * unit of the objective's scope (a sample, a group, the step); 0: rows. */
+ * unit of the objective's scope (a sample, a group, the step); 0: rows. The head is planned without
+ * a bias, the objective without a KL term: with either, automatic logits are float32, and o->logits
+ * has to say so here. */
 int sluice_head_plan(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab,
                      const char *objective, int64_t unit_rows, const struct sluice_options *o,
                      struct sluice_plan *out);
@@ -182,7 +184,9 @@ int sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
 
 struct sluice_objective {
     const char                      *name;      /* a row of objective.def */
-    const struct objective_settings *settings;  /* host; filled: nothing "not given" */
+    /* host; filled: nothing "not given". objective.def has every objective's own numbers. A zero is
+     * a number: clip_low = clip_high = 0 leaves a ratio no room. */
+    const struct objective_settings *settings;
     const struct objective_step     *step;      /* host; the step's normalisers */
     /* host struct. Its arrays of rows (reference, behaviour, weight, advantage, mask, begins) are
      * the device's; sample, named_columns and named_values the host's; logp, lse, entropy and
