@@ -236,6 +236,19 @@ def check_refusals(lib, p):
             told(f"{name} is refused", False, "it was taken")
         except sluice.SluiceError as e:
             told(f"{name} is refused", e.status == status, str(e))
+    for name, wrong in (("a buffer of another type", {"dweight": torch.zeros_like(p.w)}),
+                        ("a buffer of another shape", {"dweight": torch.zeros(3, p.w.shape[1], device=p.w.device)}),
+                        ("a form of logits that is none", {"logits": "float8"})):
+        try:
+            sluice.fused_loss(lib, p.x, p.w, p.targets, "sft", **wrong)
+            told(f"{name} is refused", False, "it was taken")
+        except ValueError:
+            told(f"{name} is refused", True)
+    try:
+        sluice.samples([{"first": 0, "counts": 3}])
+        told("a field that samples do not have is refused", False, "it was taken")
+    except ValueError as e:
+        told("a field that samples do not have is refused", "counts" in str(e), str(e))
     x = p.x.clone()
     row = int((p.targets >= 0).nonzero()[5])
     x[row, 0] = torch.nan

@@ -284,6 +284,8 @@ def samples(rows):
     for out, given in zip(array, rows):
         out.weight, out.group_size, out.named_row = 1.0, 1, -1
         for name, value in given.items():
+            if not hasattr(out, name):
+                raise ValueError(f"a sample has no {name}")
             setattr(out, name, value)
     return array, len(rows)
 
@@ -335,6 +337,17 @@ def row_array(tensor, rows, dtype, like):
     return tensor
 
 
+def gradient_buffer(dweight, weight):
+    """Is it what the library may add float32 to?"""
+    import torch
+    if dweight is not None and (dweight.dtype != torch.float32 or dweight.shape != weight.shape
+                                or dweight.device != weight.device or dweight.stride(1) != 1
+                                or dweight.stride(0) < weight.shape[1]):
+        raise ValueError(f"dweight is {dweight.dtype} {tuple(dweight.shape)} on {dweight.device}: float32 "
+                         f"{tuple(weight.shape)} on {weight.device} with rows in one piece is what is added to")
+    return dweight
+
+
 class Call:
     """The arguments of a call, with what must live as long as it does."""
 
@@ -342,7 +355,8 @@ class Call:
         import torch
         self.lib, self.x, self.w = lib, in_rows(x.detach(), "x"), in_rows(weight.detach(), "weight")
         self.rows, hidden = self.x.shape
-        self.targets = row_array(targets, self.rows, torch.int32, self.x)
+        # Numbers that int32 does not have would wrap into classes.
+        self.targets = row_array(targets.clamp(-1, 2 ** 31 - 1), self.rows, torch.int32, self.x)
         self.bias = row_array(bias, self.w.shape[0], torch.float32, self.x)
         if self.w.shape[1] != hidden or self.w.device != self.x.device:
             raise ValueError(f"x {tuple(self.x.shape)} on {self.x.device} and weight {tuple(self.w.shape)} on "
@@ -350,6 +364,8 @@ class Call:
         self.context = lib.context_of(self.x)
         self.head = Head(hidden, self.w.shape[0], address(self.w), self.w.stride(0), address(self.bias))
         self.row_set = Rows(self.rows, address(self.x), self.x.stride(0), address(self.targets))
+        if logits not in LOGITS:
+            raise ValueError(f"logits are one of {', '.join(LOGITS)}, not {logits}")
         self.options = Options(LOGITS.index(logits), chunk_rows, memory, keep)
 
     def empty(self, *shape, dtype=None):
@@ -405,7 +421,8 @@ def fused_loss(lib, x, weight, targets, objective="sft", samples=None, settings=
                        **{name: address(value) for name, value in call.arrays.items()})
     call.objective = Objective(objective.encode(), C.pointer(call.settings), C.pointer(call.step),
                                C.pointer(call.batch))
-    call.outcome, call.dweight, call.graded = outcome, dweight, torch.is_grad_enabled()
+    call.outcome, call.dweight = outcome, gradient_buffer(dweight, call.w)
+    call.graded = torch.is_grad_enabled()
     return autograd_functions()[0].apply(x, weight, bias, call)
 
 
@@ -413,7 +430,7 @@ def log_probabilities(lib, x, weight, targets, bias=None, dweight=None, logits="
     """log p of every row's target, logsumexp and entropy, each (rows) float32 and differentiable: for losses that are
     written in torch. backward() computes the logits again."""
     call = Call(lib, x, weight, targets, bias, logits, chunk_rows, memory, 0)
-    call.dweight = dweight
+    call.dweight = gradient_buffer(dweight, call.w)
     return autograd_functions()[1].apply(x, weight, bias, call)
 
 
