@@ -77,7 +77,7 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_fused && !fused_fits(s, head))
-        rc = fail(SLUICE_argument, "fused logits cannot be had: %s: use float32", fused_why(s));
+        rc = fail(SLUICE_argument, "%s: use float32", fused_why(s));
     return rc == 0 ? head_take(call, &shape, 0) : rc;
 }
 
