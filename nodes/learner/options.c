@@ -80,7 +80,7 @@ const struct option learner_option_table[] = {
              "short of memory, at the cost of speed below some 1000 rows (4 bytes x vocabulary x rows)"),
     OPT_CHOICE(struct learner_options, logits, FIXED, "auto", logits_names,
                "how logits are made on a device. float32: exact enough for ratios; bfloat16: half the "
-               "memory and traffic, log p is off by up to 2^-9 of the largest logit, not for ratios; "
+               "memory and traffic, log p is off by up to 2^-8 of the largest logit, not for ratios; "
                "fused: statistics out of the product itself (compute capability 9.0 alone); auto: "
                "float32 where the objective compares log p with a reference, a recorded policy or "
                "other answers, else bfloat16"),

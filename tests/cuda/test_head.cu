@@ -2,6 +2,8 @@
  * chunks, company and repetition change no bits. */
 #include "tests/cuda/head_case.h"
 
+#include "kernels/cuda/context.cuh"
+
 static const struct sluice_options plain = {};
 
 struct triple {
@@ -344,6 +346,37 @@ CHECK(backward_is_the_definition)
             triple_free(&t);
             case_free(&k);
         }
+}
+
+/* Our own product: statistics from its sums, slopes from what it stored. */
+CHECK(fused_statistics_and_backward)
+{
+    struct sluice_options o = {};
+    struct coefficients g;
+    struct case_slopes s;
+    struct case_out out;
+    struct head_case k;
+    struct triple t;
+
+    if (device_compute() / 10 != 9)
+        check_skip("compute capability %d", device_compute());
+    sluice()->fused_state = 1;      /* test_fused's matter */
+    o.logits = SLUICE_logits_fused;
+    o.chunk_rows = 6;
+    case_begin(&k, 11, 64, 150, 0, 4, 8, 0, 0.3);
+    case_know(&k);
+    coefficients_begin(&k, &g);
+    t = statistics(&k, &o);
+    compare(&k, &t, 0);
+    case_out_begin(&k, &out, SLUICE_float32, 0, 0);
+    backward(&k, &g, &o, &t, &out);
+    case_back(&k, g.c, g.e, g.h, g.entries, g.entry_count, &s);
+    case_compare(&k, &out, &s, 4 * 0x1p-8 * 2 * largest_logit(&k));
+    case_slopes_free(&s);
+    case_out_free(&out);
+    coefficients_free(&g);
+    triple_free(&t);
+    case_free(&k);
 }
 
 /* The definition that backward is compared with is itself the slope. */
