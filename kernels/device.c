@@ -2,6 +2,8 @@
 #include "kernels/device.h"
 
 #include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -80,11 +83,63 @@ program_folder(char folder[PATH_MAX])
     snprintf(folder, PATH_MAX, "%s", length > 0 ? dirname(path) : ".");
 }
 
+/* Are all the parts there that the loader maps? It does not look, and dies of the first page that
+ * is not (SIGBUS): what a full disk or a broken copy left. Another kind of file is left to it. */
+static int
+is_whole(int file, int64_t bytes)
+{
+    Elf64_Ehdr head;
+    Elf64_Phdr part;
+
+    if (pread(file, &head, sizeof head, 0) != (ssize_t)sizeof head
+        || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
+        return 1;
+    for (int i = 0; i < head.e_phnum; i++) {
+        if (head.e_phoff > INT32_MAX || head.e_phentsize != sizeof part
+            || pread(file, &part, sizeof part, (off_t)head.e_phoff + i * (off_t)sizeof part)
+                   != (ssize_t)sizeof part)
+            return 0;
+        if (part.p_type == PT_LOAD && (part.p_offset > (uint64_t)bytes
+                                       || part.p_filesz > (uint64_t)bytes - part.p_offset))
+            return 0;
+    }
+    return 1;
+}
+
+/* NULL: nothing speaks against loading it. A name without a folder is the loader's to find. */
+static const char *
+trouble_with(const char *path)
+{
+    const char *words = NULL;
+    struct stat about;
+    int file;
+
+    if (strchr(path, '/') == NULL || stat(path, &about) != 0)
+        return NULL;
+    if (!S_ISREG(about.st_mode))
+        return "it is no regular file";
+    file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return NULL;
+    if (!is_whole(file, about.st_size))
+        words = "the file ends too early: a part of it was not copied";
+    close(file);
+    return words;
+}
+
 /* Never unloaded: the CUDA runtime inside has handlers that run when the process ends. */
 static void *
-open_file(const char *path)
+open_file(const char *path, const char **why)
 {
-    return dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *library;
+
+    *why = trouble_with(path);
+    if (*why != NULL)
+        return NULL;
+    library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (library == NULL)
+        *why = dlerror();
+    return library;
 }
 
 /* *there: is there such a file at all? */
@@ -92,13 +147,14 @@ static int
 open_beside(struct device *d, const char *folder, const char *way, int *there, struct error *e)
 {
     char *path = xprint("%s%s/" LIBRARY_FILE, folder, way);
+    const char *why;
     int rc = 0;
 
     *there = access(path, F_OK) == 0;
     if (*there) {
-        d->library = open_file(path);
+        d->library = open_file(path, &why);
         if (d->library == NULL)
-            rc = error_set(e, ERROR_device, "'%s' does not load: %s", path, dlerror());
+            rc = error_set(e, ERROR_device, "'%s' does not load: %s", path, why);
     }
     free(path);
     return rc;
@@ -109,13 +165,14 @@ open_library(struct device *d, struct error *e)
 {
     const char *named = getenv(LIBRARY_ENV);
     char folder[PATH_MAX];
+    const char *why;
     int there, rc;
 
     if (named != NULL && named[0] != '\0') {
-        d->library = open_file(named);
+        d->library = open_file(named, &why);
         return d->library != NULL ? 0
                                   : error_set(e, ERROR_device, LIBRARY_ENV " names '%s': %s",
-                                              named, dlerror());
+                                              named, why);
     }
     program_folder(folder);
     rc = open_beside(d, folder, "", &there, e);
@@ -123,7 +180,7 @@ open_library(struct device *d, struct error *e)
         rc = open_beside(d, folder, "/../lib", &there, e);
     if (there)
         return rc;
-    d->library = open_file(LIBRARY_FILE);
+    d->library = open_file(LIBRARY_FILE, &why);
     if (d->library == NULL)
         return error_set(e, ERROR_device,
                          LIBRARY_FILE " was not found: not in '%s', '%s/../lib' or the loader's "

@@ -268,6 +268,33 @@ other_libraries_are_refused(void **state)
     refused("cuda:0", ERROR_device, "SLUICE_CUDA names 'Makefile'");
 }
 
+/* What a full disk leaves: the loader itself would die of it. A directory, and what never ends. */
+static void
+half_a_library_is_refused(void **state)
+{
+    char *whole = whole_path(DEVICE_SIMULATED);
+    char path[] = "/tmp/sluice-device.so.XXXXXX";
+    int file = mkstemp(path);
+    struct stat about;
+    char *command = xprint("head -c %s '%s' >%s", "100000", whole, path);
+
+    (void)state;
+    assert_true(file >= 0);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_size, 100000);
+    setenv("SLUICE_CUDA", path, 1);
+    refused("cuda:0", ERROR_device, "the file ends too early");
+    becomes_the_processor("auto");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    refused("cuda:0", ERROR_device, "it is no regular file");
+    unlink(path);
+    close(file);
+    free(command);
+    free(whole);
+}
+
 /* ---- the simulated device ---- */
 
 static void
@@ -435,6 +462,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_missing_library_is_told, forget, forget),
         cmocka_unit_test_setup_teardown(the_library_beside_the_program_is_found, forget, forget),
         cmocka_unit_test_setup_teardown(other_libraries_are_refused, forget, forget),
+        cmocka_unit_test_setup_teardown(half_a_library_is_refused, forget, forget),
         cmocka_unit_test_setup_teardown(a_device_says_what_it_is, forget, forget),
         cmocka_unit_test_setup_teardown(numbers_beyond_the_last_device_are_refused, forget, forget),
         cmocka_unit_test_setup_teardown(what_is_too_old_is_told, forget, forget),

@@ -7,6 +7,7 @@
 #define THREADS     256
 #define BLOCKS_MOST (1 << 20)
 #define OCTET       8
+#define COUNT_MOST  (INT64_C(1) << 48)      /* numbers written: no product of sizes overflows */
 
 struct cast {
     int64_t         rows, columns, out_stride;
@@ -148,7 +149,8 @@ sluice_cast(struct sluice_cuda *s, int64_t rows, int64_t columns, const float *f
     int rc;
 
     fail_clear();
-    if (rows < 0 || columns < 0 || out_stride < columns)
+    if (rows < 0 || columns < 0 || out_stride < columns
+        || (rows > 0 && out_stride > COUNT_MOST / rows))
         return fail(SLUICE_argument, "sluice_cast: %lld rows, %lld columns, stride %lld",
                     (long long)rows, (long long)columns, (long long)out_stride);
     if (rows == 0 || out_stride == 0)

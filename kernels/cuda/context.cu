@@ -145,6 +145,8 @@ sluice_cuda_describe(int device, struct sluice_device *out)
 int
 context_enter(struct sluice_cuda *s)
 {
+    if (s == NULL)
+        return fail(SLUICE_argument, "the context is NULL");
     return fail_cuda(cudaSetDevice(s->device), "choosing the device");
 }
 
@@ -215,8 +217,11 @@ sluice_cuda_close(struct sluice_cuda *s)
 SLUICE_API int
 sluice_cuda_wait(struct sluice_cuda *s)
 {
+    int rc;
+
     fail_clear();
-    return fail_cuda(cudaStreamSynchronize(s->stream), "waiting for the device");
+    rc = context_enter(s);
+    return rc == 0 ? fail_cuda(cudaStreamSynchronize(s->stream), "waiting for the device") : rc;
 }
 
 /* ---- memory ---- */
@@ -258,14 +263,22 @@ scratch_take(struct sluice_cuda *s, enum scratch which, int64_t bytes, void **ou
     return rc;
 }
 
+/* Makes the context's device the thread's for a call about so many bytes. */
+static int
+enter_for(struct sluice_cuda *s, int64_t bytes)
+{
+    fail_clear();
+    if (bytes < 0)
+        return fail(SLUICE_argument, "%lld bytes: fewer than none", (long long)bytes);
+    return context_enter(s);
+}
+
 SLUICE_API int
 sluice_cuda_alloc(struct sluice_cuda *s, int64_t bytes, void **out)
 {
-    int rc;
+    int rc = enter_for(s, bytes);
 
-    fail_clear();
     *out = NULL;
-    rc = context_enter(s);
     return rc == 0 ? take(bytes, "taking memory", out) : rc;
 }
 
@@ -279,10 +292,8 @@ sluice_cuda_free(struct sluice_cuda *s, void *at)
 SLUICE_API int
 sluice_cuda_zero(struct sluice_cuda *s, void *at, int64_t bytes)
 {
-    int rc;
+    int rc = enter_for(s, bytes);
 
-    fail_clear();
-    rc = context_enter(s);
     return rc == 0 ? fail_cuda(cudaMemsetAsync(at, 0, (size_t)bytes, s->stream), "zeroing memory")
                    : rc;
 }
@@ -290,10 +301,8 @@ sluice_cuda_zero(struct sluice_cuda *s, void *at, int64_t bytes)
 SLUICE_API int
 sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64_t bytes)
 {
-    int rc;
+    int rc = enter_for(s, bytes);
 
-    fail_clear();
-    rc = context_enter(s);
     if (rc != 0)
         return rc;
     return fail_cuda(cudaMemcpyAsync(to, from_host, (size_t)bytes, cudaMemcpyHostToDevice,
@@ -303,10 +312,8 @@ sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64
 SLUICE_API int
 sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from, int64_t bytes)
 {
-    int rc;
+    int rc = enter_for(s, bytes);
 
-    fail_clear();
-    rc = context_enter(s);
     if (rc == 0)
         rc = fail_cuda(cudaMemcpyAsync(to_host, from, (size_t)bytes, cudaMemcpyDeviceToHost,
                                        s->stream), "copying from the device");

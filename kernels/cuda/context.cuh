@@ -64,6 +64,7 @@ struct sluice_cuda {
     unsigned long long *fault;      /* on the device */
     struct gemm *gemm;              /* gemm.cuh; NULL until the first product */
     int          fused_state;       /* fused.cuh: 0 until asked, 1 it serves, -1 it does not */
+    int          fused_failed;      /* 0, or the status of a check that may go well next time */
     char         fused_why[192];    /* and why not; "" */
 };
 

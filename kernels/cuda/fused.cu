@@ -564,9 +564,15 @@ fused_fits(struct sluice_cuda *s, const struct sluice_head *head)
 
     if (s->fused_state < 0)
         return 0;
+    s->fused_failed = 0;
     if (why == NULL && s->fused_state == 0) {
-        s->fused_state = fused_check(s) == 0 ? 1 : -1;
-        why = s->fused_state < 0 ? sluice_cuda_error() : NULL;
+        int rc = fused_check(s);
+
+        if (rc == SLUICE_lost || rc == SLUICE_memory)   /* which says nothing of the numbers */
+            s->fused_failed = rc;
+        else
+            s->fused_state = rc == 0 ? 1 : -1;
+        why = rc != 0 ? sluice_cuda_error() : NULL;
     }
     snprintf(s->fused_why, sizeof s->fused_why, "%s", why == NULL ? "" : why);
     fail_clear();

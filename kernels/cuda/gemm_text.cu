@@ -66,6 +66,8 @@ sluice_cuda_algorithms(struct sluice_cuda *s, char *text, size_t room, size_t *l
     int rc;
 
     fail_clear();
+    if (length == NULL || (text == NULL && room > 0))
+        return fail(SLUICE_argument, "there is no place for the text of the products: NULL");
     rc = context_enter(s);
     if (rc == 0)
         rc = gemm_of(s, &g);
@@ -216,6 +218,8 @@ sluice_cuda_algorithms_set(struct sluice_cuda *s, const char *text)
     int rc;
 
     fail_clear();
+    if (text == NULL)
+        return fail(SLUICE_argument, "there is no text of products: NULL");
     if (strnlen(text, TEXT_MAX) == TEXT_MAX)
         return fail(SLUICE_argument, "the text of the products is longer than %d bytes", TEXT_MAX);
     rc = context_enter(s);

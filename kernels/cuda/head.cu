@@ -67,7 +67,6 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     call->head = head;
     call->rows = rows;
     call->slopes = slopes;
-    call->a.targets = rows->targets;
     if (rc == 0)
         rc = context_enter(s);
     if (rc == 0)
@@ -77,8 +76,13 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_fused && !fused_fits(s, head))
-        rc = fail(SLUICE_argument, "%s: use float32", fused_why(s));
-    return rc == 0 ? head_take(call, &shape, 0) : rc;
+        rc = s->fused_state < 0 || s->fused_failed == 0
+                 ? fail(SLUICE_argument, "%s: use float32", fused_why(s))
+                 : fail((enum sluice_status)s->fused_failed, "%s", fused_why(s));
+    if (rc != 0)
+        return rc;
+    call->a.targets = rows->targets;
+    return head_take(call, &shape, 0);
 }
 
 int
@@ -121,9 +125,17 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
     int rc;
 
     fail_clear();
-    if (rows->rows > 0 && (logp == NULL || lse == NULL))
-        return fail(SLUICE_argument, "logp and lse are written: neither is NULL");
-    rc = head_open(&call, s, head, rows, o, 1, NULL);
+    rc = head_check(head, rows, NULL);
+    if (rc == 0 && rows->rows > 0 && (logp == NULL || lse == NULL))
+        rc = fail(SLUICE_argument, "logp and lse are written: neither is NULL");
+    if (rc == 0)
+        rc = head_check_floats("logp", logp);
+    if (rc == 0)
+        rc = head_check_floats("lse", lse);
+    if (rc == 0)
+        rc = head_check_floats("entropy", entropy);
+    if (rc == 0)
+        rc = head_open(&call, s, head, rows, o, 1, NULL);
     if (rc != 0)
         return rc;
     call.a.logp = logp;
@@ -201,6 +213,25 @@ head_back_live(struct head_call *call)
     return rc == 0 ? head_back_end(call) : rc;
 }
 
+static int
+check_gradient(const struct sluice_rows *rows, const float *lse, const float *entropy,
+               const struct sluice_gradient *g)
+{
+    static const char *const names[] = {"lse", "entropy", "c", "e", "h"};
+    int rc = 0;
+
+    if (g == NULL || (rows->rows > 0 && (lse == NULL || g->c == NULL
+                                         || (g->h != NULL && entropy == NULL))))
+        return fail(SLUICE_argument, "lse and c are read, and entropy where h is given: none of "
+                    "them is NULL");
+    for (int i = 0; i < 5 && rc == 0; i++) {
+        const float *const arrays[] = {lse, entropy, g->c, g->e, g->h};
+
+        rc = head_check_floats(names[i], arrays[i]);
+    }
+    return rc;
+}
+
 SLUICE_API int
 sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
                      const struct sluice_rows *rows, const struct sluice_options *o,
@@ -212,10 +243,11 @@ sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
     int rc, own;
 
     fail_clear();
-    if (rows->rows > 0 && (lse == NULL || g->c == NULL || (g->h != NULL && entropy == NULL)))
-        return fail(SLUICE_argument, "lse and c are read, and entropy where h is given: none of "
-                    "them is NULL");
-    rc = head_open(&call, s, head, rows, o, 1, slopes);
+    rc = head_check(head, rows, slopes);
+    if (rc == 0)
+        rc = check_gradient(rows, lse, entropy, g);
+    if (rc == 0)
+        rc = head_open(&call, s, head, rows, o, 1, slopes);
     if (rc != 0 || !head_wants_slopes(&call))
         return rc;
     own = call.shape.form == SLUICE_logits_fused;   /* which writes the statistics again */

@@ -63,6 +63,8 @@ struct head_call {
 /* Sizes, strides, pointers: SLUICE_argument. */
 int head_check(const struct sluice_head *head, const struct sluice_rows *rows,
                const struct sluice_slopes *slopes);
+/* Does it begin at a float? NULL does. */
+int head_check_floats(const char *name, const float *at);
 /* SLUICE_argument where the options make no sense or fused logits cannot be had. exact: where the
  * form is the library's choice it is float32, for ratios. */
 int head_shape_of(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab,

@@ -311,18 +311,34 @@ run(struct loss *l)
 /* ---- the call ---- */
 
 static int
-check(const struct sluice_rows *rows, const struct sluice_objective *o)
+check(const struct sluice_head *head, const struct sluice_rows *rows,
+      const struct sluice_objective *o)
 {
+    if (head == NULL || rows == NULL || o == NULL || o->batch == NULL)
+        return fail(SLUICE_argument, "there is no head, or no rows, objective or batch: NULL");
     if (o->batch->rows != rows->rows)
         return fail(SLUICE_argument, "the batch has %lld rows, x %lld",
                     (long long)o->batch->rows, (long long)rows->rows);
-    if (o->batch->samples < 0 || (o->batch->samples > 0 && o->batch->sample == NULL))
-        return fail(SLUICE_argument, "the batch has %lld samples and no array of them",
-                    (long long)o->batch->samples);
+    if (o->batch->samples < 0 || o->batch->samples > HEAD_ROWS_MOST
+        || (o->batch->samples > 0 && o->batch->sample == NULL))
+        return fail(SLUICE_argument, "the batch has %lld samples: 0 to 2^28 in an array can "
+                    "be had", (long long)o->batch->samples);
     if (o->batch->named < 0 || o->batch->named > OBJECTIVE_NAMED_MAX)
         return fail(SLUICE_argument, "the batch has %lld named logits: at most %d can be had",
                     (long long)o->batch->named, OBJECTIVE_NAMED_MAX);
     return 0;
+}
+
+static int
+check_outcome(const struct sluice_outcome *out)
+{
+    static const char *const names[] = {"logp", "lse", "entropy", "c", "e", "h"};
+    const float *const arrays[] = {out->logp, out->lse, out->entropy, out->c, out->e, out->h};
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays && rc == 0; i++)
+        rc = head_check_floats(names[i], arrays[i]);
+    return rc;
 }
 
 /* Statistics and coefficients go where the caller wants them, else to our own. e and h are there
@@ -359,6 +375,9 @@ name_logits(struct loss *l, float **named)
     *named = NULL;
     if (!(l->kind.needs & OBJECTIVE_needs_named) || b->samples == 0 || b->named == 0)
         return 0;
+    if (b->named_columns == NULL)
+        return fail(SLUICE_argument, "objective %s needs the columns of its named logits",
+                    l->objective->name);
     row = (int64_t *)malloc((size_t)b->samples * sizeof *row);
     if (row == NULL)
         return fail(SLUICE_memory, "out of memory");
@@ -403,7 +422,9 @@ sluice_head_loss(struct sluice_cuda *s, const struct sluice_head *head,
     out = out == NULL ? &nothing : out;
     l.options = o;
     l.objective = objective;
-    rc = check(rows, objective);
+    rc = check(head, rows, objective);
+    if (rc == 0)
+        rc = check_outcome(out);
     if (rc == 0)
         rc = objective_shape(objective, &l.kind);
     if (rc == 0)

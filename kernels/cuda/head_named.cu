@@ -159,6 +159,13 @@ sluice_head_named(struct sluice_cuda *s, const struct sluice_head *head,
     if (rc == 0 && (count < 0 || count > HEAD_ROWS_MOST || named < 0 || named > head->vocab))
         rc = fail(SLUICE_argument, "%lld rows of %lld named logits", (long long)count,
                   (long long)named);
+    if (rc == 0 && count > 0 && named > INT64_MAX / 64 / (count + head->hidden))
+        rc = fail(SLUICE_argument, "%lld rows of %lld named logits are more than there can be",
+                  (long long)count, (long long)named);
+    if (rc == 0 && count > 0 && named > 0 && (row == NULL || column == NULL || out == NULL))
+        rc = fail(SLUICE_argument, "row and column are read, out is written: none of them is NULL");
+    if (rc == 0)
+        rc = head_check_floats("out", out);
     if (rc == 0)
         rc = context_enter(s);
     if (rc == 0)

@@ -32,8 +32,41 @@ number_of(const void *enumeration)
     return number;
 }
 
+/* An array must begin at one of its numbers, and none of its rows so far from it that bytes could
+ * not be counted. */
 static int
-check_slopes(const struct sluice_head *head, const struct sluice_slopes *slopes)
+check_array(const char *name, const void *at, int64_t size, int64_t rows, int64_t stride)
+{
+    if (at != NULL && (uintptr_t)at % (uintptr_t)size != 0)
+        return fail(SLUICE_argument, "%s does not begin at a multiple of %lld bytes", name,
+                    (long long)size);
+    if (at != NULL && rows > 0 && stride > INT64_MAX / 8 / rows)
+        return fail(SLUICE_argument, "%s: %lld rows with a stride of %lld are more than there can "
+                    "be", name, (long long)rows, (long long)stride);
+    return 0;
+}
+
+int
+head_check_floats(const char *name, const float *at)
+{
+    return check_array(name, at, sizeof *at, 0, 0);
+}
+
+static int
+check_slope_arrays(const struct sluice_head *head, const struct sluice_rows *rows,
+                   const struct sluice_slopes *g)
+{
+    int rc = check_array("dx", g->dx, number_of(&g->dx_type) == SLUICE_float32 ? 4 : 2, rows->rows,
+                         g->dx_stride);
+
+    if (rc == 0)
+        rc = check_array("dweight", g->dweight, 4, head->vocab, g->dweight_stride);
+    return rc == 0 ? head_check_floats("dbias", g->dbias) : rc;
+}
+
+static int
+check_slopes(const struct sluice_head *head, const struct sluice_rows *rows,
+             const struct sluice_slopes *slopes)
 {
     if (slopes == NULL)
         return 0;
@@ -46,14 +79,16 @@ check_slopes(const struct sluice_head *head, const struct sluice_slopes *slopes)
     if (slopes->dweight != NULL && slopes->dweight_stride < head->hidden)
         return fail(SLUICE_argument, "dweight_stride is %lld, below hidden, %lld",
                     (long long)slopes->dweight_stride, (long long)head->hidden);
-    return 0;
+    return check_slope_arrays(head, rows, slopes);
 }
 
 int
 head_check(const struct sluice_head *head, const struct sluice_rows *rows,
            const struct sluice_slopes *slopes)
 {
-    int rc = check_sizes(rows->rows, head->hidden, head->vocab);
+    int rc = head == NULL || rows == NULL
+                 ? fail(SLUICE_argument, "there is no head, or there are no rows: NULL")
+                 : check_sizes(rows->rows, head->hidden, head->vocab);
 
     if (rc != 0)
         return rc;
@@ -63,7 +98,14 @@ head_check(const struct sluice_head *head, const struct sluice_rows *rows,
                     (long long)rows->x_stride, (long long)head->hidden);
     if (head->weight == NULL || (rows->rows > 0 && (rows->x == NULL || rows->targets == NULL)))
         return fail(SLUICE_argument, "weight, x or targets is NULL");
-    return check_slopes(head, slopes);
+    rc = check_array("weight", head->weight, 2, head->vocab, head->weight_stride);
+    if (rc == 0)
+        rc = check_array("x", rows->x, 2, rows->rows, rows->x_stride);
+    if (rc == 0)
+        rc = check_array("targets", rows->targets, 4, 0, 0);
+    if (rc == 0)
+        rc = head_check_floats("bias", head->bias);
+    return rc == 0 ? check_slopes(head, rows, slopes) : rc;
 }
 
 /* ---- the shape ---- */
@@ -129,7 +171,8 @@ head_shape_of(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab
     out->rows = rows;
     out->hidden = hidden;
     out->vocab = vocab;
-    out->capacity = o->chunk_rows > 0 ? o->chunk_rows : fit;
+    out->capacity = o->chunk_rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST
+                    : o->chunk_rows > 0 ? o->chunk_rows : fit;
     out->chunk = rows < out->capacity ? rows : out->capacity;
     out->chunk = out->chunk < 1 ? 1 : out->chunk;
     return 0;
@@ -325,8 +368,9 @@ sluice_head_reserve(struct sluice_cuda *s, const struct sluice_plan *p)
     int rc;
 
     fail_clear();
-    if (p->logits_bytes < 0 || p->kept_bytes < 0 || p->other_bytes < GEMM_WORKSPACE
-        || p->chunk_rows < 1)
+    if (p == NULL || p->logits_bytes < 0 || p->logits_bytes > INT64_MAX / 4 || p->kept_bytes < 0
+        || p->kept_bytes > INT64_MAX / 4 || p->other_bytes < GEMM_WORKSPACE
+        || p->other_bytes > INT64_MAX / 2 || p->chunk_rows < 1 || p->chunk_rows > HEAD_ROWS_MOST)
         return fail(SLUICE_argument, "the plan is none of sluice_head_plan");
     rc = context_enter(s);
     return rc == 0 ? take_plan(s, p) : rc;

@@ -56,6 +56,32 @@ check_settings(const struct sluice_objective *o, const struct objective_settings
     return 0;
 }
 
+/* What is divided by one that is no number would be nothing, and no error would say so. */
+static int
+check_step(const struct sluice_objective *o, const struct objective_step *t)
+{
+    if (t->groups >= 0 && t->tokens >= 0 && t->samples >= 0 && isfinite(t->groups)
+        && isfinite(t->tokens) && isfinite(t->samples))
+        return 0;
+    return fail(SLUICE_argument, "objective %s: a step of %g groups, %g tokens and %g samples",
+                o->name, t->groups, t->tokens, t->samples);
+}
+
+/* Arrays of rows are read number by number. */
+static int
+check_begins(const struct sluice_objective *o, const struct objective_view_device *v)
+{
+    const struct objective_batch *b = &v->batch;
+    const float *const arrays[] = {b->logp, b->lse, b->entropy, b->reference, b->behaviour,
+                                   b->weight, b->advantage, b->named_logits, v->c, v->e, v->h};
+
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if ((uintptr_t)arrays[i] % sizeof *arrays[i] != 0)
+            return fail(SLUICE_argument, "objective %s: an array of the batch does not begin at a "
+                        "float", o->name);
+    return 0;
+}
+
 static int
 lacks(const struct sluice_objective *o, const char *what)
 {
@@ -148,6 +174,8 @@ check_batch(const struct sluice_objective *o, const struct objective_view_device
         return fail(SLUICE_argument, "objective %s: %lld samples in %lld rows of %lld", o->name,
                     (long long)b->samples, (long long)b->rows, (long long)rows);
     rc = check_arrays(o, v->own, v);
+    if (rc == 0)
+        rc = check_begins(o, v);
     for (int64_t i = 0; i < b->samples && rc == 0; i++)
         rc = check_sample(b, v->needs, i);
     return rc;
@@ -375,6 +403,8 @@ objective_open(struct sluice_cuda *s, const struct sluice_objective *o, int64_t 
     rc = objective_shape(o, &shape);
     if (rc == 0)
         rc = check_settings(o, o->settings);
+    if (rc == 0)
+        rc = check_step(o, o->step);
     if (rc != 0)
         return rc;
     view = (struct objective_view *)calloc(1, sizeof *view);

@@ -167,7 +167,7 @@ sluice_objective_run(struct sluice_cuda *s, const struct sluice_objective *objec
     fail_clear();
     if (entry_count != NULL)
         *entry_count = 0;
-    if (objective->batch == NULL)
+    if (objective == NULL || objective->batch == NULL)
         return fail(SLUICE_argument, "an objective needs settings, a step and a batch");
     rc = context_enter(s);
     if (rc == 0)

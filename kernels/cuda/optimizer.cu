@@ -8,6 +8,7 @@
 #define THREADS     256
 #define BLOCKS_MOST (1 << 20)       /* more elements than these take at once: another round */
 #define QUAD        4               /* floats of 16 bytes */
+#define COUNT_MOST  (INT64_C(1) << 48)      /* floats: no product of sizes overflows */
 
 /* Blocks for so many threads' work. */
 static int64_t
@@ -67,6 +68,14 @@ static __device__ inline int64_t
 split_single(struct split p, int64_t i)
 {
     return i < p.front ? i : i + p.quads * QUAD;
+}
+
+static int
+refuse_count(const char *call, int64_t n)
+{
+    if (n >= 0 && n <= COUNT_MOST)
+        return 0;
+    return fail(SLUICE_argument, "%s: n is %s", call, n < 0 ? "below 0" : "above 2^48");
 }
 
 static int
@@ -169,19 +178,20 @@ norm_total(int64_t count, const double *partial, double *total)
 SLUICE_API int
 sluice_norm(struct sluice_cuda *s, int64_t n, const float *grads, double *norm)
 {
-    int64_t blocks = norm_blocks(n), shared = THREADS * (int64_t)sizeof(double);
-    struct launch first = {blocks, THREADS, 0, shared}, second = {1, THREADS, 0, shared};
+    int64_t blocks = 0, shared = THREADS * (int64_t)sizeof(double);
+    struct launch first = {0, THREADS, 0, shared}, second = {1, THREADS, 0, shared};
     void *room = NULL;
     double *partial, total = 0;
     int rc;
 
     fail_clear();
     *norm = 0;
-    if (n < 0)
-        return fail(SLUICE_argument, "sluice_norm: n is below 0");
-    rc = refuse_array("sluice_norm", grads, n);
+    rc = refuse_count("sluice_norm", n);
+    if (rc == 0)
+        rc = refuse_array("sluice_norm", grads, n);
     if (rc != 0 || n == 0)
         return rc;
+    first.blocks = blocks = norm_blocks(n);
     rc = context_enter(s);
     if (rc == 0)
         rc = scratch_take(s, SCRATCH_sums, (blocks + 1) * (int64_t)sizeof *partial, &room);
@@ -273,12 +283,12 @@ sluice_adamw_update(struct sluice_cuda *s, const struct sluice_adamw *a, int64_t
     const void *const arrays[] = {params, grads, m, v};
     int64_t past = past_sixteen(params);
     struct split part;
-    int rc = 0, agree = 1;
+    int rc, agree = 1;
 
     fail_clear();
-    if (n < 0 || a->step < 1)
-        return fail(SLUICE_argument, "sluice_adamw_update: %s", n < 0 ? "n is below 0"
-                                                                      : "step is below 1");
+    rc = refuse_count("sluice_adamw_update", n);
+    if (rc == 0 && (a == NULL || a->step < 1))
+        rc = fail(SLUICE_argument, "sluice_adamw_update: step is below 1");
     for (int i = 0; i < 4 && rc == 0; i++) {
         rc = refuse_array("sluice_adamw_update", arrays[i], n);
         agree = agree && past_sixteen(arrays[i]) == past;
@@ -320,9 +330,9 @@ sluice_add(struct sluice_cuda *s, int64_t n, const float *from, float *to)
     int rc;
 
     fail_clear();
-    if (n < 0)
-        return fail(SLUICE_argument, "sluice_add: n is below 0");
-    rc = refuse_array("sluice_add", from, n);
+    rc = refuse_count("sluice_add", n);
+    if (rc == 0)
+        rc = refuse_array("sluice_add", from, n);
     if (rc == 0)
         rc = refuse_array("sluice_add", to, n);
     if (rc == 0)

@@ -30,6 +30,8 @@ slope_of(const struct row_work *w, int64_t place, int64_t y, const struct row_st
     p.entry = p.entry_end = 0;
     if (!is_finite(c) || !is_finite(e) || !is_finite(h))
         fault_tell(w->fault, FAULT_coefficient, place);
+    else if (!is_finite(r->lse) || (h != 0 && !is_finite(r->entropy)))
+        fault_tell(w->fault, FAULT_gradient, place);
     return p;
 }
 

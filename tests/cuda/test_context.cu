@@ -86,6 +86,21 @@ CHECK(more_memory_than_there_is_says_how_much)
     sluice_cuda_free(sluice(), at);
 }
 
+CHECK(sizes_below_zero_and_no_context_are_refused)
+{
+    char byte = 0;
+    void *at;
+
+    MUST_FAIL(sluice_cuda_alloc(sluice(), -1, &at), SLUICE_argument, "-1 bytes");
+    MUST(at == NULL);
+    at = device_room(1);
+    MUST_FAIL(sluice_cuda_zero(sluice(), at, -1), SLUICE_argument, "-1 bytes");
+    MUST_FAIL(sluice_cuda_upload(sluice(), at, &byte, -1), SLUICE_argument, "-1 bytes");
+    MUST_FAIL(sluice_cuda_download(sluice(), &byte, at, INT64_MIN), SLUICE_argument, "bytes");
+    MUST_FAIL(sluice_cuda_wait(NULL), SLUICE_argument, "the context is NULL");
+    MUST_FAIL(sluice_cuda_zero(NULL, at, 1), SLUICE_argument, "the context is NULL");
+}
+
 /* ---- what every kernel stands on ---- */
 
 static __global__ void

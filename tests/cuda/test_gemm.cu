@@ -375,6 +375,16 @@ CHECK(text_of_another_device_or_none_is_refused)
     free(text);
 }
 
+CHECK(text_needs_a_place)
+{
+    char text[8];
+    size_t length;
+
+    MUST_FAIL(sluice_cuda_algorithms(sluice(), text, sizeof text, NULL), SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_cuda_algorithms(sluice(), NULL, 8, &length), SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_cuda_algorithms_set(sluice(), NULL), SLUICE_argument, "NULL");
+}
+
 CHECK(hostile_text_is_bounded)
 {
     int64_t much = 2 << 20;

@@ -145,6 +145,142 @@ CHECK(arguments_that_make_no_sense_are_refused)
     case_free(&k);
 }
 
+/* One byte on: a device would fault at the first of its numbers, and be lost. */
+static float *
+askew(const void *at)
+{
+    return (float *)((uintptr_t)at + 1);
+}
+
+CHECK(arrays_that_cannot_be_are_refused)
+{
+    struct sluice_options o = {};
+    struct sluice_gradient d = {};
+    struct head_case k, bad;
+    struct case_out out;
+    float *room;
+
+    case_begin(&k, 6, 16, 64, 0, 0, 0, 0, 1);
+    case_out_begin(&k, &out, SLUICE_float32, 0, 0);
+    room = (float *)device_room(k.rows * 4);
+    d.c = room;
+#define REFUSED(CHANGE, WORDS)                                                                     \
+    do {                                                                                           \
+        struct sluice_gradient g = d;                                                              \
+        struct sluice_slopes s = out.slopes;                                                       \
+        bad = k;                                                                                   \
+        CHANGE;                                                                                    \
+        MUST_FAIL(sluice_head_backward(sluice(), &bad.head, &bad.in, &o, room, NULL, &g, &s),      \
+                  SLUICE_argument, WORDS);                                                         \
+    } while (0)
+    REFUSED(bad.head.weight = askew(k.head.weight), "weight does not begin");
+    REFUSED(bad.in.x = askew(k.in.x), "x does not begin");
+    REFUSED(bad.in.targets = (const int32_t *)askew(k.in.targets), "targets does not begin");
+    REFUSED(bad.head.bias = askew(room), "bias does not begin");
+    REFUSED(s.dx = askew(s.dx), "dx does not begin");
+    REFUSED(s.dweight = askew(s.dweight), "dweight does not begin");
+    REFUSED(s.dbias = askew(s.dbias), "dbias does not begin");
+    REFUSED(g.c = askew(g.c), "c does not begin");
+    REFUSED(g.e = askew(g.c), "e does not begin");
+    REFUSED(bad.in.x_stride = INT64_MAX, "x: 6 rows");
+    REFUSED(bad.head.weight_stride = INT64_MAX / 2, "weight: 64 rows");
+    REFUSED(s.dx_stride = INT64_MAX, "dx: 6 rows");
+    REFUSED(s.dweight_stride = INT64_MAX, "dweight: 64 rows");
+#undef REFUSED
+    MUST_FAIL(sluice_head_statistics(sluice(), &k.head, &k.in, &o, askew(room), room, NULL),
+              SLUICE_argument, "logp does not begin");
+    case_out_free(&out);
+    case_free(&k);
+}
+
+CHECK(what_is_not_given_is_refused)
+{
+    struct objective_settings settings = {};
+    struct objective_sample sample = {};
+    struct objective_batch batch = {};
+    struct objective_step step = {1, 6, 1};
+    struct sluice_objective call = {"ranknet", &settings, &step, NULL};
+    struct sluice_options o = {};
+    const int32_t column = 1;
+    const int64_t row = 1;
+    struct head_case k;
+    float *room;
+
+    case_begin(&k, 6, 16, 64, 0, 0, 0, 0, 1);
+    room = (float *)device_room(k.rows * 4);
+#define LOSS(HEAD, ROWS, CALL) sluice_head_loss(sluice(), HEAD, ROWS, &o, CALL, NULL, NULL)
+    MUST_FAIL(LOSS(&k.head, &k.in, &call), SLUICE_argument, "NULL");
+    call.batch = &batch;
+    MUST_FAIL(LOSS(NULL, &k.in, &call), SLUICE_argument, "NULL");
+    MUST_FAIL(LOSS(&k.head, NULL, &call), SLUICE_argument, "NULL");
+    MUST_FAIL(LOSS(&k.head, &k.in, NULL), SLUICE_argument, "NULL");
+    batch.rows = k.rows;
+    batch.samples = 1;
+    batch.sample = &sample;
+    batch.named = 1;
+    sample.count = k.rows;
+    sample.group_size = 1;
+    MUST_FAIL(LOSS(&k.head, &k.in, &call), SLUICE_argument, "columns of its named logits");
+    batch.named_columns = &column;
+    batch.samples = (INT64_C(1) << 61) + 1;
+    MUST_FAIL(LOSS(&k.head, &k.in, &call), SLUICE_argument, "2305843009213693953 samples");
+#undef LOSS
+    MUST_FAIL(sluice_head_statistics(NULL, &k.head, &k.in, &o, room, room, NULL), SLUICE_argument,
+              "the context is NULL");
+    MUST_FAIL(sluice_head_statistics(sluice(), &k.head, NULL, &o, room, room, NULL),
+              SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_head_backward(sluice(), &k.head, &k.in, &o, room, NULL, NULL, NULL),
+              SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_head_named(sluice(), &k.head, &k.in, 1, NULL, 1, &column, room),
+              SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_head_named(sluice(), &k.head, &k.in, 1, &row, 1, NULL, room),
+              SLUICE_argument, "NULL");
+    MUST_FAIL(sluice_head_named(sluice(), &k.head, &k.in, 1, &row, 1, &column, NULL),
+              SLUICE_argument, "NULL");
+    case_free(&k);
+}
+
+/* Every number of rows of a chunk is one. */
+CHECK(a_chunk_may_be_as_large_as_it_likes)
+{
+    struct sluice_options o = {};
+    struct sluice_plan p;
+    struct head_case k;
+
+    case_begin(&k, 6, 16, 64, 0, 0, 0, 0, 1);
+    o.chunk_rows = INT64_MAX;
+    MUST_OK(statistics(&k, &o));
+    MUST_OK(sluice_head_plan(sluice(), 6, 16, 64, NULL, 0, &o, &p));
+    MUST_EQUAL(p.chunk_rows, 6);
+    p.chunk_rows = INT64_MAX;
+    p.logits = SLUICE_logits_fused;
+    MUST_FAIL(sluice_head_reserve(sluice(), &p), SLUICE_argument, "none of sluice_head_plan");
+    case_free(&k);
+}
+
+/* c is a number and lse none: the slopes would be none. */
+CHECK(a_gradient_without_statistics_is_told_by_its_row)
+{
+    struct sluice_options o = {};
+    struct sluice_gradient d = {};
+    struct case_out out;
+    struct head_case k;
+    float lse[6], c[6];
+
+    case_begin(&k, 6, 16, 64, 0, 0, 0, 0, 1);
+    case_out_begin(&k, &out, SLUICE_float32, 0, 0);
+    for (int i = 0; i < 6; i++)
+        c[i] = lse[i] = i == 3 ? NAN : 1;
+    c[3] = 1;
+    d.c = (const float *)device(c, sizeof c);
+    MUST_FAIL(sluice_head_backward(sluice(), &k.head, &k.in, &o,
+                                   (const float *)device(lse, sizeof lse), NULL, &d, &out.slopes),
+              SLUICE_nonfinite, "row 3: a gradient");
+    MUST_EQUAL(sluice_cuda_error_row(), 3);
+    case_out_free(&out);
+    case_free(&k);
+}
+
 /* ---- memory ---- */
 
 /* 1.4 GB beside x, W, dX and dW are promised, whatever the form. */
@@ -251,6 +387,28 @@ CHECK(calls_take_no_more_than_was_reserved)
 }
 
 #ifdef SLUICE_SIMT
+/* Fused logits are compared with others first. Where that fails it is as if anything else did, and
+ * says nothing of them: with room they are had. */
+CHECK(fused_logits_wait_for_a_device_that_can)
+{
+    struct sluice_options o = {SLUICE_logits_fused, 0, 0, 0};
+    struct head_case k;
+
+    if (device_compute() != 90)
+        check_skip("fused logits need compute capability 9.0");
+    sluice_close();
+    case_begin(&k, 6, 64, 64, 0, 0, 0, 0, 1);
+    setenv("SLUICE_SIMT_MEMORY", "100000", 1);
+    MUST_FAIL(statistics(&k, &o), SLUICE_memory, "memory");
+    setenv("SLUICE_SIMT_LOSE", "2", 1);
+    unsetenv("SLUICE_SIMT_MEMORY");
+    MUST_FAIL(statistics(&k, &o), SLUICE_lost, "the device failed");
+    unsetenv("SLUICE_SIMT_LOSE");
+    MUST_OK(statistics(&k, &o));
+    case_free(&k);
+    sluice_close();
+}
+
 CHECK(a_device_that_is_full_fails_and_goes_on)
 {
     struct sluice_options o = {};

@@ -165,6 +165,10 @@ CHECK(what_cannot_be_is_refused_before_anything_runs)
     REFUSED("sft", "a batch", x->d.o.batch = NULL);
     REFUSED("sft", "not filled", x->t.settings.tau = NAN);
     REFUSED("sft", "no aggregation", x->t.settings.aggregation = OBJECTIVE_aggregation_none);
+    REFUSED("sft", "a step of nan groups", x->t.step.groups = NAN);
+    REFUSED("sft", "inf tokens", x->t.step.tokens = INFINITY);
+    REFUSED("sft", "a step of -1 groups", x->t.step.groups = -1);
+    REFUSED("sft", "begin at a float", x->d.logp = (float *)((uintptr_t)x->d.logp + 1));
     REFUSED("sft", "log probabilities", x->d.logp = NULL);
     REFUSED("sft", "log probabilities", x->d.c = NULL);
     REFUSED("grpo", "needs behaviour", x->d.b.behaviour = NULL);

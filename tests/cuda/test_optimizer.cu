@@ -287,6 +287,7 @@ CHECK(the_norm_of_large_and_of_missing_numbers)
     MUST_OK(sluice_norm(sluice(), 0, NULL, &norm));
     MUST(norm == 0);
     MUST_FAIL(sluice_norm(sluice(), -1, NULL, &norm), SLUICE_argument, "n is below 0");
+    MUST_FAIL(sluice_norm(sluice(), INT64_MAX, NULL, &norm), SLUICE_argument, "n is above 2^48");
     MUST_FAIL(sluice_norm(sluice(), 1, NULL, &norm), SLUICE_argument, "NULL");
 }
 
@@ -309,6 +310,7 @@ CHECK(a_sum_is_the_processors_wherever_it_lies)
         state_free(&s);
     }
     MUST_FAIL(sluice_add(sluice(), -1, NULL, NULL), SLUICE_argument, "n is below 0");
+    MUST_FAIL(sluice_add(sluice(), INT64_MAX, NULL, NULL), SLUICE_argument, "n is above 2^48");
 }
 
 /* ---- rounding to bfloat16 ---- */
@@ -424,6 +426,8 @@ CHECK(a_cast_refuses_what_it_cannot_do)
               "8 columns, stride 7");
     MUST_FAIL(sluice_cast(sluice(), -1, 8, x, 8, x, SLUICE_nearest, 0, 0), SLUICE_argument,
               "-1 rows");
+    MUST_FAIL(sluice_cast(sluice(), INT64_MAX, 8, x, INT64_MAX, x, SLUICE_nearest, 0, 0),
+              SLUICE_argument, "9223372036854775807 rows");
     MUST_FAIL(sluice_cast(sluice(), 1, 8, NULL, 8, x, SLUICE_nearest, 0, 0), SLUICE_argument,
               "NULL");
     MUST_FAIL(sluice_cast(sluice(), 1, 4, x, 4, (char *)x + 1, SLUICE_nearest, 0, 0),
