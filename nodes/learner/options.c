@@ -69,9 +69,10 @@ const struct option learner_option_table[] = {
             "threads that compute, the same bytes for every number; 0: one for each core, where this"
             " node has the machine to itself"),
     OPT_GROUP("device"),
-    OPT_TEXT(struct learner_options, device, FIXED, "auto",
+    OPT_TEXT(struct learner_options, device, FIXED, "cpu",
              "where the head, the loss and the optimiser compute: cpu, cuda:N (the N-th CUDA device, "
-             "from 0), auto: cuda:0 where there is one, else cpu. The decoder computes on the cpu. On "
+             "from 0), auto: cuda:0 where there is one, else cpu; by itself cpu, as long as no GPU has "
+             "been seen to compute the tests' results (tools/gpu_check). The decoder computes on the cpu. On "
              "a device the head's products take bfloat16 factors and float32 sums: numbers differ "
              "from those of cpu in the third digit, and are the same bits at each run on the same device, "
              "driver and cuBLASLt (batch_tokens and head_memory may change the last ones)"),
