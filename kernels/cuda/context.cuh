@@ -32,6 +32,7 @@
 #define SLUICE_API extern "C" __attribute__((visibility("default")))
 
 #define WARP 32
+#define LOG2E 1.4426950408889634f   /* log2 e */
 #define FULL 0xffffffffu            /* every lane of a warp */
 
 /* Work space of a context, each grown to the largest that was asked for. Whoever needs one for a
@@ -53,6 +54,14 @@ enum scratch {
 /* The first row that went wrong, and how: the smallest of row << 4 | what. */
 enum fault { FAULT_target, FAULT_logits, FAULT_coefficient, FAULT_gradient };
 #define FAULT_none (~0ull)
+
+#define MEMORY_UNIT 256             /* arrays within one piece of memory begin at multiples of it */
+
+static inline int64_t
+round_up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
 
 struct sluice_cuda {
     int          device, major, minor, multiprocessors;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/rows_device.cuh"
 
 #define TILE_ROWS     128
 #define TILE_CLASSES  256           /* two tiles of statistics */
@@ -44,7 +45,6 @@
 
 #define TILES_MOST    (1ll << 30)   /* of a call: its number is an int, with room to step over */
 
-#define LOG2_E        1.4426950408889634f
 #define NOWHERE       -1000.0f      /* z - largest beyond the last class: exp2 of it is 0 */
 
 struct fused_work {
@@ -320,7 +320,7 @@ finish(const struct fused_work *k, float (&z)[SUMS], int half, unsigned char *st
         mask(z, half, limit, NOWHERE);
 #pragma unroll
     for (int e = 0; e < HALF; e++) {
-        float term = exp2_fast(z[half * HALF + e] * LOG2_E);
+        float term = power_of_two(z[half * HALF + e] * LOG2E);
 
         sum[e / 2 % 2] += term;
         moment[e / 2 % 2] = fmaf(term, z[half * HALF + e], moment[e / 2 % 2]);

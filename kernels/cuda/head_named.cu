@@ -20,7 +20,7 @@ next(unsigned char *base, int64_t *at, int64_t bytes)
 {
     unsigned char *here = base == NULL ? NULL : base + *at;
 
-    *at += (bytes + 255) / 256 * 256;
+    *at += round_up(bytes, MEMORY_UNIT);
     return here;
 }
 

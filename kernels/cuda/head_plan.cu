@@ -111,12 +111,6 @@ head_check(const struct sluice_head *head, const struct sluice_rows *rows,
 /* ---- the shape ---- */
 
 static int64_t
-round_up(int64_t n, int64_t step)
-{
-    return (n + step - 1) / step * step;
-}
-
-static int64_t
 logit_bytes(enum sluice_logits form)
 {
     return form == SLUICE_logits_float32 ? 4 : 2;
@@ -198,7 +192,7 @@ piece(unsigned char *base, int64_t *at, int64_t bytes)
 {
     unsigned char *here = base == NULL ? NULL : base + *at;
 
-    *at += round_up(bytes, 256);
+    *at += round_up(bytes, MEMORY_UNIT);
     return here;
 }
 

@@ -247,16 +247,6 @@ matrix_store(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 
 /* ---- arithmetic ---- */
 
-/* 2^x to 2 units in the last place; 1 of 0; results below 2^-126 are 0 (9.7.3.21 ex2). */
-static __device__ inline float
-exp2_fast(float x)
-{
-    float y = 0.0f;
-
-    PTX("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 /* Two numbers as bfloat16, rounded to nearest, the first in the low half (9.7.9.21 cvt). */
 static __device__ inline uint32_t
 bfloat16_pair(float first, float second)

@@ -193,7 +193,7 @@ place(struct layout *l, int64_t count, size_t size)
 {
     int64_t at = l->bytes;
 
-    l->bytes += (count * (int64_t)size + 255) / 256 * 256;
+    l->bytes += round_up(count * (int64_t)size, MEMORY_UNIT);
     return l->base == NULL ? NULL : l->base + at;
 }
 

@@ -34,7 +34,6 @@
                                      * three blocks fit a multiprocessor of 228 KB */
 #define BESIDE_MOST   768           /* bytes beside it: struct row_scratch and loss_scratch */
 #define CLUSTER_MAX   8             /* blocks; the most that every device of 9.0 has */
-#define LOG2E         1.44269504f
 #define FAR           -1e4f         /* e^FAR is 0: stands for -inf where that would make a NaN */
 
 struct row_work {                   /* what every kernel of rows gets, by value */

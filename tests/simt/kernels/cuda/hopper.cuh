@@ -79,14 +79,6 @@ matrix_store(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d, SIMT_PLA
     simt_matrix_store(row, word, file, line);
 }
 
-static inline float
-exp2_fast(float x)
-{
-    float y = exp2f(x);
-
-    return y < 0x1p-126f ? 0.0f : y;    /* a NaN stays one */
-}
-
 static inline uint32_t
 bfloat16_pair(float first, float second)
 {
