@@ -155,7 +155,7 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
 static int
 check_entries(const struct head_call *call, const struct objective_entry *entries, int64_t count)
 {
-    if (count < 0 || (count > 0 && entries == NULL))
+    if (count < 0 || count > HEAD_ROWS_MOST * OBJECTIVE_NAMED_MAX || (count > 0 && entries == NULL))
         return fail(SLUICE_argument, "there are %lld entries and no array of them",
                     (long long)count);
     for (int64_t i = 0; i < count; i++) {
