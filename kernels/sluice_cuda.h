@@ -40,7 +40,8 @@ enum sluice_status {
     SLUICE_no_device,               /* no driver, or no such device */
     SLUICE_old_driver,              /* older than this library's CUDA */
     SLUICE_old_device,              /* compute capability below 8.0 */
-    SLUICE_no_library,              /* cuBLASLt is missing or too old */
+    SLUICE_no_library,              /* cuBLASLt is missing or too old; the environment's
+                                     * SLUICE_CUBLASLT names its file */
     SLUICE_memory,                  /* the device has not enough free memory */
     SLUICE_nonfinite,               /* a logit, a coefficient or a gradient is NaN or infinite */
     SLUICE_lost,                    /* the device failed: nothing on it can be trusted any more */
@@ -87,14 +88,14 @@ int  sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from
 /* ---- the head ---- */
 
 struct sluice_head {
-    int64_t      hidden, vocab;     /* each >= 1; vocab: classes */
+    int64_t      hidden, vocab;     /* each 1 to 2^31 - 1; vocab: classes */
     const void  *weight;            /* bfloat16 (vocab, weight_stride) */
     int64_t      weight_stride;     /* >= hidden; fastest where a multiple of 8 */
     const float *bias;              /* (vocab) or NULL */
 };
 
 struct sluice_rows {
-    int64_t        rows;            /* >= 0 */
+    int64_t        rows;            /* 0 to 2^28 */
     const void    *x;               /* bfloat16 (rows, x_stride) */
     int64_t        x_stride;        /* >= hidden; fastest where a multiple of 8 */
     const int32_t *targets;         /* (rows): the class y, in [0, vocab), or negative: no part */
@@ -132,7 +133,9 @@ struct sluice_plan {
 };
 
 /* objective: a name of objective.def, or NULL: statistics alone. unit_rows: the most rows of one
- * unit of the objective's scope (a sample, a group, the step); 0: rows. */
+ * unit of the objective's scope (a sample, a group, the step); 0: rows. The head is planned without
+ * a bias, the objective without a KL term: with either, automatic logits are float32, and o->logits
+ * has to say so here. */
 int sluice_head_plan(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t vocab,
                      const char *objective, int64_t unit_rows, const struct sluice_options *o,
                      struct sluice_plan *out);
@@ -181,7 +184,9 @@ int sluice_head_backward(struct sluice_cuda *s, const struct sluice_head *head,
 
 struct sluice_objective {
     const char                      *name;      /* a row of objective.def */
-    const struct objective_settings *settings;  /* host; filled: nothing "not given" */
+    /* host; filled: nothing "not given". objective.def has every objective's own numbers. A zero is
+     * a number: clip_low = clip_high = 0 leaves a ratio no room. */
+    const struct objective_settings *settings;
     const struct objective_step     *step;      /* host; the step's normalisers */
     /* host struct. Its arrays of rows (reference, behaviour, weight, advantage, mask, begins) are
      * the device's; sample, named_columns and named_values the host's; logp, lse, entropy and

@@ -191,6 +191,18 @@ def check_buffer(lib, p):
           0.01 + float(2.0 ** -24 * ones.numel() ** 0.5 / theirs["weight"].norm()))
 
 
+def check_no_grad(lib, p):
+    """Under torch.no_grad() the loss is the same and nothing is added; a buffer needs no weight that asks for gradients."""
+    import torch
+    losses, dweight = [], torch.zeros(p.w.shape, device=p.w.device)
+    for graded in (False, True):
+        with torch.set_grad_enabled(graded):
+            losses.append(sluice.fused_loss(lib, p.x.detach().clone().requires_grad_(), p.w.detach(), p.targets, "grpo",
+                                            sluice.samples(p.list), behaviour=p.old, bias=p.bias, dweight=dweight))
+        told(f"grpo, {'' if graded else 'no '}gradients asked for: the buffer", bool(dweight.any()) == graded)
+    told("... and the same loss", torch.equal(*losses))
+
+
 def check_statistics(lib, p):
     """A loss written in torch over log p and the entropy."""
     import torch
@@ -224,6 +236,19 @@ def check_refusals(lib, p):
             told(f"{name} is refused", False, "it was taken")
         except sluice.SluiceError as e:
             told(f"{name} is refused", e.status == status, str(e))
+    for name, wrong in (("a buffer of another type", {"dweight": torch.zeros_like(p.w)}),
+                        ("a buffer of another shape", {"dweight": torch.zeros(3, p.w.shape[1], device=p.w.device)}),
+                        ("a form of logits that is none", {"logits": "float8"})):
+        try:
+            sluice.fused_loss(lib, p.x, p.w, p.targets, "sft", **wrong)
+            told(f"{name} is refused", False, "it was taken")
+        except ValueError:
+            told(f"{name} is refused", True)
+    try:
+        sluice.samples([{"first": 0, "counts": 3}])
+        told("a field that samples do not have is refused", False, "it was taken")
+    except ValueError as e:
+        told("a field that samples do not have is refused", "counts" in str(e), str(e))
     x = p.x.clone()
     row = int((p.targets >= 0).nonzero()[5])
     x[row, 0] = torch.nan
@@ -265,6 +290,7 @@ def main():
     check_loss(lib, p, "bcpg_nsa", "float32", chunk_rows=8, keep=1)
     check_fused(lib, p)
     check_buffer(lib, p)
+    check_no_grad(lib, p)
     check_statistics(lib, p)
     check_refusals(lib, p)
     print(f"1..{count}")

@@ -246,13 +246,16 @@ OWN = {
     "bcpg": ("sequence_mean", "mean", None, 1e-3, None, None, None, None, None, None, 1e-3, -1),
     "bcpg_nsa": ("sequence_mean", "mean", None, 1e-3, None, None, None, None, None, None, 1e-3, -1),
     "tbrm": ("sequence_sum", None, None, 2e-3, None, None, None, None, None, None, 1e-3, -1),
+    "copg": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
+    "gvpo": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
     "dpo": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
     "ipo": ("sequence_sum", None, "geometric", 0.1, None, None, None, None, None, None, 1e-3, -1),
     "kto": ("sequence_sum", None, None, 0.1, None, None, None, None, None, None, 1e-3, -1),
+    "token_class": ("token_mean", None, None, None, None, None, None, None, None, None, 1e-3, -1),
 }
 OWN_FIELDS = ("aggregation", "advantages", "ratio", "tau", "clip_low", "clip_high", "clip_dual", "soften_positive",
               "soften_negative", "lambda_", "kl_weight", "variant")
-LIKELIHOODS = ("sft", "rft")            # the normaliser of their tokens is the sum of the rows' weights
+LIKELIHOODS = ("sft", "rft", "token_class")     # the normaliser of their tokens is the sum of the rows' weights
 WORDS = {"aggregation": AGGREGATIONS, "advantages": ADVANTAGES, "ratio": RATIOS, "kl": KL}
 
 
@@ -281,6 +284,8 @@ def samples(rows):
     for out, given in zip(array, rows):
         out.weight, out.group_size, out.named_row = 1.0, 1, -1
         for name, value in given.items():
+            if not hasattr(out, name):
+                raise ValueError(f"a sample has no {name}")
             setattr(out, name, value)
     return array, len(rows)
 
@@ -332,6 +337,17 @@ def row_array(tensor, rows, dtype, like):
     return tensor
 
 
+def gradient_buffer(dweight, weight):
+    """Is it what the library may add float32 to?"""
+    import torch
+    if dweight is not None and (dweight.dtype != torch.float32 or dweight.shape != weight.shape
+                                or dweight.device != weight.device or dweight.stride(1) != 1
+                                or dweight.stride(0) < weight.shape[1]):
+        raise ValueError(f"dweight is {dweight.dtype} {tuple(dweight.shape)} on {dweight.device}: float32 "
+                         f"{tuple(weight.shape)} on {weight.device} with rows in one piece is what is added to")
+    return dweight
+
+
 class Call:
     """The arguments of a call, with what must live as long as it does."""
 
@@ -339,7 +355,8 @@ class Call:
         import torch
         self.lib, self.x, self.w = lib, in_rows(x.detach(), "x"), in_rows(weight.detach(), "weight")
         self.rows, hidden = self.x.shape
-        self.targets = row_array(targets, self.rows, torch.int32, self.x)
+        # Numbers that int32 does not have would wrap into classes.
+        self.targets = row_array(targets.clamp(-1, 2 ** 31 - 1), self.rows, torch.int32, self.x)
         self.bias = row_array(bias, self.w.shape[0], torch.float32, self.x)
         if self.w.shape[1] != hidden or self.w.device != self.x.device:
             raise ValueError(f"x {tuple(self.x.shape)} on {self.x.device} and weight {tuple(self.w.shape)} on "
@@ -347,6 +364,8 @@ class Call:
         self.context = lib.context_of(self.x)
         self.head = Head(hidden, self.w.shape[0], address(self.w), self.w.stride(0), address(self.bias))
         self.row_set = Rows(self.rows, address(self.x), self.x.stride(0), address(self.targets))
+        if logits not in LOGITS:
+            raise ValueError(f"logits are one of {', '.join(LOGITS)}, not {logits}")
         self.options = Options(LOGITS.index(logits), chunk_rows, memory, keep)
 
     def empty(self, *shape, dtype=None):
@@ -359,12 +378,13 @@ class Call:
                       0 if dweight is None else dweight.stride(0), address(dbias))
 
     def gradients(self, x_wanted, weight_wanted, bias_wanted, dweight):
-        """Room for what is wanted; dweight: the caller's float32 buffer, which is added to."""
+        """Room for what is wanted; dweight: the caller's float32 buffer, which is added to, whether autograd wants the
+        weight's gradient or not."""
         import torch
         dx = torch.empty_like(self.x, memory_format=torch.contiguous_format) if x_wanted else None
         if weight_wanted and dweight is None:
             dweight = torch.zeros_like(self.w, dtype=torch.float32, memory_format=torch.contiguous_format)
-        return dx, dweight if weight_wanted else None, torch.zeros_like(self.bias) if bias_wanted else None
+        return dx, dweight, torch.zeros_like(self.bias) if bias_wanted else None
 
 
 def scaled(gradient, by, like):
@@ -383,7 +403,8 @@ def fused_loss(lib, x, weight, targets, objective="sft", samples=None, settings=
     normalisers; None: those of this batch alone. behaviour, reference: log probabilities (rows) under the policy that
     sampled and under the reference; token_weight, advantage, mask, begins (rows): as in struct objective_batch.
     dweight: a float32 (vocab, hidden) buffer the gradient of weight is added to at once, in place of being
-    returned to autograd in weight's type (then the loss's own gradient must be 1).
+    returned to autograd in weight's type (then the loss's own gradient must be 1). Under torch.no_grad() no gradient is
+    made or added.
     outcome: a dict that receives logp, lse, c (rows) and report."""
     call = Call(lib, x, weight, targets, bias, logits, chunk_rows, memory, keep)
     import torch
@@ -400,7 +421,8 @@ def fused_loss(lib, x, weight, targets, objective="sft", samples=None, settings=
                        **{name: address(value) for name, value in call.arrays.items()})
     call.objective = Objective(objective.encode(), C.pointer(call.settings), C.pointer(call.step),
                                C.pointer(call.batch))
-    call.outcome, call.dweight = outcome, dweight
+    call.outcome, call.dweight = outcome, gradient_buffer(dweight, call.w)
+    call.graded = torch.is_grad_enabled()
     return autograd_functions()[0].apply(x, weight, bias, call)
 
 
@@ -408,7 +430,7 @@ def log_probabilities(lib, x, weight, targets, bias=None, dweight=None, logits="
     """log p of every row's target, logsumexp and entropy, each (rows) float32 and differentiable: for losses that are
     written in torch. backward() computes the logits again."""
     call = Call(lib, x, weight, targets, bias, logits, chunk_rows, memory, 0)
-    call.dweight = dweight
+    call.dweight = gradient_buffer(dweight, call.w)
     return autograd_functions()[1].apply(x, weight, bias, call)
 
 
@@ -421,8 +443,8 @@ def autograd_functions(made=[]):
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x, weight, bias, call):
-            wanted = ctx.needs_input_grad
-            dx, dweight, dbias = call.gradients(*wanted[:3], call.dweight)
+            wanted = (call.graded and needed for needed in ctx.needs_input_grad[:3])
+            dx, dweight, dbias = call.gradients(*wanted, call.dweight if call.graded else None)
             report, out = Report(), Outcome()
             out.report = C.pointer(report)
             if call.outcome is not None:

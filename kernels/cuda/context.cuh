@@ -2,7 +2,7 @@
  * reused, launches, faults and the words of a failure.
  *
  * This folder is libsluice-cuda.so. Its files are CUDA C++ written as C: no classes, no exceptions,
- * no library but the CUDA runtime, cuBLASLt (by dlopen, gemm.cu) and C's. The same files are
+ * no library but the CUDA runtime, cuBLASLt (by dlopen, gemm_library.cu) and C's. The same files are
  * compiled by g++ against tests/simt, a CUDA device made of fibers, so that every kernel's
  * arithmetic is tested where there is no device. For that, kernels keep to what it knows:
  *
@@ -10,7 +10,7 @@
  *      __shfl_down_sync, __shfl_sync, __ballot_sync, __any_sync, atomicMin, atomicMax, atomicAdd
  *      of integers; cooperative_groups::this_cluster() (block_rank, num_blocks, sync,
  *      map_shared_rank); __nv_bfloat16 and its conversions; float4, uint4, uint2; __ldg, __ldcs,
- *      __stcs; expf, exp2f, logf, log1pf, fmaf, fmaxf, sqrtf, __double2float_rn;
+ *      __stcs; expf, exp2f, expm1f, logf, log1pf, fmaf, fmaxf, sqrtf, __double2float_rn;
  *      __pipeline_memcpy_async, __pipeline_commit, __pipeline_wait_prior;
  *      dynamic shared memory alone, through shared_memory(); no static __shared__.
  *

@@ -76,10 +76,8 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_fused && !fused_fits(s, head))
-        rc = s->fused_state < 0 || s->fused_failed == 0
-                 ? fail(SLUICE_argument, "fused logits cannot be had: %s: use float32",
-                        fused_why(s))
-                 : fail((enum sluice_status)s->fused_failed, "%s", fused_why(s));
+        rc = fail(s->fused_failed != 0 ? (enum sluice_status)s->fused_failed : SLUICE_argument,
+                  s->fused_failed != 0 ? "%s" : "%s: use float32", fused_why(s));
     if (rc != 0)
         return rc;
     call->a.targets = rows->targets;

@@ -57,7 +57,7 @@ split_of(int64_t n, int64_t past, int agree)
 }
 
 /* The work of a grid over a split: its quads, then its single elements. */
-static int64_t
+static __host__ __device__ inline int64_t
 split_work(struct split p)
 {
     return p.n - p.quads * (QUAD - 1);
@@ -236,7 +236,7 @@ static __global__ void
 adamw_update(struct split part, struct rates r, float *params, const float *grads, float *m,
              float *v)
 {
-    int64_t work = part.n - part.quads * (QUAD - 1);
+    int64_t work = split_work(part);
 
 #pragma unroll 1
     for (int64_t i = thread_index(); i < work; i += thread_count()) {
@@ -307,7 +307,7 @@ sluice_adamw_update(struct sluice_cuda *s, const struct sluice_adamw *a, int64_t
 static __global__ void
 add_to(struct split part, const float *from, float *to)
 {
-    int64_t work = part.n - part.quads * (QUAD - 1);
+    int64_t work = split_work(part);
 
 #pragma unroll 1
     for (int64_t i = thread_index(); i < work; i += thread_count()) {

@@ -458,7 +458,9 @@ struct row_statistics {
 
 /* The rounded term of the target gives way to the true one: z_y in float32 in place of `rounded`.
  * What is left of s without it is at least 1 where another logit was the largest; where none was,
- * everything is put relative to z_y, whose term is then exactly 1. Either way s >= 1. */
+ * everything is put relative to z_y, whose term is then exactly 1. Either way s >= 1. Logits beyond
+ * 2^14 are rounded by 64 and more: what is left of s, 0 perhaps, grows no further, so that no
+ * infinity comes of it, and the sum is off by less than the rounding. */
 static __device__ inline struct moments
 moments_swap(struct moments a, float rounded, float chosen)
 {
@@ -468,7 +470,7 @@ moments_swap(struct moments a, float rounded, float chosen)
                            fminf(fmaf(-term, x, a.t), 0.0f)};
 
     if (was_largest || chosen > a.largest) {
-        float apart = a.largest - chosen, scale = row_exp(apart);
+        float apart = fminf(a.largest - chosen, 64.0f), scale = row_exp(apart);
 
         return (struct moments){chosen, fmaf(scale, rest.s, 1.0f),
                                 scale * fmaf(apart, rest.s, rest.t)};

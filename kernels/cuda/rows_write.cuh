@@ -36,7 +36,7 @@ slope_of(const struct row_work *w, int64_t place, int64_t y, const struct row_st
 }
 
 /* Logits of a unit -> slopes or log p_v. shift: the tile's largest logit less lse. The slopes take
- * p = 2^(z log2 e - lse log2 e) in one rounding: off by 2^-23 max|z|, and rounded to 2^-9. */
+ * p = 2^(z log2 e - lse log2 e) in one rounding: off by 2^-23 max|z|, and rounded by 2^-8 at most. */
 template <int FORM, int OUTPUT>
 static __device__ inline void
 unit_slopes(const struct row_slope *r, float shift, float *v)

@@ -77,7 +77,8 @@ const struct option learner_option_table[] = {
              "driver and cuBLASLt (batch_tokens and head_memory may change the last ones)"),
     OPT_SIZE(struct learner_options, head_memory, FIXED, "1280MB", 1 << 20, 1LL << 40,
              "memory of the device for the logits of one chunk of rows; lower it where the device is "
-             "short of memory, at the cost of speed below some 1000 rows (4 bytes x vocabulary x rows)"),
+             "short of memory; each chunk reads and writes the head's gradient, 8 bytes x vocabulary x "
+             "hidden, which by arithmetic costs speed below some 1000 rows (4 bytes x vocabulary x rows)"),
     OPT_CHOICE(struct learner_options, logits, FIXED, "auto", logits_names,
                "how logits are made on a device. float32: exact enough for ratios; bfloat16: half the "
                "memory and traffic, log p is off by up to 2^-8 of the largest logit, not for ratios; "

@@ -1,5 +1,5 @@
 /* cuBLASLt of the simulated device, by the names and values of NVIDIA's (13.1): as much as gemm.cu
- * needs. gemm.cu finds the functions through simt_cublaslt(name) in place of dlsym. */
+ * needs. gemm_library.cu finds the functions through simt_cublaslt(name) in place of dlsym. */
 #ifndef SIMT_CUBLASLT_H
 #define SIMT_CUBLASLT_H
 

@@ -118,7 +118,7 @@ struct simt_launch {
 
 void simt_run(const struct simt_launch *l);
 
-/* cuBLASLt by name, in place of dlsym: gemm.cu's loader asks here under SLUICE_SIMT. */
+/* cuBLASLt by name, in place of dlsym: gemm_library.cu asks here under SLUICE_SIMT. */
 void *simt_cublaslt(const char *name);
 
 /* 0, or the error of the n-th launch (SLUICE_SIMT_LOSE). */
