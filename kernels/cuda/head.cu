@@ -76,8 +76,9 @@ head_open(struct head_call *call, struct sluice_cuda *s, const struct sluice_hea
     if (rc == 0 && shape.form == SLUICE_logits_bfloat16 && head->bias != NULL)
         rc = head_shape_float32(s, rows->rows, head->hidden, head->vocab, o, &shape);
     if (rc == 0 && shape.form == SLUICE_logits_fused && !fused_fits(s, head))
-        rc = fail(s->fused_failed != 0 ? (enum sluice_status)s->fused_failed : SLUICE_argument,
-                  s->fused_failed != 0 ? "%s" : "%s: use float32", fused_why(s));
+        rc = s->fused_state < 0 || s->fused_failed == 0
+                 ? fail(SLUICE_argument, "%s: use float32", fused_why(s))
+                 : fail((enum sluice_status)s->fused_failed, "%s", fused_why(s));
     if (rc != 0)
         return rc;
     call->a.targets = rows->targets;
@@ -153,7 +154,7 @@ sluice_head_statistics(struct sluice_cuda *s, const struct sluice_head *head,
 static int
 check_entries(const struct head_call *call, const struct objective_entry *entries, int64_t count)
 {
-    if (count < 0 || count > HEAD_ROWS_MOST * OBJECTIVE_NAMED_MAX || (count > 0 && entries == NULL))
+    if (count < 0 || (count > 0 && entries == NULL))
         return fail(SLUICE_argument, "there are %lld entries and no array of them",
                     (long long)count);
     for (int64_t i = 0; i < count; i++) {
