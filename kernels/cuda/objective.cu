@@ -20,9 +20,33 @@ static const struct table_row {
 #undef OBJECTIVE
 };
 
+/* A caller's choices may hold anything, which C++ would not have us read as one. */
+static int
+check_choices(const struct sluice_objective *o, const struct objective_settings *t)
+{
+    const struct { const char *name; const void *at; int most; } choices[] = {
+        {"aggregation", &t->aggregation, OBJECTIVE_constant},
+        {"advantages", &t->advantages, OBJECTIVE_given},
+        {"ratio", &t->ratio, OBJECTIVE_ratio_step},
+        {"kl", &t->kl, OBJECTIVE_k3},
+    };
+
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        int choice;
+
+        memcpy(&choice, choices[i].at, sizeof choice);
+        if (choice < -1 || choice > choices[i].most)
+            return fail(SLUICE_argument, "objective %s: no %s %d", o->name, choices[i].name,
+                        choice);
+    }
+    return 0;
+}
+
 int
 objective_shape(const struct sluice_objective *o, struct objective_shape *out)
 {
+    int rc = 0;
+
     for (int i = 0; o->name != NULL && i < OBJECTIVE_ROWS; i++) {
         if (strcmp(table[i].name, o->name) != 0)
             continue;
@@ -30,8 +54,10 @@ objective_shape(const struct sluice_objective *o, struct objective_shape *out)
         out->scope = table[i].scope;
         out->needs = table[i].needs;
         if (o->settings != NULL)
+            rc = check_choices(o, o->settings);
+        if (rc == 0 && o->settings != NULL)
             out->needs = objective_needs_of(table[i].needs, o->settings);
-        return 0;
+        return rc;
     }
     return fail(SLUICE_argument, "objective '%.64s' is not one of the device's: an objective of "
                 "one's own runs on the host", o->name != NULL ? o->name : "");

@@ -153,6 +153,13 @@ must_refuse(const char *name, const char *words, void (*spoil)(struct trial *x))
     trial_free(&x);
 }
 
+/* What no enumeration has. */
+static void
+set_choice(void *choice, int number)
+{
+    memcpy(choice, &number, sizeof number);
+}
+
 #define REFUSED(NAME, WORDS, HOW) \
     must_refuse(NAME, WORDS, [](struct trial *x) { HOW; })
 
@@ -165,6 +172,10 @@ CHECK(what_cannot_be_is_refused_before_anything_runs)
     REFUSED("sft", "a batch", x->d.o.batch = NULL);
     REFUSED("sft", "not filled", x->t.settings.tau = NAN);
     REFUSED("sft", "no aggregation", x->t.settings.aggregation = OBJECTIVE_aggregation_none);
+    REFUSED("sft", "no aggregation 9", set_choice(&x->t.settings.aggregation, 9));
+    REFUSED("sft", "no advantages 77", set_choice(&x->t.settings.advantages, 77));
+    REFUSED("sft", "no ratio -2147483648", set_choice(&x->t.settings.ratio, INT32_MIN));
+    REFUSED("sft", "no kl 4", set_choice(&x->t.settings.kl, 4));
     REFUSED("sft", "a step of nan groups", x->t.step.groups = NAN);
     REFUSED("sft", "inf tokens", x->t.step.tokens = INFINITY);
     REFUSED("sft", "a step of -1 groups", x->t.step.groups = -1);
