@@ -43,7 +43,8 @@ enum sluice_status {
     SLUICE_no_library,              /* cuBLASLt is missing or too old; the environment's
                                      * SLUICE_CUBLASLT names its file */
     SLUICE_memory,                  /* the device has not enough free memory */
-    SLUICE_nonfinite,               /* a logit, a coefficient or a gradient is NaN or infinite */
+    SLUICE_nonfinite,               /* a logit, statistic or coefficient is NaN or infinite; dx and
+                                     * dweight are not looked at: sluice_norm() shows them */
     SLUICE_lost,                    /* the device failed: nothing on it can be trusted any more */
     SLUICE_failed,                  /* cuBLASLt refused a product, and other failures */
 };
@@ -83,7 +84,8 @@ int  sluice_cuda_alloc(struct sluice_cuda *s, int64_t bytes, void **out);  /* 25
 void sluice_cuda_free(struct sluice_cuda *s, void *at);
 int  sluice_cuda_zero(struct sluice_cuda *s, void *at, int64_t bytes);
 int  sluice_cuda_upload(struct sluice_cuda *s, void *to, const void *from_host, int64_t bytes);
-int  sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from, int64_t bytes); /* waits */
+/* Waits. */
+int  sluice_cuda_download(struct sluice_cuda *s, void *to_host, const void *from, int64_t bytes);
 
 /* ---- the head ---- */
 

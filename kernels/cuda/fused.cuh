@@ -20,8 +20,9 @@
 
 /* Can this context and shape take it? No bias, hidden at least 64, weight 16-byte aligned, its
  * stride a multiple of 8. The first time in a context, a small product is compared with cuBLASLt's
- * (gemm.cuh) on the device: where they differ the answer is no for good. Where the comparison could not be made, for want of memory or
- * as the device is lost, it is no for now and s->fused_failed the status. Waits, the first time. */
+ * (gemm.cuh) on the device: where they differ the answer is no for good. Where the comparison
+ * could not be made, for want of memory or as the device is lost, it is no for now and
+ * s->fused_failed the status. Waits, the first time. */
 int fused_fits(struct sluice_cuda *s, const struct sluice_head *head);
 
 /* That comparison: 0, or a status and its words. A context of its own, on the stream of s; waits. */
