@@ -144,15 +144,18 @@ sluice_cast(struct sluice_cuda *s, int64_t rows, int64_t columns, const float *f
             uint64_t first)
 {
     struct cast k = {rows, columns, out_stride, from, (unsigned short *)out,
-                     rounding == SLUICE_stochastic, 0, seed, first};
+                     0, 0, seed, first};
     int64_t blocks;
-    int rc;
+    int how = number_of(&rounding), rc;
 
     fail_clear();
     if (rows < 0 || columns < 0 || out_stride < columns
         || (rows > 0 && out_stride > COUNT_MOST / rows))
         return fail(SLUICE_argument, "sluice_cast: %lld rows, %lld columns, stride %lld",
                     (long long)rows, (long long)columns, (long long)out_stride);
+    if (how != SLUICE_nearest && how != SLUICE_stochastic)
+        return fail(SLUICE_argument, "sluice_cast: there is no rounding %d", how);
+    k.stochastic = how == SLUICE_stochastic;
     if (rows == 0 || out_stride == 0)
         return 0;
     if (out == NULL || (from == NULL && columns > 0) || (uintptr_t)from % sizeof(float) != 0 ||

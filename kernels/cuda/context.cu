@@ -103,6 +103,8 @@ sluice_cuda_count(int *count)
     cudaError_t rc;
 
     fail_clear();
+    if (count == NULL)
+        return fail(SLUICE_argument, "sluice_cuda_count: count is NULL");
     *count = 0;
     rc = cudaGetDeviceCount(count);
     if (rc == cudaErrorNoDevice) {
@@ -120,6 +122,8 @@ sluice_cuda_describe(int device, struct sluice_device *out)
     int rc;
 
     fail_clear();
+    if (out == NULL)
+        return fail(SLUICE_argument, "sluice_cuda_describe: out is NULL");
     memset(out, 0, sizeof *out);
     rc = fail_cuda(cudaGetDeviceProperties(&p, device), "reading the device's properties");
     if (rc == 0)
@@ -181,11 +185,14 @@ fill(struct sluice_cuda *s, int device, void *stream)
 SLUICE_API int
 sluice_cuda_open(int device, void *stream, struct sluice_cuda **out)
 {
-    struct sluice_cuda *s = (struct sluice_cuda *)calloc(1, sizeof *s);
+    struct sluice_cuda *s;
     int rc;
 
     fail_clear();
+    if (out == NULL)
+        return fail(SLUICE_argument, "sluice_cuda_open: out is NULL");
     *out = NULL;
+    s = (struct sluice_cuda *)calloc(1, sizeof *s);
     if (s == NULL)
         return fail(SLUICE_memory, "out of memory");
     rc = fill(s, device, stream);

@@ -21,6 +21,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Objectives are for both sides: objective_kind.h and what is built on it. In C, what an initialiser
  * does not name is zero and no warning. */
@@ -85,6 +86,16 @@ int fail_row(enum sluice_status status, int64_t row, const char *format, ...)
 /* 0, or the status of an error of the runtime with its words; `what` was being done. */
 int fail_cuda(cudaError_t error, const char *what);
 void fail_clear(void);              /* first thing of every public function */
+
+/* A caller's enumeration may hold anything, which C++ would not have us read as one. */
+static inline int
+number_of(const void *enumeration)
+{
+    int number;
+
+    memcpy(&number, enumeration, sizeof number);
+    return number;
+}
 
 /* Makes the context's device the thread's. */
 int context_enter(struct sluice_cuda *s);

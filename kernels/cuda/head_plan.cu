@@ -22,16 +22,6 @@ check_sizes(int64_t rows, int64_t hidden, int64_t vocab)
     return 0;
 }
 
-/* A caller's enumeration may hold anything, which C++ would not have us read as one. */
-static int
-number_of(const void *enumeration)
-{
-    int number;
-
-    memcpy(&number, enumeration, sizeof number);
-    return number;
-}
-
 /* An array must begin at one of its numbers, and none of its rows so far from it that bytes could
  * not be counted. */
 static int

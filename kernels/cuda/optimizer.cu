@@ -185,6 +185,8 @@ sluice_norm(struct sluice_cuda *s, int64_t n, const float *grads, double *norm)
     int rc;
 
     fail_clear();
+    if (norm == NULL)
+        return fail(SLUICE_argument, "sluice_norm: norm is NULL");
     *norm = 0;
     rc = refuse_count("sluice_norm", n);
     if (rc == 0)

@@ -73,6 +73,9 @@ CHECK(a_device_that_is_not_there_is_named)
     MUST_FAIL(sluice_cuda_open(9999, NULL, &s), SLUICE_no_device, "device");
     MUST(s == NULL);
     sluice_cuda_close(s);
+    MUST_FAIL(sluice_cuda_open(0, NULL, NULL), SLUICE_argument, "out is NULL");
+    MUST_FAIL(sluice_cuda_count(NULL), SLUICE_argument, "count is NULL");
+    MUST_FAIL(sluice_cuda_describe(0, NULL), SLUICE_argument, "out is NULL");
 }
 
 CHECK(more_memory_than_there_is_says_how_much)

@@ -432,4 +432,7 @@ CHECK(a_cast_refuses_what_it_cannot_do)
               "NULL");
     MUST_FAIL(sluice_cast(sluice(), 1, 4, x, 4, (char *)x + 1, SLUICE_nearest, 0, 0),
               SLUICE_argument, "begin at a number");
+    MUST_FAIL(sluice_cast(sluice(), 1, 8, x, 8, x, (enum sluice_rounding)2, 0, 0),
+              SLUICE_argument, "no rounding 2");
+    MUST_FAIL(sluice_norm(sluice(), 1, x, NULL), SLUICE_argument, "norm is NULL");
 }
