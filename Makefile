@@ -6,6 +6,7 @@ CC       := gcc
 endif
 PREFIX   ?= /usr/local
 SAN      ?= 0
+GNU      := $(if $(findstring clang,$(CC)),,1)
 BUILD    ?= $(if $(filter 1,$(SAN)),build/san,build)
 
 ROOMS    := base schemas graph nodes kernels commands
@@ -101,7 +102,7 @@ $(BUILD)/device/%.so: tests/device/%.c kernels/sluice_cuda.h
 	$(Q)$(CC) $(STD) $(WARN) -O2 -fPIC -shared $(FAKEFLAGS) -o $@ $<
 
 ON_DEVICE := $(patsubst %,$(BUILD)/tests/test_%,device adamw_device head_device train_device learner_device)
-$(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(BUILD)/simt/libsluice-cuda.so
+$(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(if $(GNU),$(BUILD)/simt/libsluice-cuda.so)
 $(ON_DEVICE:=.o): STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
 
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
@@ -219,7 +220,7 @@ cuda: $(BUILD)/libsluice-cuda.so $(CUDATESTS) $(BUILD)/tools/bench_gpu
 
 # Kernels' tests in the build that sees the most: every load and store here, the sanitizers' in theirs. CC=clang
 # compiles what is C; the device's sources are g++'s and nvcc's.
-tests: $(TESTS) $(if $(findstring clang,$(CC)),,$(if $(filter 1,$(SAN)),$(SIMTTESTS),$(RACETESTS) $(BUILD)/simt/bench_gpu) $(BUILD)/simt/libsluice-cuda.so) tools
+tests: $(TESTS) $(if $(GNU),$(if $(filter 1,$(SAN)),$(SIMTTESTS),$(RACETESTS) $(BUILD)/simt/bench_gpu) $(BUILD)/simt/libsluice-cuda.so) tools
 tools: $(TOOLS)
 
 run: all

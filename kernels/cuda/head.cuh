@@ -87,9 +87,7 @@ int head_read(struct head_call *call, int64_t at, int64_t count, struct row_logi
 int head_back(struct head_call *call, int64_t at, int64_t count, const struct row_logits *z);
 /* For all chunks of call->place: logits, slopes from call->a, products. */
 int head_back_all(struct head_call *call);
-/* Makes dx zeros where it is to be written in more than one pass ... */
-int head_back_begin(struct head_call *call);
-/* ... or where no row had a part. */
+/* Makes dx zeros where no row had a part. */
 int head_back_end(struct head_call *call);
 int head_wants_slopes(const struct head_call *call);
 

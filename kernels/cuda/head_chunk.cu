@@ -229,19 +229,13 @@ head_back_all(struct head_call *call)
 }
 
 int
-head_back_begin(struct head_call *call)
+head_back_end(struct head_call *call)
 {
     const struct sluice_slopes *g = call->slopes;
 
-    if (g == NULL || g->dx == NULL || call->dx_zeroed)
+    if (g == NULL || g->dx == NULL || call->dx_zeroed || call->count > 0)
         return 0;
     call->dx_zeroed = 1;
     return rows_scatter(call->s, 0, NULL, call->shape.hidden, NULL, call->dx_stride,
                         call->rows->rows, g->dx, g->dx_stride, g->dx_type);
-}
-
-int
-head_back_end(struct head_call *call)
-{
-    return call->count == 0 ? head_back_begin(call) : 0;
 }

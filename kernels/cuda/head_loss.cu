@@ -266,7 +266,7 @@ run_long(struct loss *l)
         return rc;
     if (call->kept != NULL)
         return back_kept(l);
-    rc = head_back_live(call);
+    rc = head_back_live(call);          /* every other row of dx is zeros now */
     call->place = call->space.place;
     call->count = count;
     return rc;
@@ -303,8 +303,6 @@ run(struct loss *l)
         return rc == 0 ? run_units(l) : rc;
     if (l->options != NULL && l->options->keep && head_wants_slopes(call))
         rc = keep_long(l);
-    if (rc == 0 && long_rows(l) < call->count)
-        rc = head_back_begin(call);
     if (rc == 0)
         rc = run_long(l);
     return rc == 0 ? run_units(l) : rc;

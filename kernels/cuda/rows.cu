@@ -179,9 +179,10 @@ refused(const struct row_work *w)
                            || (uintptr_t)w->out % 16 != 0))
         return fail(SLUICE_failed, "rows of slopes: stride %lld is not a multiple of 8, or less "
                     "than %lld", (long long)w->out_stride, (long long)rounded);
-    if (w->z.form == ROW_shifted && w->z.tile_columns % UNIT != 0)
-        return fail(SLUICE_failed, "rows of logits: tiles of %lld classes",
-                    (long long)w->z.tile_columns);
+    if (w->z.form == ROW_shifted && (w->z.tile_columns < UNIT || (w->z.tile_columns
+                                                                  & (w->z.tile_columns - 1)) != 0))
+        return fail(SLUICE_failed, "rows of logits: tiles of %lld classes: a power of two of at "
+                    "least 8 can be", (long long)w->z.tile_columns);
     return 0;
 }
 
@@ -199,6 +200,8 @@ row_work_of(struct sluice_cuda *s, const struct row_logits *z, const int64_t *pl
     if (refused(w) != 0)
         return SLUICE_failed;
     shape(s, w);
+    while (w->z.form == ROW_shifted && w->z.tile_columns >> w->tile_shift > 1)
+        w->tile_shift++;
     while (warps < WARPS_MAX && warps < w->segment)
         warps *= 2;
     slots = (int64_t)s->multiprocessors * ROW_BLOCKS * (WARPS_MAX / warps);

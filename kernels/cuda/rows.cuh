@@ -22,7 +22,7 @@ struct row_logits {
     enum row_form form;
     const float  *chosen;           /* (rows): z_y; ROW_bfloat16 */
     const float  *tile_largest;     /* (rows, tiles); ROW_shifted */
-    int64_t       tile_columns, tiles;
+    int64_t       tile_columns, tiles;  /* tile_columns: a power of two, at least 8 */
 };
 
 struct row_arrays {                 /* by place */
@@ -43,7 +43,7 @@ int rows_statistics(struct sluice_cuda *s, const struct row_logits *z, const int
 int rows_keep(struct sluice_cuda *s, const struct row_logits *z, const int64_t *place,
               const struct row_arrays *a, void *out, int64_t out_stride);
 /* statistics and coefficients -> slopes, bfloat16, in place: row i begins where row i of the logits
- * did. All forms. */
+ * did, columns from vocab to the next multiple of 8 are zeros. All forms. */
 int rows_slopes(struct sluice_cuda *s, const struct row_logits *z, const int64_t *place,
                 const struct row_arrays *a);
 /* logits -> statistics -> the objective's coefficients -> slopes in place: one read, one write. For

@@ -2,7 +2,12 @@
  * float32, 4 V of bfloat16. A cluster holds a row in the shared memory of its blocks, a segment
  * each; they exchange four numbers each, and every block works out the rest for itself. A row of
  * one segment is one block's. Where there are no clusters, statistics, coefficients and slopes are
- * three launches (10 V or 6 V bytes a row). */
+ * three launches (10 V or 6 V bytes a row).
+ *
+ * V = 151936, float32: eight blocks of 75 KB, 0.91 MB a row, 0.21 us of an H200's memory; sixteen
+ * instructions a class, or 0.11 us of its multiprocessors. 33 rows are on their way at a time, so a
+ * row may take 7 us from its first byte to its last; what it waits for besides memory is two
+ * barriers of the block, one of the cluster and one evaluation of the objective. */
 #include "kernels/cuda/objective.cuh"
 #include "kernels/cuda/objective_device.cuh"
 #include "kernels/cuda/rows_host.cuh"

@@ -1,8 +1,8 @@
 /* rows_tile: a row of logits in shared memory, and the one order in which its sums are taken.
  *
- * Order. A row is cut into segments of whole groups of 256 classes (row_shape_of(): by the number
- * of classes and the size of an element alone, so that cluster and block kernels, and all
- * functions of rows.cuh, add alike). Lane l of a warp owns the classes [8 l, 8 l + 8) of a group,
+ * Order. A row is cut into segments of whole groups of 256 classes (shape() of rows.cu: by the
+ * number of classes and the size of an element, and above eight segments by whether the device has
+ * clusters, so that cluster and block kernels, and all functions of rows.cuh, add alike). Lane l of a warp owns the classes [8 l, 8 l + 8) of a group,
  * warp w of a block the groups w, w + warps, ...
  *      eight terms         ((0 1)(2 3))((4 5)(6 7)), then added to the lane's sum, group by group
  *      lanes, then warps   the butterfly of warp_sum()
@@ -44,6 +44,7 @@ struct row_work {                   /* what every kernel of rows gets, by value 
     unsigned long long *fault;
     int segments;
     int segment;                    /* groups of a segment */
+    int tile_shift;                 /* 2^tile_shift classes of a tile; ROW_shifted */
 };
 
 /* A segment of a row in global memory. */

@@ -84,11 +84,14 @@ unit_marks(const struct row_work *w, const struct row_slope *r, int64_t first, f
         unit_put(v, k, 0.0f, 0);
 }
 
-/* The largest logit of the unit's tile, less lse. */
+/* The largest logit of the tile with the class `first`, less lse. */
+template <int FORM>
 static __device__ inline float
 unit_shift(const struct row_work *w, const struct row_slope *r, int64_t row, int64_t first)
 {
-    return w->z.tile_largest[row * w->z.tiles + first / w->z.tile_columns] - r->lse;
+    if (FORM != ROW_shifted || first >= w->z.vocab)
+        return 0;
+    return __ldg(&w->z.tile_largest[row * w->z.tiles + (first >> w->tile_shift)]) - r->lse;
 }
 
 static __device__ inline void
@@ -114,11 +117,11 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
     int marked = OUTPUT == OUTPUT_slopes && r.entry < r.entry_end, more = next->columns > 0;
     int whole = pinned(marked ? 0 : whole_groups(p, next));
     __nv_bfloat16 *out = w->out + i * w->out_stride + first + n.unit;
-    float v[UNIT], shift = 0;
+    float v[UNIT], shift = unit_shift<FORM>(w, &r, i, first + n.first + n.unit);
 
     for (column = n.first; column < whole; column += n.step) {
-        if (FORM == ROW_shifted)
-            shift = unit_shift(w, &r, i, first + column + n.unit);
+        float later = unit_shift<FORM>(w, &r, i, first + column + n.step + n.unit);
+
         unit_read<SIZE>(tile, column * SIZE + n.read, v);
         if (more) {
             __syncwarp();
@@ -126,16 +129,15 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
         }
         unit_slopes<FORM, OUTPUT>(&r, shift, v);
         unit_store(out + column, v);
+        shift = later;
     }
     if ((unsigned)y < (unsigned)whole && y / GROUP * GROUP % n.step == n.first
         && (unsigned)(y % GROUP - n.unit) < UNIT)       /* behind this lane's own store */
         (out - n.unit)[y] = __float2bfloat16(r.target);
 #pragma unroll 1
     for (; column < p->columns; column += n.step) {
-        int there = column + n.unit < p->columns;
+        float later = unit_shift<FORM>(w, &r, i, first + column + n.step + n.unit);
 
-        if (FORM == ROW_shifted && there)
-            shift = unit_shift(w, &r, i, first + column + n.unit);
         unit_read<SIZE>(tile, column * SIZE + n.read, v);
         if (column < next->columns) {
             __syncwarp();
@@ -144,8 +146,9 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
         unit_slopes<FORM, OUTPUT>(&r, shift, v);
         if (OUTPUT != OUTPUT_kept)
             unit_marks<OUTPUT>(w, &r, first + column + n.unit, v);
-        if (there)
+        if (column + n.unit < p->columns)
             unit_store(out + column, v);
+        shift = later;
     }
 #pragma unroll 1
     for (; column < next->columns; column += n.step)

@@ -26,14 +26,16 @@ struct loss_case {
 };
 
 /* Three groups of samples, one of them a single rollout, prompts between them, one empty response,
- * one of a row alone, a long one of 14. */
+ * one of a row alone, a long one of 14. dense: no prompts, two long ones. */
 static void
-make_samples(struct loss_case *l)
+make_samples(struct loss_case *l, int dense)
 {
-    static const int64_t counts[SAMPLES] = {4, 0, 5, 14, 1, 3, 4, 2, 6};
+    static const int64_t sparse[SAMPLES] = {4, 0, 5, 14, 1, 3, 4, 2, 6};
+    static const int64_t all[SAMPLES] = {4, 0, 5, 14, 1, 3, 4, 2, 15};
+    const int64_t *counts = dense ? all : sparse;
     static const int64_t groups[SAMPLES] = {0, 0, 0, 1, 1, 1, 1, 2, 2};
     static const double  rewards[SAMPLES] = {1, -1, -1, 1, 0.5, -1, 1, 1, -1};
-    int64_t at = 1;
+    int64_t at = dense ? 0 : 1;
 
     for (int i = 0; i < SAMPLES; i++) {
         struct objective_sample *s = &l->sample[i];
@@ -53,9 +55,9 @@ make_samples(struct loss_case *l)
         s->score = 3;
         for (int n = 0; n < NAMED; n++)
             s->rank[n] = n + 1;
-        at += counts[i] + i % 2;
+        at += counts[i] + (dense ? 0 : i % 2);
     }
-    MUST(at <= ROWS);
+    MUST(dense ? at == ROWS : at <= ROWS);
 }
 
 static void
@@ -69,7 +71,7 @@ make_rows(struct loss_case *l, int masked)
         l->reference[row] = (float)(near + 0.3 * check_normal(&seed));
         l->behaviour[row] = (float)(near + 0.2 * check_normal(&seed));
         l->weight[row] = (float)check_uniform(&seed, 0.2, 1);
-        l->mask[row] = masked == 0 || check_below(&seed, 4) >= masked;
+        l->mask[row] = masked <= 0 || check_below(&seed, 4) >= masked;
         l->begins[row] = row % 3 == 0;
     }
     for (int n = 0; n < NAMED; n++) {
@@ -103,18 +105,19 @@ make_batches(struct loss_case *l)
     l->device.begins = (const uint8_t *)device(l->begins, sizeof l->begins);
 }
 
-/* masked: quarters of the rows. */
+/* masked: quarters of the rows; DENSE: every row is in a response and has a target. */
+#define DENSE (-1)
 static void
 loss_begin(struct loss_case *l, const char *name, int masked, double kl, double entropy)
 {
     struct error e = {};
 
     memset(l, 0, sizeof *l);
-    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, 11, 0, 0, 0.3);
+    case_begin(&l->k, ROWS, HIDDEN, VOCAB, 0, masked == DENSE ? 0 : 11, 0, 0, 0.3);
     case_know(&l->k);
     l->objective = objective_find(name);
     MUST(l->objective != NULL);
-    make_samples(l);
+    make_samples(l, masked == DENSE);
     make_rows(l, masked);
     make_batches(l);
     l->settings = objective_settings_none();
@@ -365,6 +368,32 @@ CHECK(half_the_rows_masked)
 {
     run_some(ways + 2, 2, "grpo", 2, 0, 0);
     run_some(ways + 2, 2, "bcpg_nsa", 2, 0, 0);
+}
+
+/* Units of both lengths in a batch without gaps, where slices of x and dx themselves are used. */
+CHECK(long_units_next_to_short_ones)
+{
+    run_some(ways, WAYS, "bcpg_nsa", DENSE, 0, 0);
+    run_some(ways + 3, 2, "grpo", DENSE, 0, 0);
+    run_some(ways + 3, 2, "dpo", DENSE, 0, 0);
+}
+
+/* Long units without a gradient: their rows of dx are zeros, not what was there. */
+CHECK(long_units_that_count_for_nothing)
+{
+    struct loss_case l;
+
+    loss_begin(&l, "bcpg_nsa", DENSE, 0, 0);
+    for (int i = 0; i < SAMPLES; i++)
+        l.sample[i].weight = l.sample[i].count > 4 ? 0 : 1;
+    for (int i = 3; i < 5; i++) {
+        struct answer a;
+
+        run(&l, &ways[i].options, SLUICE_float32, &a);
+        compare(&l, &a, ways[i].logp, ways[i].exact ? 0x1p-14 : rounded(&l));
+        answer_free(&a);
+    }
+    loss_end(&l);
 }
 
 /* ---- the same bits ---- */
@@ -622,3 +651,52 @@ CHECK(bad_numbers_are_told_and_the_report_is_left_alone)
     case_out_free(&out);
     loss_end(&l);
 }
+
+#ifdef SLUICE_SIMT
+/* A call on a device that is lost at its n-th launch, and on one that has no more than some bytes:
+ * its status. */
+static int
+run_badly(const char *variable, int64_t value, const struct sluice_options *o)
+{
+    char text[32], words[SLUICE_TEXT_MAX];
+    struct sluice_outcome d = {};
+    struct loss_case l;
+    struct case_out out;
+    int rc;
+
+    loss_begin(&l, "bcpg_nsa", 3, 0, 0);
+    case_out_begin(&l.k, &out, SLUICE_bfloat16, 0, 0);
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    setenv(variable, text, 1);
+    rc = sluice_head_loss(sluice(), &l.k.head, &l.k.in, o, &l.call, &d, &out.slopes);
+    snprintf(words, sizeof words, "%s", sluice_cuda_error());
+    unsetenv(variable);
+    MUST(rc == 0 || words[0] != '\0');
+    case_out_free(&out);
+    loss_end(&l);
+    sluice_close();
+    return rc;
+}
+
+CHECK(a_device_lost_at_any_launch_is_told)
+{
+    int n = 0, rc = SLUICE_lost;
+
+    while (rc == SLUICE_lost && n < 500)
+        rc = run_badly("SLUICE_SIMT_LOSE", ++n, &ways[3].options);
+    MUST_EQUAL(rc, 0);
+    MUST(n > 10);
+}
+
+/* From nothing upwards: the words until all fits, and nothing is left behind. */
+CHECK(too_little_memory_is_told)
+{
+    int64_t bytes = 100000, tries = 0;
+    int rc = SLUICE_memory;
+
+    for (; rc == SLUICE_memory && bytes < INT64_C(1) << 30; bytes += 8000 + bytes / 3, tries++)
+        rc = run_badly("SLUICE_SIMT_MEMORY", bytes, &ways[4].options);
+    MUST_EQUAL(rc, 0);
+    MUST(tries > 3);
+}
+#endif

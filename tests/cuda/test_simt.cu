@@ -2,69 +2,13 @@
  * device all of it is skipped. */
 #include "tests/cuda/check.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #ifdef SLUICE_SIMT
 
-#include <cooperative_groups.h>
+#include "tests/cuda/simt_case.h"
 
 #define SEEDS 16
 
-namespace cg = cooperative_groups;
-
-static void
-run(int blocks, int threads, int cluster, int64_t shared, void (*kernel)(float *), float *out)
-{
-    struct launch l = { blocks, threads, cluster, shared };
-
-    MUST_OK(launch(sluice(), "a kernel", l, kernel, out));
-}
-
-/* What `body` says on stderr before it aborts, in a process of its own. */
-static void
-must_die(void (*body)(void), const char *part)
-{
-    char text[4096];
-    int ends[2], status = 0;
-    size_t length = 0;
-    ssize_t got;
-    pid_t child;
-
-    fflush(stdout);
-    sluice();
-    MUST(pipe(ends) == 0);
-    child = fork();
-    MUST(child >= 0);
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        dup2(ends[1], STDOUT_FILENO);
-        body();
-        _exit(0);
-    }
-    close(ends[1]);
-    while ((got = read(ends[0], text + length, sizeof text - 1 - length)) > 0)
-        length += (size_t)got;
-    text[length] = '\0';
-    close(ends[0]);
-    MUST(waitpid(child, &status, 0) == child);
-    MUST(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
-    MUST_TEXT(text, part);
-}
-
 /* ---- what is found ---- */
-
-template <int BARRIER>
-static __global__ void
-reverse_kernel(float *out)
-{
-    float *held = (float *)shared_memory();
-
-    held[threadIdx.x] = (float)threadIdx.x;
-    if (BARRIER)
-        __syncthreads();
-    out[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
-}
 
 static int
 seeds_that_reverse(void (*kernel)(float *))
@@ -199,11 +143,6 @@ leave_cluster_kernel(float *out)
         out[0] = *cluster.map_shared_rank(part, 1);
 }
 
-#define BODY(NAME, BLOCKS, THREADS, CLUSTER, SHARED)                                            \
-    static void NAME##_body(void)                                                               \
-    {                                                                                           \
-        run(BLOCKS, THREADS, CLUSTER, SHARED, NAME##_kernel, (float *)device_room(4096));       \
-    }
 BODY(some_wait, 2, 64, 0, 0)
 BODY(two_barriers, 1, 64, 0, 0)
 BODY(wait_for_the_gone, 1, 32, 0, 0)
@@ -379,108 +318,6 @@ CHECK(memory_that_is_not_the_kernels_or_the_hosts_ends_the_process)
     must_die(deep_body, "kernel deep_kernel");
 #endif
 }
-
-/* ---- races: test_race_simt ---- */
-
-#ifdef SIMT_RACE
-
-static __global__ void
-every_block_writes_kernel(float *out)
-{
-    out[threadIdx.x] = 1;
-}
-
-static __global__ void
-neighbours_kernel(float *out)
-{
-    out[threadIdx.x] = 1;
-    out[threadIdx.x ^ 1] += 1;
-}
-
-template <int SYNC>
-static __global__ void
-lanes_kernel(float *out)
-{
-    unsigned odd = threadIdx.x % 2 ? 0xaaaaaaaau : 0x55555555u;
-
-    out[threadIdx.x] = 1;
-    __syncwarp(SYNC ? FULL : odd);  /* the other lanes' writes are not before what follows */
-    out[32 + threadIdx.x] = out[threadIdx.x ^ 1];
-}
-
-template <int SYNC>
-static __global__ void
-cluster_reads_kernel(float *out)
-{
-    cg::cluster_group cluster = cg::this_cluster();
-    float *part = (float *)shared_memory();
-
-    part[0] = (float)cluster.block_rank();
-    if (SYNC)
-        cluster.sync();
-    out[blockIdx.x] = *cluster.map_shared_rank(part, (int)cluster.block_rank() ^ 1);
-    cluster.sync();
-}
-
-static __global__ void
-halves_kernel(float *out)           /* two bytes beside each other: no race */
-{
-    ((unsigned short *)out)[blockIdx.x * 64 + threadIdx.x] = 1;
-    atomicAdd((unsigned *)out + 1000, 1u);
-}
-
-static __global__ void
-host_kernel(float *const *out)
-{
-    out[0][0] = 1;
-}
-
-BODY(every_block_writes, 2, 32, 0, 0)
-BODY(neighbours, 1, 32, 0, 0)
-
-#define BODY_OF(NAME, KERNEL, BLOCKS, THREADS, CLUSTER, SHARED)                                 \
-    static void NAME##_body(void)                                                               \
-    {                                                                                           \
-        run(BLOCKS, THREADS, CLUSTER, SHARED, KERNEL, (float *)device_room(4096));              \
-    }
-BODY_OF(no_barrier, reverse_kernel<0>, 1, 64, 0, 256)
-BODY_OF(lanes, lanes_kernel<0>, 1, 32, 0, 0)
-BODY_OF(cluster_reads, cluster_reads_kernel<0>, 2, 1, 2, 4)
-
-static void
-host_body(void)
-{
-    struct launch l = { 1, 1, 0, 0 };
-    float **list = (float **)check_room(sizeof *list);
-
-    list[0] = (float *)device_room(4096);
-    launch(sluice(), "a kernel", l, host_kernel, (float *const *)list);
-}
-
-CHECK(races_end_the_process)
-{
-    must_die(no_barrier_body, "race: ");
-    must_die(no_barrier_body, "nothing orders them");
-    must_die(every_block_writes_body, "race: writes (byte ");
-    must_die(neighbours_body, "race: ");
-    must_die(lanes_body, "race: ");
-    must_die(cluster_reads_body, "race: ");
-    must_die(host_body, "reads 8 bytes at ");
-}
-
-CHECK(what_barriers_and_atomics_order_is_no_race)
-{
-    float *out = (float *)device_room(4096);
-
-    run(1, 64, 0, 256, reverse_kernel<1>, out);
-    run(1, 32, 0, 0, lanes_kernel<1>, out);
-    run(2, 1, 2, 4, cluster_reads_kernel<1>, out);
-    run(8, 64, 0, 0, halves_kernel, out);
-    run(1, 32, 0, 0, every_block_writes_kernel, out);
-    run(1, 32, 0, 0, every_block_writes_kernel, out);
-}
-
-#endif
 
 /* ---- what warps do ---- */
 

@@ -109,9 +109,6 @@ fiber_make(struct fiber *f, int i, void (*entry)(void))
     f->stack = stack_at(i);
     f->size = FIBER_STACK;
     f->fake = NULL;
-#ifdef __SANITIZE_ADDRESS__
-    ASAN_UNPOISON_MEMORY_REGION(f->stack, f->size);
-#endif
     prepare(f, i, entry);
 }
 
@@ -141,6 +138,11 @@ fiber_switch(struct fiber *from, struct fiber *to)
 void
 fiber_leave(struct fiber *from, struct fiber *to)
 {
+    unsigned char *here = (unsigned char *)__builtin_frame_address(0);
+    const unsigned char *top = (const unsigned char *)from->stack + from->size;
+
+    /* the frames that are left here are nobody's any more */
+    ASAN_UNPOISON_MEMORY_REGION(here, (size_t)(top - here));
     __sanitizer_start_switch_fiber(NULL, to->stack, to->size);
     swap(from, to);
     abort();

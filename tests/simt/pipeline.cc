@@ -33,7 +33,7 @@ simt_copy_begin(void *to, const void *from, size_t bytes, const char *file, int 
     if (bytes != 4 && bytes != 8 && bytes != 16)
         simt_die(file, line, "a copy of %zu bytes: 4, 8 or 16 can be", bytes);
     if ((uintptr_t)to % bytes != 0 || (uintptr_t)from % bytes != 0)
-        simt_die(file, line, "a copy of %zu bytes between places that are no multiple of it", bytes);
+        simt_die(file, line, "a copy of %zu bytes: places are no multiples of it", bytes);
     if (c->count == c->room) {
         c->room = c->room == 0 ? 16 : 2 * c->room;
         c->at = (struct copy *)realloc(c->at, c->room * sizeof *c->at);

@@ -6,8 +6,8 @@
  * function of a warp, cluster.sync, simt_yield), then another one runs. The next one is drawn by
  * chance, from SLUICE_SIMT_SEED (default 1): how often another warp gets its turn is drawn for each
  * launch, from "one warp as far as it can" to "any lane of any warp". So a missing barrier gives
- * other results under another seed, and soon a wrong one. Blocks of a cluster run together; clusters
- * (blocks, where there are none) run one after the other, in an order drawn for the launch.
+ * other results under another seed, and soon a wrong one. Blocks of a cluster run together;
+ * clusters (blocks, where there are none) run one after the other, in an order drawn for the launch.
  *      Strict where a device is undefined or hangs. It ends the process with a line that names
  * kernel, block, thread, file and line where: a barrier is reached by some threads of a block and
  * not by others, or by two at different lines; a warp function names lanes that do not come, have
@@ -17,13 +17,15 @@
  * shared memory of a block that exited before its cluster is made 0xff again. An allocation ends
  * before a page that faults, its addresses are never given again, and after a wait for the device
  * (the first 64, then every 16th) the host cannot touch it until the next call for the device: who
- * follows a pointer to the wrong side is named. Under -fsanitize=address it is malloc's, of exact size, in its place.
+ * follows a pointer to the wrong side is named. Under -fsanitize=address it is malloc's, of exact
+ * size, in its place.
  *      Races (make race: test_race_NAME, race.cc): each load and store of a kernel is compared with
  * earlier ones of its launch, those of other blocks too, and its address is looked at.
  *      Faults on demand, read at each call: SLUICE_SIMT_MEMORY=bytes of the device,
  * SLUICE_SIMT_LOSE=n (launch n, counted from when the variable was set, and everything after it
  * fails: the device is lost), SLUICE_SIMT_DEVICES=n, SLUICE_SIMT_COMPUTE=75|80|90|100,
- * SLUICE_SIMT_DRIVER=old. SLUICE_SIMT_HOST=1: memory that the device did not give is taken for its own.
+ * SLUICE_SIMT_DRIVER=old. SLUICE_SIMT_HOST=1: memory that the device did not
+ * give is taken for its own.
  *
  * What it does not model. Time and anything about speed: occupancy, bank conflicts, coalescing,
  * registers. A memory model weaker than the order in which fibers run: a missing __threadfence is
