@@ -323,7 +323,7 @@ def main():
     a.add_argument("--no-compile", action="store_true")
     o = a.parse_args()
     o.rows, o.vocab = o.rows or (64 if o.quick else 32768), o.vocab or (304 if o.quick else 151936)
-    widths = [int(w) for w in (o.widths or ("32" if o.quick else "1536,3584")).split(",")]
+    widths = [int(w) for w in (o.widths or ("64" if o.quick else "1536,3584")).split(",")]
     begin = time.monotonic()
     try:
         import torch

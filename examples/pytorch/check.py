@@ -3,7 +3,7 @@
 gradients of x, weight and bias, in TAP lines. On a GPU where torch has one, with build/libsluice-cuda.so; else on the
 simulated device of `make simt`, whose memory is the host's, with tensors of the CPU.
 
-    check.py [--library FILE] [--rows 96] [--hidden 48] [--vocab 301]
+    check.py [--library FILE] [--rows 96] [--hidden 72] [--vocab 301]
 """
 import argparse
 import os
@@ -238,7 +238,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--library")
     parser.add_argument("--rows", type=int, default=96)
-    parser.add_argument("--hidden", type=int, default=48)
+    parser.add_argument("--hidden", type=int, default=72)
     parser.add_argument("--vocab", type=int, default=301)
     o = parser.parse_args()
     try:

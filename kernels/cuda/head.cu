@@ -86,6 +86,7 @@ head_place(struct head_call *call, const uint8_t *wanted, int64_t *place)
 {
     call->place = place;
     call->count = 0;
+    call->x_place = NULL;
     if (call->rows->rows == 0)
         return 0;
     return rows_place(call->s, call->rows->rows, call->shape.vocab, call->rows->targets, wanted,

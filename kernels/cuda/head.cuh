@@ -52,6 +52,8 @@ struct head_call {
     const int64_t     *place;       /* the device's: rows in work, in order ... */
     int64_t            count;       /* ... so many; all of them where count is rows */
     struct row_arrays  a;
+    const int64_t     *x_place;     /* space.x holds the rows of so many places from here on */
+    int64_t            x_count;
     int                logp_unknown;    /* a.logp is to be made again from a.lse */
     int                dx_zeroed;   /* rows of dx without a part are zeros already */
 };

@@ -274,6 +274,7 @@ head_take(struct head_call *call, const struct head_shape *shape, int64_t kept_r
     if (rc != 0)
         return rc;
     call->shape = *shape;
+    call->x_place = NULL;
     call->logits = call->s->scratch[SCRATCH_logits];
     call->kept = kept_rows > 0 ? (unsigned char *)call->s->scratch[SCRATCH_kept] : NULL;
     call->logits_stride = round_up(shape->vocab, HEAD_VOCAB_STEP);

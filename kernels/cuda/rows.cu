@@ -11,7 +11,7 @@ statistics_body(const struct row_work *w)
 {
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
     unsigned char *tile = shared_memory();
-    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * GROUP * SIZE);
+    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * SIZE);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, parity = 0;
     int64_t i = blockIdx.x;
     struct part part = part_of<SIZE>(w, i, 0), next = part;
@@ -95,7 +95,7 @@ write_body(const struct row_work *w)
 {
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
     unsigned char *tile = shared_memory();
-    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * GROUP * SIZE);
+    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * SIZE);
     int64_t i = blockIdx.x;
     struct part part = part_of<SIZE>(w, i, 0), next = part;
     int parity = 0;
@@ -150,18 +150,17 @@ rows_kept_float32(const __grid_constant__ struct row_work w)
 static void
 shape(const struct sluice_cuda *s, struct row_work *w)
 {
-    int group_bytes = GROUP * form_bytes(w->z.form);
-    int64_t groups = (w->z.vocab + GROUP - 1) / GROUP, most = SEGMENT_BYTES / group_bytes;
-    int64_t room = (s->shared_most - BESIDE_MOST) / group_bytes;
-    int64_t segments = (groups + most - 1) / most, even = 1;
+    int64_t vocab = w->z.vocab, most = SEGMENT_BYTES / form_bytes(w->z.form);
+    int64_t room = (s->shared_most - BESIDE_MOST) / form_bytes(w->z.form) - UNIT;
+    int64_t segments = (vocab + most - 1) / most, even = 1;
 
     while (even < segments && even < CLUSTER_MAX)
         even *= 2;
     if (segments <= CLUSTER_MAX
-        || (s->major >= 9 && (groups + CLUSTER_MAX - 1) / CLUSTER_MAX <= room))
+        || (s->major >= 9 && vocab / CLUSTER_MAX < room))
         segments = even;
     w->segments = (int)segments;
-    w->segment = (int)((groups + segments - 1) / segments);
+    w->segment = (int)(((vocab + segments - 1) / segments + UNIT - 1) / UNIT * UNIT);
 }
 
 static int
@@ -202,10 +201,10 @@ row_work_of(struct sluice_cuda *s, const struct row_logits *z, const int64_t *pl
     shape(s, w);
     while (w->z.form == ROW_shifted && w->z.tile_columns >> w->tile_shift > 1)
         w->tile_shift++;
-    while (warps < WARPS_MAX && warps < w->segment)
+    while (warps < WARPS_MAX && warps * GROUP < w->segment)
         warps *= 2;
     slots = (int64_t)s->multiprocessors * ROW_BLOCKS * (WARPS_MAX / warps);
-    tile = (int64_t)w->segment * GROUP * form_bytes(z->form);
+    tile = (int64_t)w->segment * form_bytes(z->form);
     l->blocks = turns > slots ? turns : z->rows < slots ? z->rows : slots;
     l->threads = warps * WARP;
     l->cluster = 1;
@@ -256,6 +255,8 @@ rows_statistics(struct sluice_cuda *s, const struct row_logits *z, const int64_t
 
     if (rc != 0)
         return rc;
+    if (z->form != ROW_float32 && z->form != ROW_bfloat16)
+        return fail(SLUICE_failed, "statistics of rows: not of what is kept or shifted");
     return row_launch(s, "statistics of rows", l,
                       z->form == ROW_float32 ? rows_statistics_float32 : rows_statistics_bfloat16,
                       w);

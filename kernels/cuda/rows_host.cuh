@@ -5,13 +5,10 @@
 #include "kernels/cuda/rows_write.cuh"
 
 #define ROW_THREADS (WARPS_MAX * WARP)
-#define ROW_BLOCKS  2               /* of a multiprocessor: 64 registers a thread */
+#define ROW_BLOCKS  3               /* of a multiprocessor: 80 registers a thread */
 #define ROW_TURNS   8               /* rows a block or cluster does one after the other, fetching
                                      * the next while it writes the last; more would leave some
                                      * idle at the end */
-
-#define BESIDE_MOST 4096            /* bytes of shared memory beside the tile: row_scratch and the
-                                     * objective */
 
 static inline int
 form_bytes(enum row_form form)

@@ -4,9 +4,9 @@
  * one segment is one block's. Where there are no clusters, statistics, coefficients and slopes are
  * three launches (10 V or 6 V bytes a row).
  *
- * V = 151936, float32: eight blocks of 75 KB, 0.91 MB a row, 0.21 us of an H200's memory; sixteen
- * instructions a class, or 0.11 us of its multiprocessors. 33 rows are on their way at a time, so a
- * row may take 7 us from its first byte to its last; what it waits for besides memory is two
+ * V = 151936, float32: eight blocks of 76 KB, 0.91 MB a row, 0.21 us of an H200's memory; sixteen
+ * instructions a class, or 0.11 us of its multiprocessors. 49 rows are on their way at a time, so a
+ * row may take 10 us from its first byte to its last; what it waits for besides memory is two
  * barriers of the block, one of the cluster and one evaluation of the objective. */
 #include "kernels/cuda/objective.cuh"
 #include "kernels/cuda/objective_device.cuh"
@@ -14,10 +14,9 @@
 
 #define READY_CHUNKS ((int)sizeof(struct objective_ready) / 16)
 
-/* Behind row_scratch in shared memory: the objective as thread 0 of every block asks for it. */
+/* Behind row_scratch in shared memory: what thread 0 of every block asks the objective. */
 struct loss_scratch {
     struct objective_ready ready;
-    struct objective_view_device view;
     struct row_statistics statistics;
     float exact;                    /* z_y of ROW_bfloat16 */
     float c, e, h;
@@ -47,17 +46,18 @@ cluster_merge(const struct row_work *w, float4 *slot, int64_t y, float *chosen)
     if (lane < w->segments)
         word = CLUSTERED ? cluster_read(slot, lane) : *slot;
     if (CLUSTERED && y >= 0)
-        owner = (int)(y / (w->segment * GROUP));
+        owner = (int)(y / w->segment);
     *chosen = __shfl_sync(FULL, word.w, owner);
     return moments_merge((struct moments){word.x, word.y, word.z});
 }
 
 /* From l->statistics, place and y. */
 static __device__ inline struct row_slope
-loss_slope(const struct row_work *w, struct loss_scratch *l, int writes)
+loss_slope(const struct row_work *w, struct loss_scratch *l,
+           const struct objective_view_device *view, int writes)
 {
-    objective_coefficients_of(&l->view, &l->ready, l->place, l->statistics.logp,
-                              l->statistics.entropy, &l->c, &l->e, &l->h);
+    objective_coefficients_of(view, &l->ready, l->place, l->statistics.logp, l->statistics.entropy,
+                              &l->c, &l->e, &l->h);
     if (writes) {
         w->a.c[l->place] = l->c;
         if (w->a.e != NULL)
@@ -73,7 +73,7 @@ loss_slope(const struct row_work *w, struct loss_scratch *l, int writes)
 template <int FORM, int OUTPUT, int CLUSTERED>
 static __device__ inline void
 row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scratch *l,
-          int64_t place, int64_t y, int parity, int rank)
+          const struct objective_view_device *view, int64_t place, int64_t y, int parity, int rank)
 {
     float chosen;
     struct moments sums = cluster_merge<CLUSTERED>(w, &scratch->slot[parity], y, &chosen);
@@ -92,7 +92,7 @@ row_solve(const struct row_work *w, struct row_scratch *scratch, struct loss_scr
         l->statistics = r;
         l->place = place;
         l->y = y;
-        scratch->slope[0] = loss_slope(w, l, rank == 0);
+        scratch->slope[0] = loss_slope(w, l, view, rank == 0);
     } else {
         scratch->slope[0].lse = r.lse;
     }
@@ -113,13 +113,6 @@ ready_load(const struct row_work *w, struct loss_scratch *l,
     __pipeline_commit();
 }
 
-static __device__ inline void
-view_copy(struct loss_scratch *l, const struct objective_view_device *view)
-{
-    for (int k = threadIdx.x; k < (int)(sizeof *view / sizeof(unsigned)); k += blockDim.x)
-        ((unsigned *)&l->view)[k] = ((const unsigned *)view)[k];
-}
-
 /* One row after the other. Within one: (1) the segment is there; the largest logit; (2) the sums,
  * and the block's slot; (3) all blocks have read all of the row into shared memory and given their
  * slots: what is written from here on, over the logits, no block still reads; (4) warp 0 works out
@@ -132,7 +125,7 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
 {
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
     unsigned char *tile = shared_memory();
-    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * GROUP * SIZE);
+    struct row_scratch *scratch = (struct row_scratch *)(tile + w->segment * SIZE);
     struct loss_scratch *l = (struct loss_scratch *)(scratch + 1);
     int warp = threadIdx.x / WARP, parity = 0, rank = CLUSTERED ? cluster_rank() : 0;
     unsigned blocks = CLUSTERED ? (unsigned)w->segments : 1, step = gridDim.x / blocks;
@@ -140,8 +133,6 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
     struct part part = part_of<SIZE>(w, i, rank), none = part_none(), next;
 
     part_load<SIZE>(tile, &part);
-    if (OUTPUT == OUTPUT_loss)
-        view_copy(l, view);
     for (; i < w->z.rows; i += step, parity ^= 1) {
         int64_t place = w->place[i], y;
         struct moments m;
@@ -164,7 +155,7 @@ loss_body(const struct row_work *w, const struct objective_view_device *view)
         }
         meet<CLUSTERED>();
         if (warp == 0)
-            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, place, y, parity, rank);
+            row_solve<FORM, OUTPUT, CLUSTERED>(w, scratch, l, view, place, y, parity, rank);
         __syncthreads();
         i = scratch->row;
         step = scratch->step;
@@ -230,6 +221,8 @@ rows_keep(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form != ROW_float32)
+        return fail(SLUICE_failed, "keeping rows: of float32 alone");
     if (w.segments == 1)
         return row_launch(s, "keeping rows", l, rows_keep_float32, w, view);
     if (row_clusters(s, &w, &l))
@@ -250,6 +243,8 @@ rows_loss(struct sluice_cuda *s, const struct row_logits *z, const int64_t *plac
 
     if (rc != 0)
         return rc;
+    if (z->form == ROW_kept)
+        return fail(SLUICE_failed, "loss of rows: not of what is kept");
     if (z->form == ROW_shifted) {       /* from fused.cu, which has written the statistics */
         rc = coefficients(s, &w, view);
         return rc == 0 ? rows_write_slopes(s, &w, l) : rc;

@@ -1,9 +1,10 @@
 /* rows_tile: a row of logits in shared memory, and the one order in which its sums are taken.
  *
- * Order. A row is cut into segments of whole groups of 256 classes (shape() of rows.cu: by the
- * number of classes and the size of an element, and above eight segments by whether the device has
- * clusters, so that cluster and block kernels, and all functions of rows.cuh, add alike). Lane l of a warp owns the classes [8 l, 8 l + 8) of a group,
- * warp w of a block the groups w, w + warps, ...
+ * Order. A row is cut into segments (shape() of rows.cu: by the number of classes and the size of
+ * an element, and above eight segments by whether the device has clusters; so cluster and block
+ * kernels, and all functions of rows.cuh, add alike), a segment into groups of 256 classes. Lane l
+ * of a warp owns the classes [8 l, 8 l + 8) of a group, warp w of a block the groups w,
+ * w + warps, ...
  *      eight terms         ((0 1)(2 3))((4 5)(6 7)), then added to the lane's sum, group by group
  *      lanes, then warps   the butterfly of warp_sum()
  *      segments            relative to their own largest logit; segment r belongs to lane r mod 32
@@ -14,7 +15,7 @@
  * off by u |x|, the product by u |x| log2 e and the constant by 1.4e-8 of it, the instruction
  * ex2.approx by 2^-22 of the result at most; so the term by |x| 2.3 u + 2^-22. Weighted with p
  * that is 2.3 u E|x| + 2^-22 in log s, and E_p|x| <= log V <= 12. A sum of n terms by the tree
- * above is off by (3 + groups of a lane + 5 + 4 + 5) u at the very most, and by its root in
+ * above is off by (3 + groups of a lane + 5 + 3 + 5) u at the very most, and by its root in
  * practice. z_y - m is off by u |z_y - m|. Together |error| < 1e-6 + 2^-23 max|z|. The
  * largest term is exactly 1, so s >= 1, and log p = (z_y - m) - log s is never positive. */
 #ifndef KERNELS_CUDA_ROWS_TILE_CUH
@@ -28,8 +29,10 @@
 
 #define UNIT          8             /* classes of a lane: 16 bytes of bfloat16 */
 #define GROUP         (UNIT * WARP) /* classes of a warp's step */
-#define WARPS_MAX     16            /* of a block */
-#define SEGMENT_BYTES 76800         /* of logits in a block: two blocks fit a multiprocessor */
+#define WARPS_MAX     8             /* of a block */
+#define SEGMENT_BYTES 76032         /* of logits in a block: with BESIDE_MOST and the driver's 1 KB
+                                     * three blocks fit a multiprocessor of 228 KB */
+#define BESIDE_MOST   768           /* bytes beside it: struct row_scratch and loss_scratch */
 #define CLUSTER_MAX   8             /* blocks; the most that every device of 9.0 has */
 #define LOG2E         1.44269504f
 #define FAR           -1e4f         /* e^FAR is 0: stands for -inf where that would make a NaN */
@@ -43,7 +46,7 @@ struct row_work {                   /* what every kernel of rows gets, by value 
     int64_t out_stride;
     unsigned long long *fault;
     int segments;
-    int segment;                    /* groups of a segment */
+    int segment;                    /* classes of a segment, a multiple of UNIT */
     int tile_shift;                 /* 2^tile_shift classes of a tile; ROW_shifted */
 };
 
@@ -167,15 +170,27 @@ unit_read(const unsigned char *tile, int at, float *v)
     }
 }
 
+/* Where the part may end: -inf in a unit that has no class. */
+template <int SIZE>
+static __device__ inline void
+unit_read_if(int there, const unsigned char *tile, int at, float *v)
+{
+#pragma unroll
+    for (int k = 0; k < UNIT; k++)
+        v[k] = -INFINITY;
+    if (there)
+        unit_read<SIZE>(tile, at, v);
+}
+
 template <int SIZE>
 static __device__ inline struct part
 part_of(const struct row_work *w, int64_t row, int segment)
 {
-    int64_t first = (int64_t)segment * w->segment * GROUP, left = w->z.vocab - first;
+    int64_t first = (int64_t)segment * w->segment, left = w->z.vocab - first;
     struct part p;
 
     left = left < 0 ? 0 : left;
-    p.columns = left < w->segment * GROUP ? (int)left : w->segment * GROUP;
+    p.columns = left < w->segment ? (int)left : w->segment;
     p.from = (const unsigned char *)w->z.at + row * w->row_bytes + first * SIZE;
     return p;
 }
@@ -201,9 +216,9 @@ part_after(const struct row_work *w, int64_t row, int segment)
 static __device__ inline int
 part_column(const struct row_work *w, int segment, int64_t y)
 {
-    int64_t column = y - (int64_t)segment * w->segment * GROUP;
+    int64_t column = y - (int64_t)segment * w->segment;
 
-    return y >= 0 && column >= 0 && column < w->segment * GROUP ? (int)column : -1;
+    return y >= 0 && column >= 0 && column < w->segment ? (int)column : -1;
 }
 
 /* A chunk whose last classes are missing, -inf in their place: what lies there in memory may be
@@ -221,15 +236,16 @@ chunk_end(void *to, const unsigned char *from, int left)
     }
 }
 
-/* Begins to copy a chunk, of which so many classes are left. */
+/* Begins to copy the chunk of a part that begins at a class, or ends it where some of its unit are
+ * missing; behind the last unit the tile has no place. */
 template <int SIZE>
 static __device__ inline void
-chunk_load(float4 *to, const unsigned char *from, int left)
+chunk_load(float4 *to, const unsigned char *from, int column, const struct part *p)
 {
-    if (left >= 16 / SIZE)
+    if (column + 16 / SIZE <= p->columns)
         __pipeline_memcpy_async(to, from, 16);
-    else
-        chunk_end<SIZE>(to, from, left);
+    else if (column / UNIT * UNIT < p->columns)
+        chunk_end<SIZE>(to, from, p->columns - column);
 }
 
 /* Which groups a warp has, in classes from the part's first, and where in each its lanes look. */
@@ -277,11 +293,10 @@ group_load(unsigned char *tile, const struct part *p, int column, const struct l
 {
     float4 *to = (float4 *)(tile + column * SIZE + n->fetch);
     const unsigned char *from = p->from + (unsigned)((column + n->own) * SIZE);
-    int left = p->columns - column - n->own;
 
-    chunk_load<SIZE>(to, from, left);
+    chunk_load<SIZE>(to, from, column + n->own, p);
     if (SIZE == 4)
-        chunk_load<SIZE>(to + WARP, from + 16 * WARP, left - GROUP / 2);
+        chunk_load<SIZE>(to + WARP, from + 16 * WARP, column + n->own + GROUP / 2, p);
 }
 
 /* Up to which class all is in whole groups, of p and of what is fetched in its place. */
@@ -324,7 +339,7 @@ part_largest(unsigned char *tile, struct row_scratch *scratch, const struct part
     float largest = -INFINITY, v[UNIT];
 
     for (int column = n.first; column < p->columns; column += n.step) {
-        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        unit_read_if<SIZE>(column + n.unit < p->columns, tile, column * SIZE + n.read, v);
         largest = fmaxf(largest, fmaxf(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])),
                                        fmaxf(fmaxf(v[4], v[5]), fmaxf(v[6], v[7]))));
     }
@@ -378,7 +393,7 @@ part_sums(unsigned char *tile, struct row_scratch *scratch, const struct part *p
     }
 #pragma unroll 1
     for (; column < p->columns; column += n.step) {
-        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        unit_read_if<SIZE>(column + n.unit < p->columns, tile, column * SIZE + n.read, v);
         if (column < next->columns) {
             __syncwarp();
             group_load<SIZE>(tile, next, column, &n);

@@ -110,7 +110,7 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
            const struct part *p, int64_t i, int segment, const struct part *next)
 {
     const int SIZE = FORM == ROW_float32 ? 4 : 2;
-    int64_t first = (int64_t)segment * w->segment * GROUP;
+    int64_t first = (int64_t)segment * w->segment;
     struct row_slope r = *slope;
     struct lanes n = lanes_of<SIZE>();
     int y = OUTPUT == OUTPUT_kept ? -1 : part_column(w, segment, r.y), column;
@@ -138,7 +138,7 @@ part_write(const struct row_work *w, unsigned char *tile, const struct row_slope
     for (; column < p->columns; column += n.step) {
         float later = unit_shift<FORM>(w, &r, i, first + column + n.step + n.unit);
 
-        unit_read<SIZE>(tile, column * SIZE + n.read, v);
+        unit_read_if<SIZE>(column + n.unit < p->columns, tile, column * SIZE + n.read, v);
         if (column < next->columns) {
             __syncwarp();
             group_load<SIZE>(tile, next, column, &n);

@@ -3,6 +3,7 @@
 #include "tests/cuda/check.h"
 
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/gemm_library.cuh"
 
 struct shape {
     enum gemm_form form;
@@ -412,4 +413,14 @@ CHECK(a_product_without_sides_is_refused)
     struct product p = {};
 
     MUST_FAIL(gemm_run(sluice(), &p), SLUICE_failed, "0 x 0 x 0");
+}
+
+/* Needs no device: the library itself and all its functions by name. */
+CHECK_HOST(the_library_is_found_or_its_lack_has_words)
+{
+    int64_t version = gemm_library_version();
+
+    if (version == 0)
+        check_skip("%s", gemm_library()->trouble);
+    MUST(version >= GEMM_VERSION_LEAST && version < 1000000);
 }

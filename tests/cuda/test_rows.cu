@@ -311,5 +311,12 @@ CHECK(no_rows_are_no_work)
     d.z.rows = 1;
     d.z.stride = 10;
     MUST_FAIL(rows_statistics(sluice(), &d.z, d.place, &d.a), SLUICE_failed, "multiples of 16");
+    d.z.stride = t.stride;
+    d.z.form = ROW_kept;
+    MUST_FAIL(rows_statistics(sluice(), &d.z, d.place, &d.a), SLUICE_failed, "kept");
+    MUST_FAIL(rows_keep(sluice(), &d.z, d.place, &d.a, d.z.at, t.stride), SLUICE_failed, "float32");
+    d.z.form = ROW_shifted;
+    d.z.tile_columns = 100;
+    MUST_FAIL(rows_slopes(sluice(), &d.z, d.place, &d.a), SLUICE_failed, "a power of two");
     trial_free(&t);
 }

@@ -311,7 +311,8 @@ CHECK(memory_that_is_not_the_kernels_or_the_hosts_ends_the_process)
     must_die(just_beyond_body, "AddressSanitizer");
     must_die(deep_body, "AddressSanitizer");
 #else
-    must_die(host_reads_body, "the host touches memory of the device: byte 20 of an allocation of 4096");
+    must_die(host_reads_body, "the host touches memory of the device");
+    must_die(host_reads_body, ": byte 20 of an allocation of 4096");
     must_die(beyond_body, "kernel beyond_kernel, block (0,0,0)");
     must_die(beyond_body, " of an allocation of 4096 bytes");
     must_die(just_beyond_body, "byte 24 of an allocation of 24 bytes");
@@ -356,6 +357,40 @@ CHECK(functions_of_a_warp_are_those_of_the_manual)
     run(1, 32, 0, 0, warp_kernel, out);
     host(result, out, sizeof result);
     MUST_SAME(result, zeros, 32);
+}
+
+static __global__ void
+exponential_kernel(float *out)
+{
+    float v = (float)(threadIdx.x + 1) / 64;
+
+    out[threadIdx.x] = expf(v) - (float)exp((double)v);
+    out[256 + threadIdx.x] = expf(0.0f) - 1 + logf(1.0f);
+}
+
+/* How many of 256 exponentials are not the C library's; all of them are beside it at most. */
+static int
+exponentials_beside(const char *ulps)
+{
+    float *out = (float *)device_room(2048), result[512];
+    int beside = 0;
+
+    setenv("SLUICE_SIMT_ULPS", ulps, 1);
+    run(1, 256, 0, 0, exponential_kernel, out);
+    unsetenv("SLUICE_SIMT_ULPS");
+    host(result, out, sizeof result);
+    for (int i = 0; i < 256; i++) {
+        MUST_NEAR(result[i], 0, 3e-7 * exp((i + 1) / 64.0));
+        MUST_EQUAL(result[256 + i] * 1e9, 0);
+        beside += fabsf(result[i]) > 6e-8 * exp((i + 1) / 64.0);
+    }
+    return beside;
+}
+
+CHECK(functions_are_beside_the_c_librarys_on_demand)
+{
+    MUST(exponentials_beside("0") < 10);
+    MUST(exponentials_beside("1") > 50);
 }
 
 static __global__ void

@@ -5,6 +5,8 @@
 
 #include "tests/cuda/simt_case.h"
 
+#include <cuda_pipeline.h>
+
 static __global__ void
 every_block_writes_kernel(float *out)
 {
@@ -50,6 +52,21 @@ halves_kernel(float *out)           /* two bytes beside each other: no race */
     atomicAdd((unsigned *)out + 1000, 1u);
 }
 
+/* Each lane fetches one word and waits for it; its neighbour reads it. */
+template <int SYNC>
+static __global__ void
+fetched_kernel(float *out)
+{
+    float *held = (float *)shared_memory();
+
+    __pipeline_memcpy_async(held + threadIdx.x, out + threadIdx.x, 4);
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
+    if (SYNC)
+        __syncwarp();
+    out[32 + threadIdx.x] = held[threadIdx.x ^ 1];
+}
+
 static __global__ void
 host_kernel(float *const *out)
 {
@@ -61,6 +78,7 @@ BODY(neighbours, 1, 32, 0, 0)
 
 BODY_OF(no_barrier, reverse_kernel<0>, 1, 64, 0, 256)
 BODY_OF(lanes, lanes_kernel<0>, 1, 32, 0, 0)
+BODY_OF(fetched, fetched_kernel<0>, 1, 32, 0, 128)
 BODY_OF(cluster_reads, cluster_reads_kernel<0>, 2, 1, 2, 4)
 
 static void
@@ -80,6 +98,7 @@ CHECK(races_end_the_process)
     must_die(every_block_writes_body, "race: writes (byte ");
     must_die(neighbours_body, "race: ");
     must_die(lanes_body, "race: ");
+    must_die(fetched_body, "race: ");
     must_die(cluster_reads_body, "race: ");
     must_die(host_body, "reads 8 bytes at ");
 }
@@ -90,6 +109,7 @@ CHECK(what_barriers_and_atomics_order_is_no_race)
 
     run(1, 64, 0, 256, reverse_kernel<1>, out);
     run(1, 32, 0, 0, lanes_kernel<1>, out);
+    run(1, 32, 0, 128, fetched_kernel<1>, out);
     run(2, 1, 2, 4, cluster_reads_kernel<1>, out);
     run(8, 64, 0, 0, halves_kernel, out);
     run(1, 32, 0, 0, every_block_writes_kernel, out);

@@ -1,5 +1,5 @@
-/* bfloat16 of the simulated device: a float32 without its lower 16 bits; rounding is to the nearest,
- * ties to even; every NaN becomes 0x7fff, as on a device. */
+/* bfloat16 of the simulated device: a float32 without its lower 16 bits; rounding is to the
+ * nearest, ties to even; every NaN becomes 0x7fff, as on a device. */
 #ifndef SIMT_CUDA_BF16_H
 #define SIMT_CUDA_BF16_H
 
@@ -66,10 +66,21 @@ __floats2bfloat162_rn(float a, float b)
     return { __nv_bfloat16(a), __nv_bfloat16(b) };
 }
 
-static inline __nv_bfloat162 __float22bfloat162_rn(float2 v) { return __floats2bfloat162_rn(v.x, v.y); }
+static inline __nv_bfloat162
+__float22bfloat162_rn(float2 v)
+{
+    return __floats2bfloat162_rn(v.x, v.y);
+}
+
 static inline __nv_bfloat162 __float2bfloat162_rn(float v) { return __floats2bfloat162_rn(v, v); }
 static inline __nv_bfloat162 make_bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) { return { a, b }; }
-static inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) { return { a, b }; }
+
+static inline __nv_bfloat162
+__halves2bfloat162(__nv_bfloat16 a, __nv_bfloat16 b)
+{
+    return { a, b };
+}
+
 static inline float2 __bfloat1622float2(__nv_bfloat162 v) { return { (float)v.x, (float)v.y }; }
 static inline float __low2float(__nv_bfloat162 v) { return (float)v.x; }
 static inline float __high2float(__nv_bfloat162 v) { return (float)v.y; }

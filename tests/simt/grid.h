@@ -63,6 +63,7 @@ struct grid {
     size_t         slot, room_shared;
     unsigned       cluster_arrived;
     int            cluster_phase;
+    int            beside;          /* SLUICE_SIMT_ULPS */
     uint64_t       yields;          /* since something else happened */
     struct fiber   host;
     struct fiber  *previous;        /* who switched last */

@@ -329,6 +329,20 @@ access(const void *at, unsigned bytes, int write, const void *code)
     }
 }
 
+/* What is of a type so wide: a device faults at other addresses. */
+static inline void
+aligned(const void *at, unsigned bytes, int write, const void *code)
+{
+    char here[NAME_ROOM];
+
+    if (simt_self != NULL && (uintptr_t)at % bytes != 0) {
+        code_words(code, here);
+        simt_die(NULL, 0, "%s %u bytes at %p, no multiple of %u, at %s",
+                 write ? "writes" : "reads", bytes, at, bytes, here);
+    }
+    access(at, bytes, write, code);
+}
+
 #define HERE __builtin_return_address(0)
 
 void
@@ -341,8 +355,8 @@ simt_touch(const void *at, unsigned bytes, int write)
 /* ---- what compiled kernels call ---- */
 
 #define HOOKS(BYTES)                                                                            \
-    extern "C" void __tsan_read##BYTES(void *at) { access(at, BYTES, 0, HERE); }                \
-    extern "C" void __tsan_write##BYTES(void *at) { access(at, BYTES, 1, HERE); }               \
+    extern "C" void __tsan_read##BYTES(void *at) { aligned(at, BYTES, 0, HERE); }               \
+    extern "C" void __tsan_write##BYTES(void *at) { aligned(at, BYTES, 1, HERE); }              \
     extern "C" void __tsan_unaligned_read##BYTES(void *at) { access(at, BYTES, 0, HERE); }      \
     extern "C" void __tsan_unaligned_write##BYTES(void *at) { access(at, BYTES, 1, HERE); }     \
     extern "C" void __tsan_volatile_read##BYTES(void *at) { access(at, BYTES, 0, HERE); }       \

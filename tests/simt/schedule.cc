@@ -89,6 +89,12 @@ switch_away(struct thread *me, struct warp *current)
     fiber_switch(&me->fiber, &to->fiber);
 }
 
+int
+simt_beside(void)
+{
+    return grid.beside;
+}
+
 void
 simt_progress(void)
 {
@@ -300,11 +306,12 @@ void
 simt_run(const struct simt_launch *l)
 {
     static const unsigned stays[] = { 256, 250, 128, 0 };
-    const char *seed = getenv("SLUICE_SIMT_SEED");
+    const char *seed = getenv("SLUICE_SIMT_SEED"), *ulps = getenv("SLUICE_SIMT_ULPS");
     uint64_t clusters = (uint64_t)(l->grid.x / l->cluster) * l->grid.y * l->grid.z, step, first;
 
     pthread_mutex_lock(&one_grid);
     grid.launch = l;
+    grid.beside = ulps != NULL && strcmp(ulps, "1") == 0;
     grid.random = mix(mix(seed != NULL ? strtoull(seed, NULL, 10) : 1) ^ grid.ordinal++) | 1;
     grid.stay = stays[draw() >> 62];
     grid.host.stack = NULL;

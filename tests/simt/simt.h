@@ -7,7 +7,8 @@
  * chance, from SLUICE_SIMT_SEED (default 1): how often another warp gets its turn is drawn for each
  * launch, from "one warp as far as it can" to "any lane of any warp". So a missing barrier gives
  * other results under another seed, and soon a wrong one. Blocks of a cluster run together;
- * clusters (blocks, where there are none) run one after the other, in an order drawn for the launch.
+ * clusters (blocks, where there are none) run one after the other, in an order drawn for the
+ * launch.
  *      Strict where a device is undefined or hangs. It ends the process with a line that names
  * kernel, block, thread, file and line where: a barrier is reached by some threads of a block and
  * not by others, or by two at different lines; a warp function names lanes that do not come, have
@@ -24,13 +25,14 @@
  *      Faults on demand, read at each call: SLUICE_SIMT_MEMORY=bytes of the device,
  * SLUICE_SIMT_LOSE=n (launch n, counted from when the variable was set, and everything after it
  * fails: the device is lost), SLUICE_SIMT_DEVICES=n, SLUICE_SIMT_COMPUTE=75|80|90|100,
- * SLUICE_SIMT_DRIVER=old. SLUICE_SIMT_HOST=1: memory that the device did not
- * give is taken for its own.
+ * SLUICE_SIMT_DRIVER=old. SLUICE_SIMT_HOST=1: memory that the device did not give is
+ * taken for its own. SLUICE_SIMT_CUBLASLT=none: there is no cuBLASLt.
  *
  * What it does not model. Time and anything about speed: occupancy, bank conflicts, coalescing,
  * registers. A memory model weaker than the order in which fibers run: a missing __threadfence is
- * not found. Blocks of a grid never run at the same time. expf and its like are the C library's,
- * some units in the last place from a device's. cuBLASLt's numerics are this folder's: float32
+ * not found. Blocks of a grid never run at the same time. expf and its like are the C library's;
+ * SLUICE_SIMT_ULPS=1 puts every second result in kernels a unit in the last place beside it, as a
+ * device's may be: who promises bits fails then unless he has functions of his own. cuBLASLt's numerics are this folder's: float32
  * chains, in one of two orders that differ as two real algorithms would. wgmma, TMA and mbarriers
  * are those of tests/simt/kernels/cuda/hopper.cuh. One grid runs at a time in a process.
  *

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "simt.h"
+#include "simt_math.h"
 
 #define threadIdx (simt_self->index)
 #define blockIdx (simt_self->block)
@@ -247,15 +248,15 @@ static inline long long __double_as_longlong(double v) { return simt_bits<long l
 static inline double __longlong_as_double(long long v) { return simt_bits<double>(v); }
 
 /* The C library has functions of these names, not for us. */
-#define __expf simt_expf
+#define __expf simt___expf
 static inline float __expf(float v) { return expf(v); }
-#define __exp10f simt_exp10f
+#define __exp10f simt___exp10f
 static inline float __exp10f(float v) { return powf(10, v); }
-#define __logf simt_logf
+#define __logf simt___logf
 static inline float __logf(float v) { return logf(v); }
-#define __log2f simt_log2f
+#define __log2f simt___log2f
 static inline float __log2f(float v) { return log2f(v); }
-#define __powf simt_powf
+#define __powf simt___powf
 static inline float __powf(float a, float b) { return powf(a, b); }
 static inline float __fdividef(float a, float b) { return a / b; }
 #define rsqrtf simt_rsqrtf          /* newer C libraries have one */

@@ -40,6 +40,7 @@ struct job {
     int64_t         unit;           /* rows of a sample */
     int             keep, half;     /* half: every other row is masked */
     const char     *over;           /* the job whose time is the ratio's denominator; NULL: none */
+    double          limit;          /* that was set for the ratio (BENCHMARKS.md); 0: none */
     /* of the kernels' jobs */
     enum row_form   form;
     enum gemm_form  product;
@@ -281,7 +282,8 @@ tell_json(struct bench *b, const struct job *j, double over)
         fprintf(b->json, ", \"ms\": %.5f, \"least_ms\": %.5f, \"rounds\": %d, "
                 "\"floor_ms\": %.5f", ms, (double)j->ms[0], j->n, floor_ms(b, j));
     if (j->n > 0 && over > 0)
-        fprintf(b->json, ", \"over\": \"%s\", \"ratio\": %.4f", j->over, ms / over);
+        fprintf(b->json, ", \"over\": \"%s\", \"ratio\": %.4f, \"limit\": %.2f", j->over, ms / over,
+                j->limit);
     if (j->memory >= 0)
         fprintf(b->json, ", \"memory\": %lld", (long long)j->memory);
     if (j->plan.chunk_rows > 0)
@@ -311,6 +313,8 @@ tell_jobs(struct bench *b, struct job *jobs, int count)
             printf(" %7.3f", least / ms);
             if (over > 0)
                 printf(" %7.3f  of %s", ms / over, j->over);
+            if (over > 0 && j->limit > 0)
+                printf(", limit %.2f%s", j->limit, ms / over <= j->limit ? "" : " MISSED");
             if (j->memory >= 0)
                 printf("  %.0f MB", 1e-6 * (double)j->memory);
             putchar('\n');

@@ -220,7 +220,10 @@ check_bits(struct bench *b, struct job *j)
 
     for (int i = 0; i < 2; i++) {
         must(sluice_cuda_zero(b->s, b->dw, wide), "bits");
-        must(run_head(b, j), j->name);
+        if (run_head(b, j) != 0) {
+            tell_result(b, 0, j->name, sluice_cuda_error());
+            return;
+        }
         bits[i][0] = bits_of(b, b->row[0], 4 * b->rows);
         bits[i][1] = bits_of(b, b->dx, 2 * b->rows * b->hidden);
         bits[i][2] = bits_of(b, b->dw, wide);

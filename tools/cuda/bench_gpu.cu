@@ -87,8 +87,8 @@ main(int argc, char **argv)
     printf("==== table\n");
     measure_ceilings(&b, quick ? 1 << 16 : 8ll << 30, quick ? 32 : 8192, start + 0.1 * seconds);
     measure_rows(&b, quick ? 65536 : 233373696, start + 0.25 * seconds);
-    measure_head(&b, "loss at 1536", quick ? 32 : 1536, start + 0.6 * seconds);
-    measure_head(&b, "loss at 3584", quick ? 40 : 3584, start + seconds);
+    measure_head(&b, "loss at 1536", quick ? 64 : 1536, start + 0.6 * seconds);
+    measure_head(&b, "loss at 3584", quick ? 72 : 3584, start + seconds);
     sluice_cuda_close(b.s);
     if (b.json != NULL)
         fclose(b.json);
