@@ -49,6 +49,7 @@ int
 fail_cuda(cudaError_t error, const char *what)
 {
     const char *words = cudaGetErrorString(error);
+    int driver = 0;
 
     switch (error) {
     case cudaSuccess:
@@ -56,7 +57,9 @@ fail_cuda(cudaError_t error, const char *what)
     case cudaErrorNoDevice:
     case cudaErrorInvalidDevice:
         return fail(SLUICE_no_device, "%s: %s", what, words);
-    case cudaErrorInsufficientDriver:
+    case cudaErrorInsufficientDriver:   /* what the runtime says of none, too */
+        if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+            return fail(SLUICE_no_device, "%s: there is no CUDA driver", what);
         return fail(SLUICE_old_driver, "%s: the driver is older than this library's CUDA %d.%d",
                     what, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     case cudaErrorNoKernelImageForDevice:

@@ -242,30 +242,45 @@ is_split(const struct gemm_library *l, const cublasLtMatmulAlgo_t *algorithm)
     return (parts != 0 && parts != 1) || scheme != CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
+static cublasStatus_t
+check_rows(struct gemm *g, const struct gemm_kind *k, int64_t tokens)
+{
+    const struct gemm_library *l = g->library;
+    cublasLtMatmulHeuristicResult_t result = {};
+    struct sizes z = sizes_of(k, tokens);
+    struct descriptors d;
+    cublasStatus_t status = describe(l, k, &z, &d);
+
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = l->cublasLtMatmulAlgoCheck(g->handle, d.operation, d.matrix[GEMM_right],
+                                            d.matrix[GEMM_left], d.matrix[GEMM_out],
+                                            d.matrix[GEMM_out], &k->algorithm, &result);
+    if (status == CUBLAS_STATUS_SUCCESS && result.workspaceSize > GEMM_WORKSPACE)
+        status = CUBLAS_STATUS_NOT_SUPPORTED;
+    forget(l, &d);
+    return status;
+}
+
 int
 gemm_kind_check(struct gemm *g, const struct gemm_kind *k)
 {
-    const int64_t tokens[] = {1, 2, 31, 128, 1000, k->chunk};
-    const struct gemm_library *l = g->library;
-    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    cublasStatus_t status = check_rows(g, k, k->chunk);
 
-    if (is_split(l, &k->algorithm))
-        return refused(g, k, CUBLAS_STATUS_NOT_SUPPORTED);
-    for (size_t i = 0; i < sizeof tokens / sizeof *tokens && status == CUBLAS_STATUS_SUCCESS; i++) {
-        cublasLtMatmulHeuristicResult_t result = {};
-        struct sizes z = sizes_of(k, tokens[i]);
-        struct descriptors d;
-
-        status = describe(l, k, &z, &d);
-        if (status == CUBLAS_STATUS_SUCCESS)
-            status = l->cublasLtMatmulAlgoCheck(g->handle, d.operation, d.matrix[GEMM_right],
-                                                d.matrix[GEMM_left], d.matrix[GEMM_out],
-                                                d.matrix[GEMM_out], &k->algorithm, &result);
-        if (status == CUBLAS_STATUS_SUCCESS && result.workspaceSize > GEMM_WORKSPACE)
-            status = CUBLAS_STATUS_NOT_SUPPORTED;
-        forget(l, &d);
-    }
+    if (status == CUBLAS_STATUS_SUCCESS && is_split(g->library, &k->algorithm))
+        status = CUBLAS_STATUS_NOT_SUPPORTED;
     return status == CUBLAS_STATUS_SUCCESS ? 0 : refused(g, k, status);
+}
+
+/* Does it serve few rows, too? */
+static int
+serves_few(struct gemm *g, const struct gemm_kind *k)
+{
+    static const int64_t tokens[] = {1, 2, 31, 128, 1000};
+
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
+        if (check_rows(g, k, tokens[i]) != CUBLAS_STATUS_SUCCESS)
+            return 0;
+    return 1;
 }
 
 static cublasStatus_t
@@ -318,26 +333,30 @@ ask(struct gemm *g, const struct gemm_kind *k, cublasLtMatmulHeuristicResult_t *
     return status;
 }
 
+/* The first that serves any number of rows; where none does, the first that serves a chunk: should
+ * a product of fewer rows then come, the library refuses it. */
 static int
 choose(struct gemm *g, struct gemm_kind *k)
 {
     cublasLtMatmulHeuristicResult_t results[CANDIDATES] = {};
-    int count, rc = 0;
+    int count, chosen = -1, any = 0;
     cublasStatus_t status = ask(g, k, results, &count);
 
+    for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count && !any; i++) {
+        k->algorithm = results[i].algo;
+        if (results[i].state != CUBLAS_STATUS_SUCCESS || gemm_kind_check(g, k) != 0)
+            continue;
+        any = serves_few(g, k);
+        if (any || chosen < 0)
+            chosen = i;
+    }
+    if (status == CUBLAS_STATUS_SUCCESS && chosen < 0)
+        status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (status != CUBLAS_STATUS_SUCCESS)
         return refused(g, k, status);
-    for (int i = 0; i < count; i++) {
-        if (results[i].state != CUBLAS_STATUS_SUCCESS)
-            continue;
-        k->algorithm = results[i].algo;
-        rc = gemm_kind_check(g, k);
-        if (rc == 0) {
-            fail_clear();           /* of those before it */
-            return gemm_kind_add(g, k);
-        }
-    }
-    return rc != 0 ? rc : refused(g, k, CUBLAS_STATUS_NOT_SUPPORTED);
+    fail_clear();                   /* of those before it */
+    k->algorithm = results[chosen].algo;
+    return gemm_kind_add(g, k);
 }
 
 /* ---- the product ---- */

@@ -36,7 +36,7 @@ void gemm_kind_words(const struct gemm_kind *kind, char *text, size_t room);
 int gemm_of(struct sluice_cuda *s, struct gemm **out);
 int gemm_kind_same(const struct gemm_kind *a, const struct gemm_kind *b);
 int gemm_kind_add(struct gemm *g, const struct gemm_kind *kind);
-/* Does the kind's algorithm serve its products at any number of rows? 0, or SLUICE_failed. */
+/* Does the kind's algorithm serve its products at a full chunk? 0, or SLUICE_failed. */
 int gemm_kind_check(struct gemm *g, const struct gemm_kind *kind);
 
 #endif
