@@ -103,7 +103,7 @@ $(BUILD)/device/%.so: tests/device/%.c kernels/sluice_cuda.h
 
 ON_DEVICE := $(patsubst %,$(BUILD)/tests/test_%,device adamw_device head_device train_device learner_device)
 $(ON_DEVICE): | $(FAKES:%=$(BUILD)/device/%.so) $(if $(GNU),$(BUILD)/simt/libsluice-cuda.so)
-$(ON_DEVICE:=.o): STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
+$(ON_DEVICE:=.o) $(BUILD)/tests/on_device.o: STD += -DDEVICE_FILES='"$(BUILD)/device"' -DDEVICE_SIMULATED='"$(BUILD)/simt/libsluice-cuda.so"'
 
 $(BUILD)/tools/%: $(BUILD)/tools/%.o $(BUILD)/libsluice.a
 	$(SAY) "  LINK $@"

@@ -16,27 +16,10 @@
 #include "kernels/device.h"
 #include "kernels/model_file.h"
 #include "tests/lessons.h"
+#include "tests/on_device.h"
 #include "tests/tiny_model.h"
 
 #define COUNT 16
-
-static int simulated; /* the device is made of fibers: its memory can be made small */
-
-static int
-has_device(void)
-{
-    struct device *device = NULL;
-    struct error e = {0};
-
-    if (device_open("cuda:0", &device, &e) < 0) {
-        printf("# no CUDA device: %s\n", e.text);
-        skip();
-        return 0;
-    }
-    simulated = strstr(device_about(device)->name, "simulated") != NULL;
-    device_close(device);
-    return 1;
-}
 
 static double
 last(struct harness *h, const char *name)
@@ -74,7 +57,7 @@ last_step(struct harness *h)
 
 /* ---- against the processor ---- */
 
-/* bfloat16 keeps 8 bits: each factor of a logit is off by up to 2^-9 of itself, each slope too. The
+/* bfloat16 keeps 8 bits: each factor of a logit is off by up to 2^-8 of itself, each slope too. The
  * first step's numbers follow, those of a few more steps as well. */
 static void
 near(const char *objective, const char *name, double value, double wanted, double scale)
@@ -115,7 +98,7 @@ objectives_of_every_scope_are_those_of_the_processor(void **state)
     char *file;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         same_as_the_processor(names[i], NULL);
@@ -132,7 +115,7 @@ the_loss_falls(void **state)
     struct harness *h;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     free(lesson_trained("sft", options, COUNT, &h).at);
     assert_true(last(h, "loss") < 0.9 * lesson_metric(h, "loss"));
@@ -221,7 +204,7 @@ bytes_are_the_same_again_and_after_kills(void **state)
     int crashes = 0;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     crashes += same_bytes("bcpg_nsa", plain);
     crashes += same_bytes("dpo", apart);
@@ -239,7 +222,7 @@ the_manifest_names_device_and_products(void **state)
     char *text;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     free(lesson_trained("sft", options, COUNT, &h).at);
     text = lesson_file(h, "manifest.json", &length);
@@ -262,10 +245,8 @@ training_goes_on_without_a_device_that_is_gone(void **state)
     char *text;
 
     (void)state;
-    if (!has_device())
+    if (!on_fibers())
         return;
-    if (!simulated)
-        skip();
     h = fed("sft", options);
     for (double seconds = 0.01; last_step(h) < 1; seconds *= 1.5)
         if (harness_run(h, seconds, &e) < 0)
@@ -325,14 +306,21 @@ a_device_that_is_not_there_or_does_not_suit_ends_it_at_once(void **state)
 {
     static const char *const absent[] = {"device", "cuda:63", NULL};
     static const char *const fused[] = {"device", "cuda:0", "logits", "fused", NULL};
-    static const char *const small[] = {"device", "cuda:0", "batch_tokens", "16777216", NULL};
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     fails("sft", absent, ERROR_device, "63");
     fails("token_class", fused, ERROR_topology, "fused logits"); /* its head has a bias */
-    if (!simulated)
+}
+
+static void
+memory_that_is_not_there_ends_it_at_once(void **state)
+{
+    static const char *const small[] = {"device", "cuda:0", "batch_tokens", "16777216", NULL};
+
+    (void)state;
+    if (!on_fibers())
         return;
     setenv("SLUICE_SIMT_MEMORY", "1000000", 1);
     fails("sft", small, ERROR_topology, "head_memory");
@@ -367,7 +355,7 @@ a_number_that_is_not_finite_names_the_rollout(void **state)
     struct harness *h;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     path = broken_model();
     h = fed("sft",
@@ -397,11 +385,9 @@ main(void)
         cmocka_unit_test(check_reads_the_device),
         cmocka_unit_test(a_number_that_is_not_finite_names_the_rollout),
         cmocka_unit_test(a_device_that_is_not_there_or_does_not_suit_ends_it_at_once),
+        cmocka_unit_test(memory_that_is_not_there_ends_it_at_once),
     };
-    char *fibers = realpath(DEVICE_SIMULATED, NULL);
 
-    if (fibers)
-        setenv("SLUICE_CUDA", fibers, 0);
-    free(fibers);
+    on_device_begin();
     return cmocka_run_group_tests(tests, lesson_begin, lesson_end);
 }

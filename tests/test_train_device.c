@@ -13,22 +13,8 @@
 #include <cmocka.h>
 
 #include "kernels/device.h"
+#include "tests/on_device.h"
 #include "tests/steps.h"
-
-static int
-has_device(void)
-{
-    struct device *device = NULL;
-    struct error e = {0};
-
-    if (device_open("cuda:0", &device, &e) < 0) {
-        printf("# no CUDA device: %s\n", e.text);
-        skip();
-        return 0;
-    }
-    device_close(device);
-    return 1;
-}
 
 static void
 open_there(struct trainer *t, const char *objective)
@@ -99,7 +85,7 @@ static void
 every_objective_is_near_the_processor(void **state)
 {
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     for (int i = 0; objective_at(i); i++)
         near_the_processor(objective_at(i)->name);
@@ -114,7 +100,7 @@ the_loss_does_not_depend_on_the_batches(void **state)
     struct sample samples[STEPS_SAMPLES];
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     steps_samples(made, samples);
     for (int i = 0; objective_at(i); i++) {
@@ -148,7 +134,7 @@ the_reference_is_the_model_to_the_bit(void **state)
     struct sample samples[STEPS_SAMPLES];
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct trainer t;
@@ -178,7 +164,7 @@ steps_train_and_leave_what_is_frozen(void **state)
     double first;
 
     (void)state;
-    if (!has_device())
+    if (!on_device())
         return;
     steps_samples(made, samples);
     open_there(&t, "sft");
@@ -211,10 +197,7 @@ main(void)
         cmocka_unit_test(the_reference_is_the_model_to_the_bit),
         cmocka_unit_test(steps_train_and_leave_what_is_frozen),
     };
-    char *fibers = realpath(DEVICE_SIMULATED, NULL);
 
-    if (fibers)
-        setenv("SLUICE_CUDA", fibers, 0);
-    free(fibers);
+    on_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
