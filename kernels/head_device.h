@@ -8,8 +8,9 @@
  * device's; the head's gradient is made there, the decoder's goes up once a step, and the updated
  * parameters come back for the decoder.
  *
- * A row's statistics are the same bits in head_device_statistics and head_device_loss, at any place
- * in any batch: with the same weights every log ratio is exactly zero.
+ * A row's statistics are the same bits at any place in any batch, and where the objective compares
+ * log probabilities (or logits were asked for by name) in head_device_statistics and
+ * head_device_loss alike: with the same weights every log ratio is exactly zero.
  *
  * Functions return 0 or a negative ERROR_*. ERROR_nonfinite: a number is not finite, and
  * head_device_row says of which row; the device is well, and the call may be followed by others.

@@ -64,6 +64,17 @@ round_up(int64_t n, int64_t step)
     return (n + step - 1) / step * step;
 }
 
+/* The next array within one piece of memory, or where there is none yet (base NULL) how far it
+ * would reach. */
+static inline unsigned char *
+memory_piece(unsigned char *base, int64_t *at, int64_t bytes)
+{
+    unsigned char *here = base == NULL ? NULL : base + *at;
+
+    *at += round_up(bytes, MEMORY_UNIT);
+    return here;
+}
+
 struct sluice_cuda {
     int          device, major, minor, multiprocessors;
     int64_t      shared_most;       /* bytes of shared memory a block may have */

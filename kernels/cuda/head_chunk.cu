@@ -13,7 +13,7 @@ head_step(const struct head_call *call, int64_t count)
     if (chunks == 0)
         return 1;
     step = (count + chunks - 1) / chunks;
-    step = (step + HEAD_CHUNK_STEP - 1) / HEAD_CHUNK_STEP * HEAD_CHUNK_STEP;
+    step = round_up(step, HEAD_CHUNK_STEP);
     return step < call->shape.capacity ? step : call->shape.capacity;
 }
 

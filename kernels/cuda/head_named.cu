@@ -15,31 +15,22 @@ struct named_space {
     int64_t  stride, product_stride;
 };
 
-static unsigned char *
-next(unsigned char *base, int64_t *at, int64_t bytes)
-{
-    unsigned char *here = base == NULL ? NULL : base + *at;
-
-    *at += round_up(bytes, MEMORY_UNIT);
-    return here;
-}
-
 static int64_t
 lay_named(int64_t count, int64_t named, int64_t hidden, void *base, struct named_space *n)
 {
     unsigned char *b = (unsigned char *)base;
     int64_t at = 0;
 
-    n->stride = (hidden + HEAD_HIDDEN_STEP - 1) / HEAD_HIDDEN_STEP * HEAD_HIDDEN_STEP;
-    n->product_stride = (named + 3) / 4 * 4;
-    n->row = (int64_t *)next(b, &at, count * 8);
-    n->back = (int64_t *)next(b, &at, count * 8);
-    n->column = (int64_t *)next(b, &at, named * 8);
-    n->x = next(b, &at, count * n->stride * 2);
-    n->weight = next(b, &at, named * n->stride * 2);
-    n->bias = (float *)next(b, &at, named * 4);
-    n->product = (float *)next(b, &at, count * n->product_stride * 4);
-    n->result = (float *)next(b, &at, count * named * 4);
+    n->stride = round_up(hidden, HEAD_HIDDEN_STEP);
+    n->product_stride = round_up(named, 4);
+    n->row = (int64_t *)memory_piece(b, &at, count * 8);
+    n->back = (int64_t *)memory_piece(b, &at, count * 8);
+    n->column = (int64_t *)memory_piece(b, &at, named * 8);
+    n->x = memory_piece(b, &at, count * n->stride * 2);
+    n->weight = memory_piece(b, &at, named * n->stride * 2);
+    n->bias = (float *)memory_piece(b, &at, named * 4);
+    n->product = (float *)memory_piece(b, &at, count * n->product_stride * 4);
+    n->result = (float *)memory_piece(b, &at, count * named * 4);
     return at;
 }
 

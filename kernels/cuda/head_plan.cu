@@ -176,16 +176,6 @@ head_shape_float32(struct sluice_cuda *s, int64_t rows, int64_t hidden, int64_t 
 
 /* ---- memory ---- */
 
-/* The next piece of the space, or where there is none yet how far it reaches. */
-static unsigned char *
-piece(unsigned char *base, int64_t *at, int64_t bytes)
-{
-    unsigned char *here = base == NULL ? NULL : base + *at;
-
-    *at += round_up(bytes, MEMORY_UNIT);
-    return here;
-}
-
 /* Bytes of the space of a call, and its pieces. */
 static int64_t
 lay_out(const struct head_shape *shape, void *base, struct head_space *space)
@@ -194,19 +184,19 @@ lay_out(const struct head_shape *shape, void *base, struct head_space *space)
     int64_t rows = shape->rows, at = 0;
     int64_t x = round_up(shape->hidden, HEAD_HIDDEN_STEP) * 2;
 
-    space->place = (int64_t *)piece(b, &at, rows * 8);
-    space->live = (int64_t *)piece(b, &at, rows * 8);
-    space->wanted = (uint8_t *)piece(b, &at, rows);
-    space->logp = (float *)piece(b, &at, rows * 4);
-    space->lse = (float *)piece(b, &at, rows * 4);
-    space->entropy = (float *)piece(b, &at, rows * 4);
-    space->c = (float *)piece(b, &at, rows * 4);
-    space->e = (float *)piece(b, &at, rows * 4);
-    space->h = (float *)piece(b, &at, rows * 4);
-    space->entry_first = (int64_t *)piece(b, &at, (rows + 1) * 8);
-    space->chosen = (float *)piece(b, &at, shape->chunk * 4);
-    space->x = piece(b, &at, shape->chunk * x);
-    space->dx = (float *)piece(b, &at, shape->chunk * 2 * x);
+    space->place = (int64_t *)memory_piece(b, &at, rows * 8);
+    space->live = (int64_t *)memory_piece(b, &at, rows * 8);
+    space->wanted = (uint8_t *)memory_piece(b, &at, rows);
+    space->logp = (float *)memory_piece(b, &at, rows * 4);
+    space->lse = (float *)memory_piece(b, &at, rows * 4);
+    space->entropy = (float *)memory_piece(b, &at, rows * 4);
+    space->c = (float *)memory_piece(b, &at, rows * 4);
+    space->e = (float *)memory_piece(b, &at, rows * 4);
+    space->h = (float *)memory_piece(b, &at, rows * 4);
+    space->entry_first = (int64_t *)memory_piece(b, &at, (rows + 1) * 8);
+    space->chosen = (float *)memory_piece(b, &at, shape->chunk * 4);
+    space->x = memory_piece(b, &at, shape->chunk * x);
+    space->dx = (float *)memory_piece(b, &at, shape->chunk * 2 * x);
     return at;
 }
 

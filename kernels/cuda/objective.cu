@@ -20,7 +20,6 @@ static const struct table_row {
 #undef OBJECTIVE
 };
 
-/* A caller's choices may hold anything, which C++ would not have us read as one. */
 static int
 check_choices(const struct sluice_objective *o, const struct objective_settings *t)
 {
@@ -32,9 +31,8 @@ check_choices(const struct sluice_objective *o, const struct objective_settings 
     };
 
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
-        int choice;
+        int choice = number_of(choices[i].at);
 
-        memcpy(&choice, choices[i].at, sizeof choice);
         if (choice < -1 || choice > choices[i].most)
             return fail(SLUICE_argument, "objective %s: no %s %d", o->name, choices[i].name,
                         choice);
@@ -217,10 +215,7 @@ struct layout {
 static void *
 place(struct layout *l, int64_t count, size_t size)
 {
-    int64_t at = l->bytes;
-
-    l->bytes += round_up(count * (int64_t)size, MEMORY_UNIT);
-    return l->base == NULL ? NULL : l->base + at;
+    return memory_piece(l->base, &l->bytes, count * (int64_t)size);
 }
 
 /* What is copied: in the order in which it lies, from an address or, NULL, for its size. */

@@ -6,8 +6,7 @@
 
 #include "kernels/cuda/context.cuh"
 
-/* The batch as kernels see it: a struct of device pointers, passed by value. Its fields are
- * objective.cu's and objective_device.cuh's own. */
+/* An objective with its batch, on the host and on the device: objective_kernels.cuh. */
 struct objective_view;
 
 /* What of an objective is known before any statistic. */

@@ -160,14 +160,14 @@ shape(const struct sluice_cuda *s, struct row_work *w)
         || (s->major >= 9 && vocab / CLUSTER_MAX < room))
         segments = even;
     w->segments = (int)segments;
-    w->segment = (int)(((vocab + segments - 1) / segments + UNIT - 1) / UNIT * UNIT);
+    w->segment = (int)round_up((vocab + segments - 1) / segments, UNIT);
 }
 
 static int
 refused(const struct row_work *w)
 {
     int of_chunk = 16 / form_bytes(w->z.form);
-    int64_t rounded = (w->z.vocab + UNIT - 1) / UNIT * UNIT;
+    int64_t rounded = round_up(w->z.vocab, UNIT);
 
     if (w->z.rows < 0 || w->z.vocab < 1 || w->z.stride < w->z.vocab || w->z.stride % of_chunk != 0
         || (uintptr_t)w->z.at % 16 != 0)
